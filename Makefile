@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+# The commands people type; meson and ninja do the work.
+#
+#   make              build into build/; the command is build/hugenuma
+#   make deps         install what building needs (Debian 12 or later, as root or through sudo)
+#   make run          install what is missing, build, run the example under hugenuma
+#   make test         install what is missing, build, run all tests
+#   make install      into PREFIX (default /usr/local), below DESTDIR if set
+#   make bench        measure; make sanitize: unit tests under ASan, UBSan and TSan
+#   make check-layers include directions and symbols of the layers; part of every build
+#   make clean
+#
+# BUILD=DIR builds elsewhere, MESON_FLAGS adds to `meson setup`, ONLY="NAME..." restricts `make test`.
+
+BUILD ?= build
+MESON_FLAGS ?=
+ONLY ?=
+prefix_flag = $(if $(PREFIX),-Dprefix=$(PREFIX))
+
+.PHONY: all deps test-deps run test install bench sanitize check-layers clean
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	@tools/install-deps --check build || { echo "Install them with 'make deps'." >&2; exit 1; }
+	meson setup $(BUILD) $(prefix_flag) $(MESON_FLAGS)
+
+deps:
+	tools/install-deps build
+
+test-deps:
+	tools/install-deps build test
+
+# The sub-makes start after the dependencies are there.
+run: deps
+	@$(MAKE) --no-print-directory all
+	BUILD=$(BUILD) tools/run-example
+
+test: test-deps
+	@$(MAKE) --no-print-directory all
+	tests/run-all --build $(BUILD) $(if $(ONLY),--only $(ONLY))
+
+install: all
+	$(if $(PREFIX),meson configure $(BUILD) $(prefix_flag) && ninja -C $(BUILD))
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+
+bench: test-deps
+	@$(MAKE) --no-print-directory all
+	bench/run --build $(BUILD)
+
+sanitize: deps
+	tools/sanitize $(BUILD)
+
+check-layers:
+	tools/check-layers
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-clang

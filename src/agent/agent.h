@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/*
+ * agent.h - what is loaded into a managed process.
+ *
+ * Life: IDLE until the process is seen to have huge pages worth managing (spark.c), STARTING while the first agent
+ * thread sets up, RUNNING, and FAILED when this process cannot be managed. The agent never stops its host: every
+ * failure ends in FAILED with all pages in place.
+ *
+ * Threads of the agent are bare (bare.c): they have the program's memory, a descriptor table of their own, all signals
+ * blocked, and no libc state. Only files marked "program side" run on the program's threads.
+ */
+#ifndef HN_AGENT_AGENT_H
+#define HN_AGENT_AGENT_H
+
+#include "agent/layout.h"
+#include "linux/live.h"
+
+enum hn_agent_state { HN_AGENT_IDLE, HN_AGENT_STARTING, HN_AGENT_RUNNING, HN_AGENT_FAILED };
+
+#define HN_MAX_HANDLERS 16
+#define HN_AGENT_THREADS (HN_MAX_HANDLERS + 2)
+
+/* Pausing: program threads ask, the scanner answers. Under lock: wanted, paused. */
+struct hn_control {
+	struct hn_word lock;
+	struct hn_word wanted; /* program threads that need all pages in place */
+	struct hn_word paused; /* 1: nothing is armed and nothing will be until wanted is 0 again */
+	struct hn_word kick;   /* raised to wake the scanner */
+};
+
+struct hn_agent {
+	struct hn_shm *shm;
+	struct hn_slot *slot;
+	struct hn_live *live;
+	struct hn_word state; /* enum hn_agent_state */
+	struct hn_control control;
+	ptrdiff_t rseq_from_robust, tp_from_robust;
+	struct hn_range user_stack[64]; /* program side writes, scanner copies */
+	struct hn_word nr_user_stacks;
+	uint32_t nr_threads;
+	uint32_t tid[HN_AGENT_THREADS];
+};
+
+extern struct hn_agent hn_agent;
+
+/* ---- bare.c ---- */
+/* Start a bare thread; 0 or -errno. Usable from a signal handler. The stack is never freed. */
+int hn_bare_thread(void (*fn)(void *arg), void *arg, struct hn_live *live);
+
+/* ---- scanner.c ---- */
+/* Start managing this process, once; any thread, also in a signal handler. */
+void hn_agent_start(void);
+
+/* ---- control.c; program side ---- */
+/* Return with every page in place, and keep it so until resume. False: the agent did not answer in time. */
+bool hn_agent_pause(void);
+/* Once for every pause, whatever it returned. */
+void hn_agent_resume(void);
+/* ---- control.c; scanner side ---- */
+bool hn_control_wanted(void);
+/* Say that nothing is armed; returns when the last pauser has resumed. */
+void hn_control_paused(void);
+void hn_control_reset(void);
+
+/* ---- spark.c; program side ---- */
+void hn_spark_arm(uint32_t tid);
+void hn_spark_off(void);
+void hn_spark_reset(void);
+/* Look now whether the process is worth managing, and start if so. */
+void hn_spark_look(void);
+
+/* ---- slot.c ---- */
+struct hn_slot *hn_slot_take(struct hn_shm *shm, enum hn_slot_state state);
+void hn_slot_say(struct hn_slot *slot, const char *what, int err);
+/* Map and check the shared memory named in the environment; NULL when there is none or it is not to be trusted. */
+struct hn_shm *hn_shm_open(void);
+
+#endif

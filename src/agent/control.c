@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+/*
+ * control.c - pausing: "put every page back and leave it there". A program thread that is about to fork asks, because
+ * the child would read zeros where a page lies in staging.
+ */
+#include <linux/futex.h>
+#include <time.h>
+
+#include "agent/agent.h"
+#include "linux/sys.h"
+
+#define PATIENCE_S 5
+
+static void kick(void)
+{
+	hn_add_acq_rel(&hn_agent.control.kick, 1);
+	hn_wake(&hn_agent.control.kick, 1);
+}
+
+/* An agent that is only starting must be waited for too: it looks at `wanted` before it arms anything. */
+static bool may_arm(void)
+{
+	uint32_t s = hn_load_acquire(&hn_agent.state);
+
+	return s == HN_AGENT_STARTING || s == HN_AGENT_RUNNING;
+}
+
+/*
+ * `wanted` is raised before the state is looked at, and an agent that starts sets its state before it looks at `wanted`
+ * (both are full barriers on x86-64): one of the two sees the other.
+ */
+bool hn_agent_pause(void)
+{
+	struct hn_control *c = &hn_agent.control;
+	uint64_t end = hn_live_now_ns(NULL) + PATIENCE_S * 1000000000ull;
+	struct timespec step = { .tv_nsec = 50000000 };
+
+	hn_lock(&c->lock);
+	hn_add_acq_rel(&c->wanted, 1);
+	hn_unlock(&c->lock);
+	if (!may_arm())
+		return true;
+	kick();
+	while (hn_load_acquire(&c->paused) == 0 && may_arm()) {
+		if (hn_live_now_ns(NULL) > end)
+			return false;
+		hn_sys_futex(&c->paused.v, FUTEX_WAIT_PRIVATE, 0, &step);
+	}
+	return true;
+}
+
+void hn_agent_resume(void)
+{
+	struct hn_control *c = &hn_agent.control;
+
+	hn_lock(&c->lock);
+	hn_add_acq_rel(&c->wanted, (uint32_t)-1);
+	hn_unlock(&c->lock);
+	kick();
+}
+
+bool hn_control_wanted(void) { return hn_load_acquire(&hn_agent.control.wanted) != 0; }
+
+/* Under the lock, so that a pauser who sees `paused` still set knows that arming has not begun again. */
+static bool leave_pause(struct hn_control *c)
+{
+	bool leave;
+
+	hn_lock(&c->lock);
+	leave = hn_load_relaxed(&c->wanted) == 0;
+	if (leave)
+		hn_store_release(&c->paused, 0);
+	hn_unlock(&c->lock);
+	return leave;
+}
+
+void hn_control_paused(void)
+{
+	struct hn_control *c = &hn_agent.control;
+
+	hn_store_release(&c->paused, 1);
+	hn_wake(&c->paused, INT32_MAX);
+	for (;;) {
+		uint32_t k = hn_load_acquire(&c->kick);
+
+		if (leave_pause(c))
+			return;
+		hn_wait_while(&c->kick, k);
+	}
+}
+
+void hn_control_reset(void)
+{
+	hn_agent.control = (struct hn_control){ 0 };
+}

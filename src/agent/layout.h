@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+/*
+ * layout.h - the one shared-memory file between a controller (`hugenuma run`) and the agents of a run.
+ *
+ * The controller creates it (mode 0600, in a directory of mode 0700), fills the header, and names it in the environment
+ * (HUGENUMA_SHM). Every process of the run maps it when the agent library is loaded, so that forked children need no
+ * file access of their own; a process that becomes worth managing takes a free slot.
+ * Readers never block writers: counters are plain words that only grow.
+ */
+#ifndef HN_AGENT_LAYOUT_H
+#define HN_AGENT_LAYOUT_H
+
+#include "core/stats.h"
+#include "core/sync.h"
+#include "core/types.h"
+
+#define HN_SHM_ENV "HUGENUMA_SHM"
+#define HN_SHM_MAGIC 0x0000000141554e48ULL /* "HNUA", then the layout version */
+#define HN_SHM_SLOTS 128
+#define HN_MAX_CPUS 4096
+
+enum hn_mover { HN_MOVER_COPY, HN_MOVER_KERNEL };
+
+/* Where pages are supposed to lie when the machine is virtual and nobody has moved them yet. */
+enum hn_initial_node { HN_INITIAL_FIRST /* all on node 0 */, HN_INITIAL_INTERLEAVE /* by address */ };
+
+/* Settings, fixed for the run. Ranges are enforced by the command line and again by the agent. */
+struct hn_config {
+	uint32_t period_ms;       /* time between scan passes, 1..600000; default 1000 */
+	uint32_t window_mib;      /* memory armed per pass at most, 2..1048576; default 256 */
+	uint32_t handlers;        /* handler threads, 1..16; default 2 */
+	uint32_t mover;           /* enum hn_mover */
+	uint32_t policy;          /* enum hn_policy_kind */
+	uint32_t seed;            /* for HN_POLICY_RANDOM */
+	uint32_t max_armed_mib;   /* memory armed at one time at most, 2..65536; default 1024 */
+	uint32_t min_mib;         /* huge memory a process must have to be managed; default 16 */
+	uint32_t start_now;       /* 1: start the agent at load time, do not wait for huge pages */
+	uint32_t initial_node;    /* enum hn_initial_node, virtual machines only */
+	uint32_t explicit_policy; /* 1: manage ranges with a memory policy of their own too */
+	uint32_t pad;
+};
+
+/* The machine as the agent sees it; made by the controller from hwloc. */
+struct hn_machine {
+	uint32_t nr_nodes;            /* 1..HN_MAX_NODES */
+	uint32_t is_virtual;          /* 1: nodes are made up, frames only carry a tag */
+	uint32_t deal_threads;        /* 1: fewer CPUs than nodes: threads are dealt to nodes by first fault */
+	uint32_t nr_cpus;             /* valid entries of cpu_node */
+	int16_t os_nid[HN_MAX_NODES]; /* the kernel's number of each node; 0 for all when virtual */
+	int16_t cpu_node[HN_MAX_CPUS];/* OS cpu -> node index, or HN_NO_NODE */
+	uint8_t distance[HN_MAX_NODES][HN_MAX_NODES]; /* as in ACPI SLIT: 10 = local */
+};
+
+enum hn_slot_state {
+	HN_SLOT_FREE = 0,
+	HN_SLOT_LIVE = 1,      /* an agent is running, or ran until its process ended: see pid and start_ticks */
+	HN_SLOT_UNMANAGED = 2, /* the process wanted managing but could not be: see message */
+};
+
+struct hn_slot {
+	struct hn_word state;     /* enum hn_slot_state; taken by compare-and-swap, freed by the controller only */
+	uint32_t pid;
+	uint64_t start_ticks;     /* field 22 of /proc/PID/stat, tells a reused pid */
+	char comm[16];
+	char message[200];        /* one line for the user: why unmanaged, or what was unusual; NUL-terminated */
+	struct hn_word message_seq; /* raised after each new message */
+	uint32_t mover_used;
+	uint64_t started_ms;      /* CLOCK_MONOTONIC, ms */
+	uint64_t agent_cpu_ns;    /* CPU time of all agent threads */
+	uint64_t registered_bytes;/* program memory registered with userfaultfd now */
+	uint64_t regions;
+	uint64_t holes_served;    /* first touches answered by the agent */
+	uint64_t events;          /* address-space events read */
+	uint64_t fixups;          /* putbacks that needed more than one MOVE */
+	uint64_t collapses;       /* pages made huge again */
+	uint64_t scans;           /* scan passes */
+	uint64_t agent_bytes;     /* memory the agent itself holds: state, stacks, pool */
+	struct hn_stats stats;
+};
+
+struct hn_shm {
+	uint64_t magic;           /* HN_SHM_MAGIC */
+	uint32_t header_bytes;    /* sizeof(struct hn_shm) without slots */
+	uint32_t slot_bytes;      /* sizeof(struct hn_slot) */
+	uint32_t nr_slots;
+	uint32_t controller_pid;
+	struct hn_word loaded;    /* processes (exec images) the agent library was loaded into */
+	struct hn_word slots_missed; /* processes that found no free slot and ran unmanaged */
+	struct hn_config config;
+	struct hn_machine machine;
+	struct hn_slot slot[HN_SHM_SLOTS];
+};
+
+#endif

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+/*
+ * scanner.c - the agent's own threads: the scanner, which sets everything up and then paces arming; the keeper, which
+ * tends the page pool; and the start of the handlers.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/mempolicy.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+
+#include "agent/agent.h"
+#include "linux/sys.h"
+#include "uapi/uapi.h"
+
+#define LOOK_MS 100u       /* between two looks for new memory at least ... */
+#define EAGER_LOOK_MS 20u  /* ... and with short scan periods */
+#define EAGER_PERIOD_MS 50u
+#define SERIES_MS 250u
+#define QUARANTINE_MS 2000u
+
+/* Everything of one managed process; one area, never freed while the process lives. */
+struct run {
+	struct hn_live live;
+	struct hn_worker scanner, keeper, handler[HN_MAX_HANDLERS];
+};
+
+static struct run *run;
+
+static void register_thread(const char *name)
+{
+	uint32_t n = __atomic_fetch_add(&hn_agent.nr_threads, 1, __ATOMIC_RELAXED);
+
+	if (n < HN_AGENT_THREADS)
+		hn_agent.tid[n] = (uint32_t)hn_sys_gettid();
+	HN_SYS(SYS_prctl, PR_SET_NAME, name, 0, 0, 0, 0);
+}
+
+static void handler_main(void *arg)
+{
+	register_thread("hugenuma-fault");
+	hn_handler_loop(arg);
+}
+
+static void keeper_main(void *arg)
+{
+	struct hn_worker *w = arg;
+
+	register_thread("hugenuma-keep");
+	for (;;) {
+		uint32_t ms = hn_pool_tend(w->live);
+		struct timespec t = { ms / 1000, (ms % 1000) * 1000000l };
+
+		hn_sys_futex(&w->live->pool_kick.v, FUTEX_WAIT_PRIVATE, 0, &t);
+	}
+}
+
+/* ---- setting up ---- */
+
+/* A thread inherits its maker's CPUs and memory policy; the agent must not be pinned where the program happens to be. */
+static void settle_in(void)
+{
+	unsigned long cpus[HN_MAX_CPUS / (8 * sizeof(unsigned long))];
+
+	memset(cpus, 0xff, sizeof(cpus));
+	HN_SYS(SYS_sched_setaffinity, 0, sizeof(cpus), cpus, 0, 0, 0);
+	HN_SYS(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0, 0, 0, 0);
+}
+
+static void fill_setup(struct hn_live *live, const struct hn_config *c, const struct hn_machine *m)
+{
+	struct sysinfo si;
+
+	HN_SYS(SYS_sysinfo, &si, 0, 0, 0, 0, 0);
+	live->setup = (struct hn_setup){
+		.nr_nodes = m->nr_nodes,
+		.is_virtual = m->is_virtual,
+		.deal_threads = m->deal_threads,
+		.interleave = c->initial_node == HN_INITIAL_INTERLEAVE,
+		.kernel_mover = c->mover == HN_MOVER_KERNEL,
+		.own_policy_too = c->explicit_policy,
+		.eager = c->period_ms < EAGER_PERIOD_MS,
+		.nr_cpus = m->nr_cpus,
+		.cpu_node = m->cpu_node,
+		.os_nid = m->os_nid,
+		.nr_pages = c->max_armed_mib / 2,
+		.min_pages = (c->min_mib + 1) / 2,
+		.ram_bytes = (uint64_t)si.totalram * si.mem_unit,
+	};
+	live->rseq_from_robust = hn_agent.rseq_from_robust;
+	live->tp_from_robust = hn_agent.tp_from_robust;
+}
+
+static void link_counters(struct hn_live *live, struct hn_slot *slot)
+{
+	live->stats = &slot->stats;
+	live->cnt = (struct hn_live_counters){
+		.registered_bytes = &slot->registered_bytes,
+		.regions = &slot->regions,
+		.holes_served = &slot->holes_served,
+		.events = &slot->events,
+		.fixups = &slot->fixups,
+		.collapses = &slot->collapses,
+	};
+}
+
+static int init_engine(struct hn_live *live, const struct hn_config *c, const struct hn_machine *m)
+{
+	uint32_t expiry = c->period_ms * 4;
+	uint32_t pages = (uint32_t)(live->setup.ram_bytes >> HN_PAGE_SHIFT);
+	struct hn_geometry geo = { .chunk_shift = 6, .nr_chunks = pages / 64 * 2 + 256, .nr_pages = live->setup.nr_pages };
+	struct hn_params par = {
+		.nr_nodes = m->nr_nodes,
+		.policy = c->policy,
+		.seed = c->seed,
+		.expiry_ms = expiry < 1000 ? 1000 : expiry,
+		.quarantine_ms = QUARANTINE_MS,
+	};
+
+	return hn_core_init(live->core, &geo, &par);
+}
+
+static int start_threads(void)
+{
+	uint32_t i, nr = hn_agent.shm->config.handlers;
+	int err;
+
+	hn_worker_init(&run->scanner, &run->live);
+	hn_worker_init(&run->keeper, &run->live);
+	for (i = 0; i < nr; i++)
+		hn_worker_init(&run->handler[i], &run->live);
+	for (i = 0; i < nr; i++) {
+		err = hn_bare_thread(handler_main, &run->handler[i], &run->live);
+		if (err && i == 0)
+			return err; /* one handler is enough to be right; more are for speed */
+	}
+	return hn_bare_thread(keeper_main, &run->keeper, &run->live);
+}
+
+static bool give_up(const char *what, int err)
+{
+	if (!hn_agent.slot)
+		hn_agent.slot = hn_slot_take(hn_agent.shm, HN_SLOT_UNMANAGED);
+	if (hn_agent.slot) {
+		hn_store_release(&hn_agent.slot->state, HN_SLOT_UNMANAGED);
+		hn_slot_say(hn_agent.slot, what, err);
+	}
+	hn_store_release(&hn_agent.state, HN_AGENT_FAILED);
+	return false;
+}
+
+static bool set_up(void)
+{
+	const struct hn_config *c = &hn_agent.shm->config;
+	struct hn_live_error why;
+	long err;
+
+	/* A descriptor table of our own, empty: nothing of the program is held open, nothing of ours can be closed. */
+	err = HN_SYS(SYS_close_range, 0, ~0u, HN_CLOSE_RANGE_UNSHARE, 0, 0, 0);
+	if (err)
+		return give_up("not managed: close_range is not available", (int)-err);
+	settle_in();
+	hn_agent.slot = hn_slot_take(hn_agent.shm, HN_SLOT_LIVE);
+	if (!hn_agent.slot)
+		return give_up("not managed: no room in the shared memory of this run", 0);
+	hn_agent.slot->mover_used = c->mover;
+	fill_setup(&run->live, c, &hn_agent.shm->machine);
+	link_counters(&run->live, hn_agent.slot);
+	if (hn_live_open(&run->live, &why))
+		return give_up(why.what, why.err);
+	if (init_engine(&run->live, c, &hn_agent.shm->machine))
+		return give_up("not managed: the engine does not take these settings", 0);
+	err = start_threads();
+	if (err)
+		return give_up("not managed: cannot start threads", (int)-err);
+	hn_agent.live = &run->live;
+	hn_store_release(&hn_agent.state, HN_AGENT_RUNNING);
+	return true;
+}
+
+/* ---- the scanner's life ---- */
+
+static uint64_t thread_cpu_ns(uint32_t tid)
+{
+	struct timespec t = { 0, 0 };
+
+	HN_SYS(SYS_clock_gettime, (int)((~tid << 3) | 6), &t, 0, 0, 0, 0);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void publish(uint64_t now_ms)
+{
+	struct hn_slot *s = hn_agent.slot;
+	uint64_t cpu = 0;
+	uint32_t i;
+
+	for (i = 0; i < hn_agent.nr_threads && i < HN_AGENT_THREADS; i++)
+		if (hn_agent.tid[i])
+			cpu += thread_cpu_ns(hn_agent.tid[i]);
+	hn_stat_max(&s->agent_cpu_ns, cpu);
+	hn_series_offer(&s->stats, now_ms - s->started_ms);
+}
+
+static void copy_user_stacks(struct hn_live *live)
+{
+	memcpy(live->user_stack, hn_agent.user_stack, sizeof(live->user_stack));
+}
+
+struct pace {
+	uint64_t look_ms, series_ms, pass_ms;
+};
+
+static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config *c)
+{
+	uint64_t now = hn_live_now_ns(w) / 1000000;
+
+	if (now >= p->look_ms) {
+		copy_user_stacks(w->live);
+		hn_discover(w);
+		p->look_ms = now + (w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS);
+	}
+	if (now >= p->pass_ms) {
+		hn_scan_expire(&w->hn);
+		hn_scan_pass(&w->hn, c->window_mib / 2);
+		hn_stat_add(&hn_agent.slot->scans, 1);
+		p->pass_ms = now + c->period_ms;
+	}
+	if (now >= p->series_ms) {
+		publish(now);
+		p->series_ms = now + SERIES_MS;
+	}
+}
+
+static void sleep_until_next(const struct pace *p, uint32_t kick_seen)
+{
+	uint64_t now = hn_live_now_ns(NULL) / 1000000, next = p->look_ms;
+	struct timespec t;
+
+	if (p->pass_ms < next)
+		next = p->pass_ms;
+	if (p->series_ms < next)
+		next = p->series_ms;
+	if (next <= now)
+		return;
+	t = (struct timespec){ (time_t)((next - now) / 1000), (long)((next - now) % 1000) * 1000000 };
+	hn_sys_futex(&hn_agent.control.kick.v, FUTEX_WAIT_PRIVATE, kick_seen, &t);
+}
+
+static void scanner_main(void *arg)
+{
+	const struct hn_config *c = &hn_agent.shm->config;
+	struct hn_worker *w = &run->scanner;
+	struct pace pace = { 0, 0, 0 };
+
+	(void)arg;
+	register_thread("hugenuma-scan");
+	if (!set_up())
+		return;
+	for (;;) {
+		uint32_t kick = hn_load_acquire(&hn_agent.control.kick);
+
+		if (hn_control_wanted()) {
+			/* Without a clean drain nobody is told that it is safe; the pauser's patience ends by itself. */
+			if (hn_live_drain(w, 1000))
+				hn_control_paused();
+			continue;
+		}
+		one_pass(w, &pace, c);
+		sleep_until_next(&pace, kick);
+	}
+}
+
+void hn_agent_start(void)
+{
+	if (!hn_cas_acquire(&hn_agent.state, HN_AGENT_IDLE, HN_AGENT_STARTING))
+		return;
+	hn_agent.nr_threads = 0;
+	hn_agent.slot = NULL;
+	run = hn_area(NULL, sizeof(*run), false);
+	if (!run) {
+		give_up("not managed: no memory for the agent", ENOMEM);
+		return;
+	}
+	hn_own(&run->live, run, sizeof(*run));
+	if (hn_bare_thread(scanner_main, NULL, &run->live))
+		give_up("not managed: cannot start a thread", 0);
+}

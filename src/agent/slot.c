@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+/*
+ * slot.c - the agent's side of the shared memory of a run: trust, slots, messages.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "linux/sys.h"
+
+/* Ours, and nobody else's to write. */
+static bool trusted(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && st->st_uid == (uid_t)HN_SYS(SYS_geteuid, 0, 0, 0, 0, 0, 0) &&
+	       (st->st_mode & 077) == 0 && st->st_size >= (off_t)sizeof(struct hn_shm);
+}
+
+static bool sane(const struct hn_shm *s)
+{
+	const struct hn_config *c = &s->config;
+	const struct hn_machine *m = &s->machine;
+	uint32_t i;
+
+	if (s->magic != HN_SHM_MAGIC || s->header_bytes != offsetof(struct hn_shm, slot) ||
+	    s->slot_bytes != sizeof(struct hn_slot) || s->nr_slots != HN_SHM_SLOTS)
+		return false;
+	if (c->period_ms < 1 || c->period_ms > 600000 || c->window_mib < 2 || c->window_mib > 1048576 || c->handlers < 1 ||
+	    c->handlers > HN_MAX_HANDLERS || c->mover > HN_MOVER_KERNEL || c->policy >= HN_NR_POLICIES ||
+	    c->max_armed_mib < 2 || c->max_armed_mib > 65536 || c->min_mib < 1)
+		return false;
+	if (m->nr_nodes < 1 || m->nr_nodes > HN_MAX_NODES || m->nr_cpus > HN_MAX_CPUS)
+		return false;
+	for (i = 0; i < m->nr_cpus; i++)
+		if (m->cpu_node[i] < HN_NO_NODE || m->cpu_node[i] >= (int)m->nr_nodes)
+			return false;
+	for (i = 0; i < m->nr_nodes; i++)
+		if (m->os_nid[i] < 0 || m->os_nid[i] >= 1024)
+			return false;
+	return true;
+}
+
+struct hn_shm *hn_shm_open(void)
+{
+	const char *path = getauxval(AT_SECURE) ? NULL : getenv(HN_SHM_ENV);
+	void *p = MAP_FAILED;
+	struct stat st;
+	int fd;
+
+	if (!path || (fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0)
+		return NULL;
+	if (fstat(fd, &st) == 0 && trusted(&st))
+		p = mmap(NULL, sizeof(struct hn_shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (p != MAP_FAILED && !sane(p)) {
+		munmap(p, sizeof(struct hn_shm));
+		p = MAP_FAILED;
+	}
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Field 22 of /proc/self/stat, to tell this process from a later one with its number. */
+static uint64_t start_ticks(void)
+{
+	char buf[1024], *p;
+	long fd = hn_sys_open("/proc/self/stat", O_RDONLY | O_CLOEXEC), n;
+	uint64_t v = 0;
+	int field = 2;
+
+	if (fd < 0)
+		return 0;
+	n = hn_sys_read((int)fd, buf, sizeof(buf));
+	hn_sys_close((int)fd);
+	for (p = buf + (n > 0 ? n - 1 : 0); p > buf && *p != ')'; p--)
+		;
+	for (; p < buf + n && field < 22; p++)
+		field += *p == ' ';
+	for (; p < buf + n && *p >= '0' && *p <= '9'; p++)
+		v = v * 10 + (uint64_t)(*p - '0');
+	return v;
+}
+
+static void read_comm(char *comm, size_t size)
+{
+	long fd = hn_sys_open("/proc/self/comm", O_RDONLY | O_CLOEXEC), n = 0;
+
+	if (fd >= 0) {
+		n = hn_sys_read((int)fd, comm, size - 1);
+		hn_sys_close((int)fd);
+	}
+	comm[n > 0 ? n - 1 : 0] = '\0'; /* without the newline */
+}
+
+/* The controller frees slots of dead processes, zeroed; until `pid` is set it leaves a taken one alone. */
+struct hn_slot *hn_slot_take(struct hn_shm *shm, enum hn_slot_state state)
+{
+	uint32_t i;
+
+	for (i = 0; i < HN_SHM_SLOTS; i++) {
+		struct hn_slot *s = &shm->slot[i];
+
+		if (!hn_cas_acquire(&s->state, HN_SLOT_FREE, state))
+			continue;
+		memset((char *)s + sizeof(s->state), 0, sizeof(*s) - sizeof(s->state));
+		s->start_ticks = start_ticks();
+		read_comm(s->comm, sizeof(s->comm));
+		s->started_ms = hn_live_now_ns(NULL) / 1000000;
+		__atomic_store_n(&s->pid, (uint32_t)hn_sys_getpid(), __ATOMIC_RELEASE);
+		return s;
+	}
+	hn_add_acq_rel(&shm->slots_missed, 1);
+	return NULL;
+}
+
+/* "what (errno 12)": the agent has no stdio; the controller prints it. */
+void hn_slot_say(struct hn_slot *slot, const char *what, int err)
+{
+	char *p = slot->message, *end = slot->message + sizeof(slot->message) - 16;
+
+	while (*what && p < end)
+		*p++ = *what++;
+	if (err > 0 && err < 1000) {
+		memcpy(p, " (errno ", 8);
+		p += 8;
+		if (err >= 100)
+			*p++ = (char)('0' + err / 100);
+		if (err >= 10)
+			*p++ = (char)('0' + err / 10 % 10);
+		*p++ = (char)('0' + err % 10);
+		*p++ = ')';
+	}
+	*p = '\0';
+	hn_add_acq_rel(&slot->message_seq, 1);
+}

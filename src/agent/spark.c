@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+/*
+ * spark.c - starting late: how a process that becomes worth managing is noticed without a thread. Program side.
+ *
+ * Each watched thread has a timer on its own CPU time. When it fires, the process has used CPU, and the handler looks
+ * whether its memory has grown and then whether it has enough huge pages. A process that computes little is never
+ * looked at; one that has no huge pages never gets a thread.
+ *
+ * Why this cannot disturb the program: (1) the signal is number 32, which libc keeps for itself and hides from the
+ * program in every call that takes signals (for cancelling threads; libc installs its own handler when a thread is first
+ * cancelled, and that one ignores ours); (2) a thread's CPU-time timer is handled by the kernel when that thread is on
+ * its way back to user mode, so no system call is interrupted (CONFIG_POSIX_CPU_TIMERS_TASK_WORK, all x86-64 kernels
+ * since 5.9); tests/live/spark_test.c counts EINTR.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "agent/agent.h"
+#include "linux/sys.h"
+
+#define SPARK_SIGNAL 32
+#define FIRST_NS 5000000l     /* CPU time before the first look */
+#define EVERY_NS 40000000l    /* and between looks */
+#define GROWN_KIB 4096        /* growth of the peak that makes a look at the page tables worth it */
+#define ANYWAY_LOOKS 50       /* look at the page tables every so many times even without growth */
+#define TIMERS 64
+
+static struct {
+	struct hn_word busy;      /* one look at a time */
+	struct hn_word lock;
+	struct hn_word nr;        /* timers made so far */
+	int timer[TIMERS];        /* ring of the youngest, valid below min(nr, TIMERS) */
+	uint64_t seen_kib;        /* peak at the last look at the page tables */
+	uint32_t looks;
+	bool handler_set;
+	char buf[16384];
+} spark;
+
+struct kernel_sigaction {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+
+#define SA_RESTORER_FLAG 0x04000000ul
+
+__attribute__((naked)) static void restorer(void)
+{
+	__asm__("mov $15, %eax\n\tsyscall"); /* rt_sigreturn */
+}
+
+/* Growth is cheap to see: the peak, without opening anything. */
+static bool has_grown(void)
+{
+	uint64_t ru[18] = { 0 }; /* struct rusage: two timevals, then maxrss */
+
+	HN_SYS(SYS_getrusage, RUSAGE_SELF, ru, 0, 0, 0, 0);
+	if (ru[4] < spark.seen_kib + GROWN_KIB && ++spark.looks % ANYWAY_LOOKS)
+		return false;
+	spark.seen_kib = ru[4];
+	return ru[4] * 1024 >= (uint64_t)hn_agent.shm->config.min_mib << 20;
+}
+
+/* Descriptors are open for a moment only; reads are positioned, so that even a mixed-up number could harm nothing. */
+static bool is_worth_it(void)
+{
+	uint32_t enough = (hn_agent.shm->config.min_mib + 1) / 2, found = 0;
+	long maps = hn_sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC), pagemap;
+
+	if (maps < 0)
+		return false;
+	pagemap = hn_sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (pagemap >= 0) {
+		found = hn_discover_count((int)maps, (int)pagemap, spark.buf, sizeof(spark.buf), enough);
+		hn_sys_close((int)pagemap);
+	}
+	hn_sys_close((int)maps);
+	return found >= enough;
+}
+
+void hn_spark_look(void)
+{
+	if (hn_load_acquire(&hn_agent.state) != HN_AGENT_IDLE || !hn_lock_try(&spark.busy))
+		return;
+	if (has_grown() && is_worth_it()) {
+		hn_agent_start();
+		hn_spark_off();
+	}
+	hn_unlock(&spark.busy);
+}
+
+static void on_spark(int sig)
+{
+	(void)sig;
+	hn_spark_look();
+}
+
+static bool set_handler(void)
+{
+	struct kernel_sigaction sa = { on_spark, SA_RESTORER_FLAG | SA_ONSTACK | SA_RESTART, restorer, ~0ull };
+
+	if (!spark.handler_set)
+		spark.handler_set = HN_SYS(SYS_rt_sigaction, SPARK_SIGNAL, &sa, NULL, 8, 0, 0) == 0;
+	return spark.handler_set;
+}
+
+/* CPU clock of one thread, as the kernel numbers them. */
+static int thread_clock(uint32_t tid) { return (int)((~tid << 3) | 6); }
+
+static int make_timer(uint32_t tid)
+{
+	struct sigevent ev;
+	struct itimerspec every = { { 0, EVERY_NS }, { 0, FIRST_NS } };
+	int id = -1;
+
+	memset(&ev, 0, sizeof(ev));
+	ev.sigev_notify = SIGEV_THREAD_ID;
+	ev.sigev_signo = SPARK_SIGNAL;
+	ev._sigev_un._tid = (int)tid;
+	if (HN_SYS(SYS_timer_create, thread_clock(tid), &ev, &id, 0, 0, 0))
+		return -1;
+	HN_SYS(SYS_timer_settime, id, 0, &every, NULL, 0, 0);
+	return id;
+}
+
+void hn_spark_arm(uint32_t tid)
+{
+	uint32_t n;
+	int id;
+
+	if (hn_load_acquire(&hn_agent.state) != HN_AGENT_IDLE || !set_handler())
+		return;
+	id = make_timer(tid);
+	if (id < 0)
+		return;
+	hn_lock(&spark.lock);
+	n = hn_load_relaxed(&spark.nr);
+	if (n >= TIMERS)
+		HN_SYS(SYS_timer_delete, spark.timer[n % TIMERS], 0, 0, 0, 0, 0);
+	spark.timer[n % TIMERS] = id;
+	hn_store_relaxed(&spark.nr, n + 1);
+	hn_unlock(&spark.lock);
+}
+
+/* May run in the handler of the thread that holds the lock: then somebody else's look will do it. */
+void hn_spark_off(void)
+{
+	uint32_t n, i;
+
+	if (!hn_lock_try(&spark.lock))
+		return;
+	n = hn_load_relaxed(&spark.nr);
+	for (i = 0; i < n && i < TIMERS; i++)
+		HN_SYS(SYS_timer_delete, spark.timer[i], 0, 0, 0, 0, 0);
+	hn_store_relaxed(&spark.nr, 0);
+	hn_unlock(&spark.lock);
+}
+
+/* In a forked child: its timers are gone, the handler is still there. */
+void hn_spark_reset(void)
+{
+	spark.busy = spark.lock = spark.nr = (struct hn_word){ 0 };
+	spark.seen_kib = 0;
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+/*
+ * cli.h - the commands. Each parses its own arguments with argp; argv[0] is "hugenuma COMMAND", for messages.
+ * A command returns the exit status; usage errors end the program with 125.
+ */
+#ifndef HN_CLI_CLI_H
+#define HN_CLI_CLI_H
+
+int hn_cmd_run(int argc, char **argv);
+int hn_cmd_doctor(int argc, char **argv);
+
+#endif

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+#include "cli/cli.h"
+#include "control/run.h"
+#include "control/version.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *argp_program_version = "hugenuma " HN_VERSION;
+
+static int cmd_help(int argc, char **argv);
+
+static const struct command {
+	const char *name;
+	const char *title; /* argv[0] of the command, shown in usage and errors */
+	int (*main)(int argc, char **argv);
+	const char *summary;
+} commands[] = {
+	{ "run", "hugenuma run", hn_cmd_run, "run a program and balance its huge pages" },
+	{ "doctor", "hugenuma doctor", hn_cmd_doctor, "say what this machine and this user can do" },
+	{ "help", "hugenuma help", cmd_help, "show the options of a command" },
+};
+
+#define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static const struct command *command_find(const char *name)
+{
+	for (size_t i = 0; i < NR_COMMANDS; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+/* Called with key ARGP_KEY_HELP_POST_DOC and the like: the list of commands comes from the table. */
+static char *main_help_filter(int key, const char *text, void *input)
+{
+	char *list;
+	size_t len;
+	FILE *f;
+
+	(void)input;
+	if (key != ARGP_KEY_HELP_POST_DOC)
+		return (char *)text;
+	f = open_memstream(&list, &len);
+	if (!f)
+		return (char *)text;
+	fprintf(f, "Commands:\n");
+	for (size_t i = 0; i < NR_COMMANDS; i++)
+		fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].summary);
+	fprintf(f, "\n`hugenuma help COMMAND' shows the options of a command.");
+	return fclose(f) == 0 ? list : (char *)text;
+}
+
+struct chosen {
+	const struct command *command;
+	int argc;
+	char **argv;
+};
+
+/* Everything after the command's name is the command's. */
+static error_t main_parse(int key, char *arg, struct argp_state *state)
+{
+	struct chosen *chosen = state->input;
+
+	switch (key) {
+	case ARGP_KEY_ARG:
+		chosen->command = command_find(arg);
+		if (!chosen->command)
+			argp_error(state, "'%s': no such command", arg);
+		else
+			chosen->argv = state->argv + state->next - 1;
+		chosen->argc = state->argc - state->next + 1;
+		state->next = state->argc;
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "expected a command");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp main_argp = {
+	.parser = main_parse,
+	.args_doc = "COMMAND [ARGUMENT...]",
+	.doc = "Automatic NUMA balancing of transparent huge pages, for one program, in user space.\v ",
+	.help_filter = main_help_filter,
+};
+
+static int cmd_help(int argc, char **argv)
+{
+	static char help_option[] = "--help";
+	char *help_argv[] = { argv[0], help_option, NULL };
+	const struct command *c;
+
+	if (argc > 2) {
+		fprintf(stderr, "%s: expected one command\n", argv[0]);
+		return HN_EXIT_FAILURE;
+	}
+	c = argc == 2 ? command_find(argv[1]) : NULL;
+	if (argc == 2 && !c && strcmp(argv[1], help_option) != 0) {
+		fprintf(stderr, "%s: '%s': no such command\n", argv[0], argv[1]);
+		return HN_EXIT_FAILURE;
+	}
+	if (!c || c->main == cmd_help) {
+		static char name[] = "hugenuma";
+
+		argp_help(&main_argp, stdout, ARGP_HELP_STD_HELP & ~(unsigned)ARGP_HELP_EXIT_OK, name);
+		return 0;
+	}
+	help_argv[0] = (char *)c->title;
+	return c->main(2, help_argv);
+}
+
+int main(int argc, char **argv)
+{
+	struct chosen chosen = { 0 };
+
+	argp_err_exit_status = HN_EXIT_FAILURE;
+	if (argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen) != 0 || !chosen.command)
+		return HN_EXIT_FAILURE;
+	chosen.argv[0] = (char *)chosen.command->title;
+	return chosen.command->main(chosen.argc, chosen.argv);
+}

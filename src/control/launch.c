@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT
+#include "control/launch.h"
+
+#include "agent/layout.h"
+#include "control/run.h"
+#include "control/say.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/mempolicy.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AGENT_NAME "libhugenuma-agent.so"
+
+/* ---- the agent library ---- */
+
+static bool agent_usable(const char *path, char *buf, size_t len)
+{
+	char resolved[PATH_MAX];
+
+	if (access(path, R_OK) != 0 || !realpath(path, resolved) || strlen(resolved) >= len)
+		return false;
+	strcpy(buf, resolved);
+	return true;
+}
+
+static bool agent_beside_us(char *buf, size_t len)
+{
+	char exe[PATH_MAX], path[PATH_MAX + sizeof(AGENT_NAME)];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	char *slash;
+
+	if (n <= 0)
+		return false;
+	exe[n] = 0;
+	slash = strrchr(exe, '/');
+	if (!slash)
+		return false;
+	*slash = 0;
+	snprintf(path, sizeof(path), "%s/" AGENT_NAME, exe);
+	return agent_usable(path, buf, len);
+}
+
+static bool agent_installed(char *buf, size_t len)
+{
+#ifdef HN_AGENT_PATH
+	return agent_usable(HN_AGENT_PATH, buf, len);
+#else
+	(void)buf;
+	(void)len;
+	return false;
+#endif
+}
+
+int hn_agent_find(char *buf, size_t len, char *err, size_t err_len)
+{
+	const char *wanted = getenv("HUGENUMA_AGENT");
+
+	if (wanted && *wanted) {
+		if (!agent_usable(wanted, buf, len)) {
+			hn_set_error(err, err_len, "HUGENUMA_AGENT: cannot read %s: %s", wanted, strerror(errno));
+			return -1;
+		}
+	} else if (!agent_beside_us(buf, len) && !agent_installed(buf, len)) {
+		hn_set_error(err, err_len, "cannot find " AGENT_NAME
+					   " beside this program or where it was installed; set HUGENUMA_AGENT");
+		return -1;
+	}
+	/* LD_PRELOAD separates by these two and has no way to quote them. */
+	if (strpbrk(buf, " :")) {
+		hn_set_error(err, err_len, "%s: LD_PRELOAD cannot hold a path with a space or a colon", buf);
+		return -1;
+	}
+	return 0;
+}
+
+/* ---- signals ---- */
+
+static const int taken_signals[] = { SIGCHLD, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGPIPE };
+
+#define NR_TAKEN (sizeof(taken_signals) / sizeof(taken_signals[0]))
+
+/* Signal dispositions belong to the process, so does what they were. */
+static struct sigaction saved_action[NR_TAKEN];
+static sigset_t saved_mask, waited_mask;
+
+void hn_signals_take(void)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, plain = { .sa_handler = SIG_DFL };
+
+	sigemptyset(&waited_mask);
+	for (size_t i = 0; i < NR_TAKEN; i++) {
+		int sig = taken_signals[i];
+		bool waited = sig == SIGCHLD || sig == SIGTERM || sig == SIGHUP;
+
+		sigaction(sig, NULL, &saved_action[i]);
+		if (waited)
+			sigaddset(&waited_mask, sig);
+		/* an inherited "ignore" for SIGCHLD would lose the exit status; for TERM and HUP it stands (nohup) */
+		if (sig == SIGCHLD)
+			sigaction(sig, &plain, NULL);
+		else if (!waited)
+			sigaction(sig, &ignore, NULL);
+	}
+	sigprocmask(SIG_BLOCK, &waited_mask, &saved_mask);
+}
+
+static void signals_give_back(void)
+{
+	for (size_t i = 0; i < NR_TAKEN; i++)
+		sigaction(taken_signals[i], &saved_action[i], NULL);
+	sigprocmask(SIG_SETMASK, &saved_mask, NULL);
+}
+
+/* ---- the child ---- */
+
+static bool preload_has(const char *list, const char *agent)
+{
+	size_t len = strlen(agent);
+
+	for (const char *p = list; *p; p += strcspn(p, " :")) {
+		p += strspn(p, " :");
+		if (strcspn(p, " :") == len && strncmp(p, agent, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Returns 0 or -errno. */
+static int child_environment(const struct hn_launch *l)
+{
+	const char *preload = getenv("LD_PRELOAD");
+	char *value;
+	int err;
+
+	if (setenv(HN_SHM_ENV, l->shm_path, 1) != 0)
+		return -errno;
+	if (!preload || !*preload)
+		return setenv("LD_PRELOAD", l->agent, 1) ? -errno : 0;
+	if (preload_has(preload, l->agent))
+		return 0;
+	if (asprintf(&value, "%s:%s", l->agent, preload) < 0)
+		return -ENOMEM;
+	err = setenv("LD_PRELOAD", value, 1) ? -errno : 0;
+	free(value);
+	return err;
+}
+
+/*
+ * The kernel balances only memory with the default policy. MPOL_LOCAL places pages as the default does and is
+ * inherited by threads and children; a program that sets its own policy later overrides it.
+ */
+static void child_set_local_policy(void)
+{
+	int mode = -1;
+
+	if (syscall(SYS_get_mempolicy, &mode, NULL, 0UL, NULL, 0UL) == 0 && mode == MPOL_DEFAULT)
+		syscall(SYS_set_mempolicy, MPOL_LOCAL, NULL, 0UL);
+}
+
+static void child_main(const struct hn_launch *l, int error_fd) __attribute__((noreturn));
+
+static void child_main(const struct hn_launch *l, int error_fd)
+{
+	int err = -child_environment(l);
+
+	if (!err) {
+		if (l->local_policy)
+			child_set_local_policy();
+		signals_give_back();
+		execvp(l->argv[0], l->argv);
+		err = errno;
+	}
+	if (write(error_fd, &err, sizeof(err)) != sizeof(err))
+		_exit(HN_EXIT_FAILURE);
+	_exit(err == ENOENT ? HN_EXIT_NOT_FOUND : HN_EXIT_NOT_RUN);
+}
+
+static int read_exec_errno(int fd)
+{
+	int err = 0;
+	ssize_t n;
+
+	do
+		n = read(fd, &err, sizeof(err));
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(err) ? err : 0; /* end of file: closed by a successful exec */
+}
+
+int hn_child_start(struct hn_child *c, const struct hn_launch *l)
+{
+	int fds[2];
+
+	memset(c, 0, sizeof(*c));
+	if (pipe2(fds, O_CLOEXEC) != 0)
+		return -errno;
+	c->pid = fork();
+	if (c->pid < 0) {
+		int err = -errno;
+
+		close(fds[0]);
+		close(fds[1]);
+		return err;
+	}
+	if (c->pid == 0)
+		child_main(l, fds[1]);
+	close(fds[1]);
+	c->exec_errno = read_exec_errno(fds[0]);
+	close(fds[0]);
+	return 0;
+}
+
+static void child_reap(struct hn_child *c)
+{
+	int status;
+
+	if (waitpid(c->pid, &status, WNOHANG) != c->pid)
+		return;
+	c->ended = true;
+	c->status = WIFSIGNALED(status) ? HN_EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+void hn_child_wait(struct hn_child *c, int timeout_ms)
+{
+	struct timespec timeout = { timeout_ms / 1000, (timeout_ms % 1000) * 1000000L };
+	siginfo_t info;
+	int sig = sigtimedwait(&waited_mask, &info, &timeout);
+
+	/* What the kernel sends on a hangup goes to the whole group, the program included. */
+	if ((sig == SIGTERM || sig == SIGHUP) && info.si_code != SI_KERNEL)
+		kill(c->pid, sig);
+	child_reap(c);
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+/*
+ * launch.h - start the program with the agent preloaded, pass signals on, collect its exit status.
+ */
+#ifndef HN_CONTROL_LAUNCH_H
+#define HN_CONTROL_LAUNCH_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * Find the agent library: $HUGENUMA_AGENT, else beside this executable, else where it was installed (HN_AGENT_PATH).
+ * Returns 0 with an absolute path in buf, or -1 with a line in err.
+ */
+int hn_agent_find(char *buf, size_t len, char *err, size_t err_len);
+
+struct hn_child {
+	pid_t pid;
+	int exec_errno; /* why the program could not be executed; 0 when it was */
+	bool ended;
+	int status;     /* for the shell: exit status, or 128 + signal; valid once ended */
+};
+
+struct hn_launch {
+	char **argv;
+	const char *agent;    /* to put in front of LD_PRELOAD */
+	const char *shm_path; /* for HUGENUMA_SHM */
+	bool local_policy;    /* give the program MPOL_LOCAL if it has the default policy: keeps kernel balancing off */
+};
+
+/*
+ * Take over SIGCHLD, SIGTERM, SIGHUP (waited for in hn_child_wait), SIGINT, SIGQUIT, SIGPIPE (ignored, as system(3) does
+ * while a child runs). Once, before hn_child_start; the program gets everything back as it was.
+ */
+void hn_signals_take(void);
+
+/*
+ * Fork and exec; returns once exec has succeeded or failed (c->exec_errno). Returns 0, or -errno when there is no child.
+ */
+int hn_child_start(struct hn_child *c, const struct hn_launch *l);
+
+/* Wait up to timeout_ms for the child to end or a signal to pass on; both are handled here. */
+void hn_child_wait(struct hn_child *c, int timeout_ms);
+
+#endif

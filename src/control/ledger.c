@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT
+#include "control/ledger.h"
+
+#include "control/proc.h"
+#include "control/say.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t hn_stats_refused(const struct hn_stats *s)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < HN_NR_REFUSALS; i++)
+		sum += s->refused[i];
+	return sum;
+}
+
+uint64_t hn_stats_failed(const struct hn_stats *s)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < HN_NR_FAILURES; i++)
+		sum += s->failed[i];
+	return sum;
+}
+
+void hn_shares_of(const struct hn_stats *s, struct hn_shares *out)
+{
+	const struct hn_series *series = &s->series;
+	uint32_t nr = series->nr < HN_SERIES_MAX ? series->nr : HN_SERIES_MAX;
+
+	*out = (struct hn_shares){ s->local, s->samples, s->local, s->samples };
+	for (uint32_t i = 0; i < nr; i++) {
+		if (series->point[i].samples < HN_SHARE_SAMPLES)
+			continue;
+		out->start_local = series->point[i].local;
+		out->start_samples = series->point[i].samples;
+		break;
+	}
+	for (uint32_t i = nr; i-- > 0;) {
+		const struct hn_series_point *p = &series->point[i];
+
+		/* counters are read while they change: a point may be ahead of them */
+		if (p->samples + HN_SHARE_SAMPLES > s->samples || p->local > s->local)
+			continue;
+		out->end_local = s->local - p->local;
+		out->end_samples = s->samples - p->samples;
+		break;
+	}
+}
+
+/* ---- adding up ---- */
+
+static void hist_merge(struct hn_hist *to, const struct hn_hist *from)
+{
+	to->count += from->count;
+	to->sum += from->sum;
+	if (from->max > to->max)
+		to->max = from->max;
+	for (int i = 0; i < HN_HIST_BUCKETS; i++)
+		to->bucket[i] += from->bucket[i];
+}
+
+static void sum_words(uint64_t *to, const uint64_t *from, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		to[i] += from[i];
+}
+
+/* Everything from `armed` to the first histogram is a 64-bit counter. */
+#define STATS_COUNTERS (offsetof(struct hn_stats, fault_service_ns) / sizeof(uint64_t))
+_Static_assert(offsetof(struct hn_stats, armed) == 0, "counters come first");
+
+static void stats_merge(struct hn_stats *to, const struct hn_stats *from)
+{
+	sum_words((uint64_t *)to, (const uint64_t *)from, STATS_COUNTERS);
+	hist_merge(&to->fault_service_ns, &from->fault_service_ns);
+	hist_merge(&to->migration_stall_ns, &from->migration_stall_ns);
+}
+
+static void slot_merge(struct hn_slot *to, const struct hn_slot *from)
+{
+	to->agent_cpu_ns += from->agent_cpu_ns;
+	to->registered_bytes += from->registered_bytes;
+	to->regions += from->regions;
+	to->holes_served += from->holes_served;
+	to->events += from->events;
+	to->fixups += from->fixups;
+	to->collapses += from->collapses;
+	to->scans += from->scans;
+	to->agent_bytes += from->agent_bytes;
+	stats_merge(&to->stats, &from->stats);
+}
+
+static void process_merge(struct hn_process *to, const struct hn_process *from)
+{
+	sum_words((uint64_t *)&to->shares, (const uint64_t *)&from->shares, sizeof(to->shares) / sizeof(uint64_t));
+	if (from->elapsed_ms > to->elapsed_ms)
+		to->elapsed_ms = from->elapsed_ms;
+	slot_merge(&to->slot, &from->slot);
+}
+
+/* Memory of a process that has gone is not managed any more. */
+static void process_clear_gauges(struct hn_process *p)
+{
+	p->slot.stats.managed_pages = 0;
+	p->slot.stats.armed_now = 0;
+	p->slot.registered_bytes = 0;
+	p->slot.regions = 0;
+	p->slot.agent_bytes = 0;
+}
+
+/* ---- reading slots ---- */
+
+/* The agent may be writing: copy in whole counters. */
+static void slot_copy(struct hn_slot *to, const struct hn_slot *from)
+{
+	const uint64_t *src = (const uint64_t *)from;
+	uint64_t *dst = (uint64_t *)to;
+
+	for (size_t i = 0; i < sizeof(*to) / sizeof(uint64_t); i++)
+		dst[i] = hn_stat_read(&src[i]);
+	to->comm[sizeof(to->comm) - 1] = 0;
+	to->message[sizeof(to->message) - 1] = 0;
+}
+
+static void process_read(struct hn_process *p, const struct hn_slot *slot, bool running)
+{
+	uint64_t now = hn_now_ms();
+
+	memset(p, 0, sizeof(*p));
+	slot_copy(&p->slot, slot);
+	p->pid = p->slot.pid;
+	p->running = running;
+	memcpy(p->comm, p->slot.comm, sizeof(p->comm));
+	hn_make_printable(p->comm);
+	p->elapsed_ms = p->slot.started_ms && now > p->slot.started_ms ? now - p->slot.started_ms : 0;
+	hn_shares_of(&p->slot.stats, &p->shares);
+}
+
+/* A slot is in use once its owner has written its pid. */
+static uint32_t slot_state(const struct hn_slot *slot)
+{
+	uint32_t state = hn_load_acquire(&slot->state);
+
+	return slot->pid ? state : HN_SLOT_FREE;
+}
+
+/* After exec() a process keeps pid and start time, and the new image takes a slot of its own. */
+static bool slot_is_superseded(const struct hn_shm *shm, const struct hn_slot *slot)
+{
+	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
+		const struct hn_slot *other = &shm->slot[i];
+
+		if (other != slot && slot_state(other) != HN_SLOT_FREE && other->pid == slot->pid &&
+		    other->start_ticks == slot->start_ticks && other->started_ms > slot->started_ms)
+			return true;
+	}
+	return false;
+}
+
+static bool slot_has_ended(const struct hn_shm *shm, const struct hn_slot *slot)
+{
+	return hn_process_is_gone(slot->pid, slot->start_ticks) || slot_is_superseded(shm, slot);
+}
+
+/* Nothing of the old owner may be left: the next one's half-filled slot must not look like this one's. */
+static void slot_free(struct hn_slot *slot)
+{
+	size_t after_state = offsetof(struct hn_slot, state) + sizeof(slot->state);
+
+	_Static_assert(offsetof(struct hn_slot, state) == 0, "state comes first");
+	memset((char *)slot + after_state, 0, sizeof(*slot) - after_state);
+	hn_store_release(&slot->state, HN_SLOT_FREE);
+}
+
+/* ---- the account ---- */
+
+static void ledger_keep(struct hn_ledger *l, const struct hn_process *p)
+{
+	struct hn_process *list;
+	size_t room;
+
+	if (l->nr == l->room) {
+		room = l->room ? l->room * 2 : 16;
+		list = l->nr < HN_LEDGER_MAX ? realloc(l->list, room * sizeof(*list)) : NULL;
+		if (!list)
+			return; /* it is in the totals */
+		l->list = list;
+		l->room = room;
+	}
+	l->list[l->nr++] = *p;
+}
+
+/* Count the process in a slot of this state; returns whether it managed pages. */
+static void ledger_add(struct hn_ledger *l, struct hn_process *p, uint32_t state)
+{
+	const struct hn_stats *s = &p->slot.stats;
+
+	if (p->running)
+		l->nr_running++;
+	if (s->managed_peak_pages || s->managed_pages || s->samples) {
+		l->nr_managed++;
+		ledger_keep(l, p);
+	} else if (state == HN_SLOT_UNMANAGED) {
+		l->nr_unmanaged++;
+	} else {
+		l->nr_idle++;
+	}
+	if (!p->running)
+		process_clear_gauges(p);
+	process_merge(&l->total, p);
+}
+
+void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
+{
+	struct hn_process p;
+
+	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
+		struct hn_slot *slot = &shm->slot[i];
+		uint32_t state = slot_state(slot);
+		bool ended;
+
+		if (state == HN_SLOT_FREE)
+			continue;
+		/* first see it dead, then read: its last words must be in */
+		ended = slot_has_ended(shm, slot);
+		hn_messages_read(&l->messages, slot, i);
+		if (!ended)
+			continue;
+		process_read(&p, slot, false);
+		ledger_add(l, &p, hn_load_acquire(&slot->state));
+		hn_messages_forget_slot(&l->messages, i);
+		slot_free(slot);
+	}
+}
+
+static int compare_started(const void *a, const void *b)
+{
+	uint64_t x = ((const struct hn_process *)a)->slot.started_ms, y = ((const struct hn_process *)b)->slot.started_ms;
+
+	return x < y ? -1 : x > y;
+}
+
+void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm)
+{
+	struct hn_process p;
+
+	hn_ledger_poll(l, shm);
+	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
+		uint32_t state = slot_state(&shm->slot[i]);
+
+		if (state == HN_SLOT_FREE)
+			continue;
+		process_read(&p, &shm->slot[i], true);
+		ledger_add(l, &p, state);
+	}
+	if (l->nr)
+		qsort(l->list, l->nr, sizeof(*l->list), compare_started);
+}
+
+unsigned hn_ledger_sum(const struct hn_ledger *l, const struct hn_shm *shm, struct hn_process *sum)
+{
+	struct hn_process p;
+	unsigned nr_live = 0;
+
+	*sum = l->total;
+	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
+		if (slot_state(&shm->slot[i]) != HN_SLOT_LIVE)
+			continue;
+		process_read(&p, &shm->slot[i], true);
+		process_merge(sum, &p);
+		nr_live++;
+	}
+	return nr_live;
+}
+
+void hn_ledger_fini(struct hn_ledger *l)
+{
+	hn_messages_fini(&l->messages);
+	free(l->list);
+	l->list = NULL;
+	l->nr = l->room = 0;
+}

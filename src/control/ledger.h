@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ledger.h - the controller's own account of all processes of a run, living and gone.
+ *
+ * A slot is freed as soon as its process has ended, so that the table in shared memory cannot fill up; its counters go
+ * on living here. One thread uses a ledger.
+ */
+#ifndef HN_CONTROL_LEDGER_H
+#define HN_CONTROL_LEDGER_H
+
+#include "agent/layout.h"
+#include "control/messages.h"
+
+/* Samples a share of local accesses must rest on, if there are that many. */
+#define HN_SHARE_SAMPLES 32
+
+/* Processes described one by one; what more there are is in the totals only. */
+#define HN_LEDGER_MAX 1024
+
+/* Local accesses by sampled faults, in the first and the last stretch of a process's life. */
+struct hn_shares {
+	uint64_t start_local;
+	uint64_t start_samples;
+	uint64_t end_local;
+	uint64_t end_samples;
+};
+
+/* One process that managed pages, or several added up (then pid is 0 and the series is empty). */
+struct hn_process {
+	uint32_t pid;
+	bool running;        /* still there when the run ended */
+	char comm[16];       /* printable */
+	uint64_t elapsed_ms; /* from the agent's start to the process's end, or to now */
+	struct hn_shares shares;
+	struct hn_slot slot; /* a copy */
+};
+
+struct hn_ledger {
+	struct hn_process *list; /* processes that have ended, and at the end also those still running */
+	size_t nr;
+	size_t room;
+	uint64_t nr_managed;     /* processes that managed a page; those past HN_LEDGER_MAX are not in the list */
+	uint64_t nr_idle;        /* agents that started and never managed a page */
+	uint64_t nr_unmanaged;   /* processes that wanted managing but could not be */
+	uint64_t nr_running;     /* agents alive when the run ended, managing pages or not */
+	struct hn_process total; /* of all processes that have ended; gauges are those of the last moment */
+	struct hn_messages messages;
+};
+
+/* Take in everything new in shared memory: messages, and slots of processes that have ended. */
+void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm);
+
+/* The last poll: also takes in, without freeing their slots, the processes that still run. Sorts the list by start. */
+void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm);
+
+/*
+ * Everything so far, ended and living processes together, into *sum. Gauges (pages managed, armed now) count living
+ * processes only. Returns the number of living agents.
+ */
+unsigned hn_ledger_sum(const struct hn_ledger *l, const struct hn_shm *shm, struct hn_process *sum);
+
+/* The sum of samples refused, or failed, for whatever reason. */
+uint64_t hn_stats_refused(const struct hn_stats *s);
+uint64_t hn_stats_failed(const struct hn_stats *s);
+
+/*
+ * Shares from the series. Start: from the beginning to the first point with HN_SHARE_SAMPLES samples; end: from the
+ * last point that leaves HN_SHARE_SAMPLES samples to the final counters. All samples when there are fewer.
+ */
+void hn_shares_of(const struct hn_stats *s, struct hn_shares *out);
+
+void hn_ledger_fini(struct hn_ledger *l);
+
+#endif

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#include "control/names.h"
+
+#include "agent/layout.h"
+
+const struct hn_name hn_refusal_names[HN_NR_REFUSALS] = {
+	[HN_REFUSE_FILTER] = { "filter", "second sample wanted" },
+	[HN_REFUSE_NO_NODE] = { "no_node", "node unknown" },
+	[HN_REFUSE_OBSERVE] = { "observe", "only observing" },
+	[HN_REFUSE_HELD] = { "held", "failed a moment ago" },
+};
+
+const struct hn_name hn_failure_names[HN_NR_FAILURES] = {
+	[HN_FAIL_TARGET] = { "target", "no huge page free there" },
+	[HN_FAIL_COPY] = { "copy", "could not be copied" },
+	[HN_FAIL_COMMIT] = { "commit", "could not be put in place" },
+};
+
+const struct hn_name hn_arm_error_names[HN_NR_ARM_ERRORS] = {
+	[HN_ARM_BUSY] = { "busy", "in use by the kernel or a child" },
+	[HN_ARM_INVALID] = { "invalid", "unlike other memory" },
+	[HN_ARM_ABSENT] = { "absent", "gone or not huge" },
+	[HN_ARM_EVENT] = { "event", "address space changing" },
+	[HN_ARM_OTHER] = { "other", "other" },
+};
+
+const struct hn_name hn_disarm_names[HN_NR_DISARM_CAUSES] = {
+	[HN_DISARM_FAULT] = { "fault", "touched" },
+	[HN_DISARM_EXPIRY] = { "expiry", "not touched in time" },
+	[HN_DISARM_EVENT] = { "event", "unmapped, dropped or moved" },
+	[HN_DISARM_DRAIN] = { "drain", "fork, pause or stop" },
+};
+
+const char *const hn_policy_names[HN_NR_POLICIES] = {
+	[HN_POLICY_TWO_STAGE] = "two-stage",
+	[HN_POLICY_OBSERVE] = "observe",
+	[HN_POLICY_ALWAYS] = "always",
+	[HN_POLICY_ALTERNATE] = "alternate",
+	[HN_POLICY_RANDOM] = "random",
+};
+
+const char *const hn_mover_names[2] = { [HN_MOVER_COPY] = "copy", [HN_MOVER_KERNEL] = "kernel" };
+
+const char *const hn_initial_node_names[2] = {
+	[HN_INITIAL_FIRST] = "first",
+	[HN_INITIAL_INTERLEAVE] = "interleave",
+};

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+#include "control/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+int hn_read_text(const char *path, char *buf, unsigned len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+	int err;
+
+	buf[0] = 0;
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, len - 1);
+	err = n < 0 ? -errno : 0;
+	close(fd);
+	if (n <= 0)
+		return err;
+	buf[n] = 0;
+	if (buf[n - 1] == '\n')
+		buf[n - 1] = 0;
+	return 0;
+}
+
+/* Fields 3 (state), 20 (threads) and 22 (start time) of /proc/PID/stat; the name in field 2 may hold anything. */
+static bool proc_parse_stat(const char *text, char *state, long *threads, uint64_t *start_ticks)
+{
+	const char *rest = strrchr(text, ')');
+
+	if (!rest)
+		return false;
+	return sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld %*d %" SCNu64,
+		      state, threads, start_ticks) == 3;
+}
+
+bool hn_process_is_gone(uint32_t pid, uint64_t start_ticks)
+{
+	char path[64], text[1024], state;
+	uint64_t ticks;
+	long threads;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", pid);
+	/* /proc may be hidden from us: then the pid alone has to do */
+	if (hn_read_text(path, text, sizeof(text)) || !proc_parse_stat(text, &state, &threads, &ticks))
+		return kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+	if (start_ticks && ticks != start_ticks)
+		return true;
+	/* A zombie with more than one thread is a process whose first thread left early. */
+	return (state == 'Z' || state == 'X') && threads <= 1;
+}
+
+uint64_t hn_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+/*
+ * proc.h - which processes still exist, and what time it is.
+ */
+#ifndef HN_CONTROL_PROC_H
+#define HN_CONTROL_PROC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * True when the process with this pid and start time (clock ticks after boot, field 22 of /proc/PID/stat) has ended;
+ * zombies count as ended. start_ticks 0 means unknown: then only the pid is asked for.
+ */
+bool hn_process_is_gone(uint32_t pid, uint64_t start_ticks);
+
+/* CLOCK_MONOTONIC, ms. */
+uint64_t hn_now_ms(void);
+
+/* Read a small text file into buf, cut off at len - 1, trailing newline removed. Returns 0 or -errno. */
+int hn_read_text(const char *path, char *buf, unsigned len);
+
+#endif

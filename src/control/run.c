@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+#include "control/run.h"
+
+#include "control/launch.h"
+#include "control/machine.h"
+#include "control/proc.h"
+#include "control/progress.h"
+#include "control/report_json.h"
+#include "control/say.h"
+#include "control/shm.h"
+#include "control/table.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How often slots of ended processes are looked for. */
+#define POLL_MS 200
+#define ERROR_LEN 1024
+
+struct run {
+	const struct hn_run_options *options;
+	struct hn_machine machine;
+	struct hn_run_dir dir;
+	struct hn_ledger ledger;
+	struct hn_progress progress;
+	struct hn_child child;
+	char agent[PATH_MAX];
+	char report[PATH_MAX];
+	unsigned real_nodes;
+	uint64_t start_ms;
+	uint64_t start_unix_ms;
+};
+
+void hn_config_defaults(struct hn_config *c)
+{
+	*c = (struct hn_config){
+		.period_ms = 1000,
+		.window_mib = 256,
+		.handlers = 2,
+		.mover = HN_MOVER_COPY,
+		.policy = HN_POLICY_TWO_STAGE,
+		.seed = 1,
+		.max_armed_mib = 1024,
+		.min_mib = 16,
+		.initial_node = HN_INITIAL_FIRST,
+	};
+}
+
+/* Everything that can fail for reasons of ours is done before the program starts. */
+static int run_prepare(struct run *r)
+{
+	const struct hn_run_options *o = r->options;
+	char err[ERROR_LEN];
+
+	if (hn_agent_find(r->agent, sizeof(r->agent), err, sizeof(err)) != 0 ||
+	    (o->report && hn_report_check(o->report, r->report, sizeof(r->report), err, sizeof(err)) != 0) ||
+	    hn_machine_build(&r->machine, o->topology, &r->real_nodes, err, sizeof(err)) != 0 ||
+	    hn_run_dir_create(&r->dir, &o->config, &r->machine, err, sizeof(err)) != 0) {
+		hn_say("%s", err);
+		return -1;
+	}
+	return 0;
+}
+
+static void run_announce(const struct run *r)
+{
+	char real[64];
+
+	if (r->options->quiet || !r->machine.is_virtual)
+		return;
+	if (r->real_nodes == 1)
+		snprintf(real, sizeof(real), "one real NUMA node");
+	else
+		snprintf(real, sizeof(real), "%u real NUMA nodes not used", r->real_nodes);
+	hn_say("%s: balancing over %" PRIu32 " virtual node%s (everything is real but the latency)", real,
+	       r->machine.nr_nodes, r->machine.nr_nodes == 1 ? "" : "s");
+}
+
+/* Two balancers on the same pages would fight; on one real node there is nothing the kernel could move. */
+static bool run_wants_local_policy(const struct run *r)
+{
+	char text[16];
+
+	return r->real_nodes > 1 && hn_read_text("/proc/sys/kernel/numa_balancing", text, sizeof(text)) == 0 &&
+	       atoi(text) != 0;
+}
+
+static int run_start(struct run *r)
+{
+	struct hn_launch l = {
+		.argv = r->options->argv,
+		.agent = r->agent,
+		.shm_path = r->dir.file,
+		.local_policy = run_wants_local_policy(r),
+	};
+	struct timespec t;
+	int err;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	r->start_unix_ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	r->start_ms = hn_now_ms();
+	hn_signals_take();
+	err = hn_child_start(&r->child, &l);
+	if (err) {
+		hn_say("cannot start a process: %s", strerror(-err));
+		return HN_EXIT_FAILURE;
+	}
+	if (!r->child.exec_errno)
+		return 0;
+	while (!r->child.ended)
+		hn_child_wait(&r->child, POLL_MS);
+	hn_say("cannot run %s: %s", r->options->argv[0], strerror(r->child.exec_errno));
+	return r->child.exec_errno == ENOENT ? HN_EXIT_NOT_FOUND : HN_EXIT_NOT_RUN;
+}
+
+static void run_watch(struct run *r)
+{
+	hn_progress_start(&r->progress, r->start_ms);
+	while (!r->child.ended) {
+		uint64_t now = hn_now_ms();
+
+		hn_child_wait(&r->child, hn_progress_wait_ms(&r->progress, now, POLL_MS));
+		hn_ledger_poll(&r->ledger, r->dir.shm);
+		now = hn_now_ms();
+		if (r->options->progress && !r->child.ended && hn_progress_due(&r->progress, now))
+			hn_progress_print(&r->progress, now, &r->ledger, r->dir.shm);
+	}
+}
+
+static void run_report(struct run *r)
+{
+	struct hn_run_result result = {
+		.options = r->options,
+		.machine = &r->machine,
+		.ledger = &r->ledger,
+		.start_unix_ms = r->start_unix_ms,
+		.elapsed_ms = hn_now_ms() - r->start_ms,
+		.nr_loaded = hn_load_acquire(&r->dir.shm->loaded),
+		.nr_missed = hn_load_acquire(&r->dir.shm->slots_missed),
+		.status = r->child.status,
+	};
+	char err[ERROR_LEN];
+
+	r->ledger.total.elapsed_ms = result.elapsed_ms;
+	hn_messages_print_counts(&r->ledger.messages);
+	if (!r->options->quiet)
+		hn_table_print(stderr, &result);
+	if (r->options->report && hn_report_write(&result, r->report, err, sizeof(err)) != 0)
+		hn_say("%s", err);
+}
+
+static int run_all(struct run *r)
+{
+	int failed;
+
+	if (run_prepare(r) != 0)
+		return HN_EXIT_FAILURE;
+	run_announce(r);
+	failed = run_start(r);
+	if (failed) {
+		hn_run_dir_close(&r->dir, true);
+		return failed;
+	}
+	run_watch(r);
+	hn_ledger_finish(&r->ledger, r->dir.shm);
+	run_report(r);
+	/* Children of processes that still run look for the file: it stays as long as it may be wanted. */
+	hn_run_dir_close(&r->dir, r->ledger.nr_running == 0);
+	return r->child.status;
+}
+
+int hn_run(const struct hn_run_options *o)
+{
+	struct run *r = calloc(1, sizeof(*r));
+	int status;
+
+	if (!r) {
+		hn_say("out of memory");
+		return HN_EXIT_FAILURE;
+	}
+	r->options = o;
+	r->ledger.messages.quiet = o->quiet;
+	status = run_all(r);
+	hn_ledger_fini(&r->ledger);
+	free(r);
+	return status;
+}

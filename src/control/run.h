@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+/*
+ * run.h - run a program under the agent: from the command line's wishes to the exit status.
+ */
+#ifndef HN_CONTROL_RUN_H
+#define HN_CONTROL_RUN_H
+
+#include "agent/layout.h"
+#include "control/ledger.h"
+
+/* Exit statuses of our own, as in env(1). */
+#define HN_EXIT_FAILURE 125     /* hugenuma itself failed; the program was not started */
+#define HN_EXIT_NOT_RUN 126     /* the program was found but cannot be executed */
+#define HN_EXIT_NOT_FOUND 127   /* no such program */
+#define HN_EXIT_SIGNAL_BASE 128 /* + signal number */
+
+struct hn_run_options {
+	struct hn_config config;
+	const char *topology; /* NULL: this machine */
+	const char *report;   /* NULL: none */
+	bool progress;
+	bool quiet;
+	char **argv;          /* the program and its arguments, NULL-terminated */
+};
+
+/* Defaults of the whole configuration; the ranges are in agent/layout.h. */
+void hn_config_defaults(struct hn_config *c);
+
+/* A run that has ended, for the table and the report. Nothing in it is owned. */
+struct hn_run_result {
+	const struct hn_run_options *options;
+	const struct hn_machine *machine;
+	const struct hn_ledger *ledger;
+	uint64_t start_unix_ms;
+	uint64_t elapsed_ms;
+	uint32_t nr_loaded;  /* exec images the agent library was loaded into */
+	uint32_t nr_missed;  /* processes that found no free slot */
+	int status;          /* exit status of the program, 128 + n when signal n ended it */
+};
+
+/* Run o->argv. Returns the exit status for the shell. */
+int hn_run(const struct hn_run_options *o);
+
+#endif

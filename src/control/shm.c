@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+#include "control/shm.h"
+
+#include "control/say.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(struct hn_slot) % sizeof(uint64_t) == 0, "slots are copied word by word");
+
+/* A name nobody can have made before us: mkdir fails rather than follow or reuse what is there. */
+static int shm_make_dir(struct hn_run_dir *d, const char *parent)
+{
+	uint64_t rnd;
+	int n;
+
+	for (int try = 0; try < 16; try++) {
+		if (getrandom(&rnd, sizeof(rnd), 0) != sizeof(rnd))
+			return -EIO;
+		n = snprintf(d->dir, sizeof(d->dir), "%s/hugenuma.%u.%d.%016" PRIx64, parent, (unsigned)geteuid(),
+			     (int)getpid(), rnd);
+		if (n < 0 || (size_t)n >= sizeof(d->dir))
+			return -ENAMETOOLONG;
+		if (mkdir(d->dir, 0700) == 0)
+			return 0;
+		if (errno != EEXIST)
+			return -errno;
+	}
+	return -EEXIST;
+}
+
+/* The space is taken now: a full /dev/shm must be an error here, not a SIGBUS in somebody's database. */
+static int shm_make_file(struct hn_run_dir *d)
+{
+	void *p;
+	int fd, err;
+
+	snprintf(d->file, sizeof(d->file), "%s/run", d->dir);
+	fd = open(d->file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	/* against an odd umask */
+	err = fchmod(fd, 0600) ? -errno : -posix_fallocate(fd, 0, sizeof(struct hn_shm));
+	if (!err) {
+		p = mmap(NULL, sizeof(struct hn_shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (p == MAP_FAILED)
+			err = -errno;
+		else
+			d->shm = p;
+	}
+	close(fd);
+	if (err)
+		unlink(d->file);
+	return err;
+}
+
+static int shm_make_in(struct hn_run_dir *d, const char *parent)
+{
+	int err = shm_make_dir(d, parent);
+
+	if (err)
+		return err;
+	err = shm_make_file(d);
+	if (err)
+		rmdir(d->dir);
+	return err;
+}
+
+static void shm_fill_header(struct hn_shm *s, const struct hn_config *config, const struct hn_machine *machine)
+{
+	s->header_bytes = offsetof(struct hn_shm, slot);
+	s->slot_bytes = sizeof(struct hn_slot);
+	s->nr_slots = HN_SHM_SLOTS;
+	s->controller_pid = (uint32_t)getpid();
+	s->config = *config;
+	s->machine = *machine;
+	s->magic = HN_SHM_MAGIC;
+}
+
+int hn_run_dir_create(struct hn_run_dir *d, const struct hn_config *config, const struct hn_machine *machine, char *err,
+		      size_t err_len)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	int first, second = 0;
+
+	memset(d, 0, sizeof(*d));
+	first = shm_make_in(d, "/dev/shm");
+	if (first && runtime && runtime[0] == '/')
+		second = shm_make_in(d, runtime);
+	if (!d->shm) {
+		hn_set_error(err, err_len, "cannot make the run's shared memory (%zu KiB) in /dev/shm: %s%s%s%s%s",
+			     sizeof(struct hn_shm) / 1024, strerror(-first), second ? "; nor in " : "",
+			     second ? runtime : "", second ? ": " : "", second ? strerror(-second) : "");
+		return second ? second : first;
+	}
+	shm_fill_header(d->shm, config, machine);
+	return 0;
+}
+
+void hn_run_dir_close(struct hn_run_dir *d, bool remove)
+{
+	munmap(d->shm, sizeof(struct hn_shm));
+	d->shm = NULL;
+	if (!remove)
+		return;
+	unlink(d->file);
+	rmdir(d->dir);
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+/*
+ * core.h - the engine: its one block of state and what backends call.
+ *
+ * All state is in one caller-supplied block (hn_core_bytes, hn_core_init) that refers to itself by indices only, so
+ * that it can be copied, compared and hashed. Statistics live in a block of their own because readers of another
+ * process look at them.
+ *
+ * Locks, outermost first (docs/locking.md): event gate -> entry lock (ascending index) -> page lock (try only).
+ * A page lock may be held while the gate and an entry lock are taken (F6); nobody who holds either ever sleeps on it.
+ */
+#ifndef HN_CORE_CORE_H
+#define HN_CORE_CORE_H
+
+#include "core/ops.h"
+#include "core/stats.h"
+#include "core/sync.h"
+#include "core/types.h"
+
+#define HN_ARM_BATCH 32u
+
+/* Sizes of the block; all fixed for its life. */
+struct hn_geometry {
+	uint32_t nr_chunks;   /* entry chunks, >= 1 */
+	uint32_t chunk_shift; /* log2 of entries per chunk, 0..9; 6 = 128 MiB of address space per chunk */
+	uint32_t nr_pages;    /* pages that can be armed at one time, >= 1 */
+};
+
+struct hn_params {
+	uint32_t nr_nodes;      /* 1..HN_MAX_NODES */
+	uint32_t policy;        /* enum hn_policy_kind */
+	uint32_t seed;          /* HN_POLICY_RANDOM */
+	uint32_t expiry_ms;     /* an untouched hint is taken back after this long */
+	uint32_t quarantine_ms; /* a dropped range is left alone so long: the kernel's zap comes after its event was read */
+};
+
+enum {
+	HN_E_NO_ARM = 1u << 0,  /* not to be armed before hold_ms */
+	HN_E_NO_MOVE = 1u << 1, /* not to be migrated before hold_ms */
+};
+
+/* One huge-page-sized place in the program. 32 bytes. All fields: entry lock, except lock itself. */
+struct hn_entry {
+	struct hn_word lock;
+	uint32_t gen;      /* changes with every transition of state or content: the snapshot of F4 is compared in F6 */
+	uint32_t page;     /* ARMED: the page attached; else HN_NO_INDEX */
+	uint32_t armed_ms; /* ARMED: since when */
+	uint32_t hold_ms;  /* until when the HN_E_NO_* flags stand */
+	uint32_t last_tid; /* last accounted sample */
+	int16_t nid;       /* where the page lies, as far as known */
+	int16_t last_nid;  /* node of the last accounted sample */
+	uint8_t state;     /* enum hn_state */
+	uint8_t flags;     /* HN_E_* */
+	uint8_t fails;     /* consecutive refusals to arm or failures to migrate; sets the length of the hold */
+	uint8_t stale;     /* stale faults since the last arm */
+};
+
+_Static_assert(sizeof(struct hn_entry) == 32, "entries are budgeted: at most 64 bytes a managed page in all");
+
+/* 2^chunk_shift neighbouring entries. Written with the gate held exclusively, or by the one inserter (entry.c). */
+struct hn_chunk {
+	uint64_t key; /* haddr >> (HN_PAGE_SHIFT + chunk_shift) */
+};
+
+/*
+ * An armed page: the analogue of struct page. Attached to one entry (or to the backend's displaced list) by one
+ * reference; a migration holds another, so that an unmapped page outlives the copy that reads it (R17) without the
+ * reference vetoing anything.
+ */
+struct hn_page {
+	struct hn_word lock; /* the page lock: 0 free, 1 held, 2 held with waiters */
+	struct hn_word refs;  /* 0 = free id */
+	struct hn_word place; /* haddr >> HN_PAGE_SHIFT of the entry it is attached to; 0: none */
+	uint32_t content;     /* 1: staging holds something to discard when the last reference goes */
+};
+
+struct hn_core {
+	struct hn_geometry geo;
+	struct hn_params par;
+	uint32_t dir_mask;
+	uint32_t nr_chunks_used;
+	uint32_t cursor;     /* scanner: next entry index to look at */
+	uint32_t page_hint;  /* scanner: next page id to try */
+	struct hn_word gate; /* the event gate, see gate.c */
+	uint32_t gen_floor;  /* no entry of a reclaimed chunk ever had a higher generation */
+	uint64_t dir_off, chunk_off, entry_off, page_off; /* from the start of this struct */
+};
+
+/* The handle that every call takes; holds no state. */
+struct hn {
+	struct hn_core *core;
+	const struct hn_ops *ops;
+	void *be;
+	struct hn_stats *stats;
+};
+
+/* Bytes a block of this geometry needs; 8-byte alignment. */
+size_t hn_core_bytes(const struct hn_geometry *geo);
+/* Initialise a zeroed block of hn_core_bytes(). 0, or -EINVAL (as -22) when geometry or parameters are out of range. */
+int hn_core_init(struct hn_core *core, const struct hn_geometry *geo, const struct hn_params *par);
+
+/* ---- the hinting fault (fault.c) ---- */
+
+struct hn_verdict {
+	int from_nid;    /* where the page was */
+	int thread_nid;  /* where the faulting thread ran */
+	int target_nid;  /* where the policy wants it, HN_NO_NODE = stay */
+	uint8_t refusal; /* enum hn_refusal, with HN_FAULT_REFUSED */
+	uint8_t failure; /* enum hn_failure, with HN_FAULT_FAILED */
+};
+
+/*
+ * Serve one fault message: `addr` was touched by thread `tid`, which sleeps. `read_ns` is when the message was read.
+ * After HN_FAULT_UNMANAGED and HN_FAULT_DEFERRED the sleepers have NOT been woken: the caller serves the address
+ * itself, or reads the pending event and then wakes the range. Any thread; takes and releases the gate (shared).
+ */
+enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t read_ns, struct hn_verdict *verdict);
+
+/* ---- the scanner (scan.c); one thread at a time ---- */
+
+/* Arm up to `budget` pages, going round the entries from where the last pass stopped. Returns pages armed. */
+uint32_t hn_scan_pass(struct hn *hn, uint32_t budget);
+/* Take back hints older than par.expiry_ms. Returns pages disarmed. */
+uint32_t hn_scan_expire(struct hn *hn);
+/* Arm up to nr pages from haddr in one batch; nr <= HN_ARM_BATCH, all in one chunk. Returns pages armed. */
+uint32_t hn_arm_run(struct hn *hn, hn_addr haddr, uint32_t nr);
+/*
+ * Put back every armed page in [start, end) that can be put back now; waits for migrations in flight. Returns how many
+ * are still armed (an event must be read first): call again. The caller must keep arming off meanwhile.
+ */
+uint32_t hn_drain(struct hn *hn, hn_addr start, hn_addr end);
+
+/* ---- what is managed (entry.c) ---- */
+
+/*
+ * Start managing the huge page at haddr, assumed to lie on nid. 0; -EBUSY (-16) while the range is in quarantine;
+ * -ENOSPC (-28) when the entry chunks are used up (see hn_reclaim). Already managed: 0, nothing changes.
+ * Gate held shared by the one scanner thread, or exclusively.
+ */
+int hn_manage(struct hn *hn, hn_addr haddr, int nid);
+/* Forget a MAPPED page (found to be no huge page any more). An ARMED one stays. Gate held. */
+void hn_unmanage(struct hn *hn, hn_addr haddr);
+/* Make chunks without managed entries reusable. Returns chunks freed. Gate held exclusively. */
+uint32_t hn_reclaim(struct hn *hn);
+/* State of the entry at haddr, for tests and walkers; unlocked, so only a hint. */
+enum hn_state hn_state_of(const struct hn *hn, hn_addr haddr);
+
+/* ---- address-space events (event.c); gate held exclusively from before the event was read ---- */
+
+/* [start, end) was unmapped. */
+void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end);
+/* [start, end) is about to be dropped (MADV_DONTNEED, MADV_FREE): nothing of it may come back (R15, R16). */
+void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end);
+/* [from, from+len) was moved to `to`; the content must follow. */
+void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len);
+
+/* ---- the event gate (gate.c) ---- */
+void hn_gate_read_lock(struct hn *hn);
+void hn_gate_read_unlock(struct hn *hn);
+void hn_gate_write_lock(struct hn *hn);
+void hn_gate_write_unlock(struct hn *hn);
+
+/* ---- pages (page.c) ---- */
+bool hn_page_trylock(struct hn *hn, uint32_t page);
+void hn_page_unlock(struct hn *hn, uint32_t page);
+/* Sleep until the page lock is free (it may be taken again at once). Neither gate nor entry lock may be held. */
+void hn_page_wait(struct hn *hn, uint32_t page);
+void hn_page_get(struct hn *hn, uint32_t page);
+void hn_page_put(struct hn *hn, uint32_t page);
+
+/* ---- invariant walkers (verify.c) ---- */
+enum hn_verify_level {
+	HN_VERIFY_CHEAP = 1, /* counters only; engine quiet */
+	HN_VERIFY_WALK = 2,  /* every entry and page; engine quiet */
+};
+/* 0, or the number of the violated invariant (1..8); *what then points to a constant text that says what was seen. */
+int hn_verify(const struct hn *hn, enum hn_verify_level level, const char **what);
+
+#endif

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+/*
+ * event.c - what the program did to its own address space. The gate is held exclusively from before the event was
+ * read, so no put-back, no arm and no other event runs meanwhile; a copy may (F5), and finds out in F6.
+ */
+#include "core/internal.h"
+
+/* Detach the armed page, if any; an entry in migration leaves the page to the migrator's reference. Entry lock held. */
+static void forget(struct hn *hn, struct hn_entry *e)
+{
+	uint32_t page = e->state == HN_ARMED ? e->page : HN_NO_INDEX;
+
+	hn_entry_to_unmanaged(hn, e);
+	if (page != HN_NO_INDEX)
+		hn_page_put(hn, page);
+}
+
+/* The program keeps bytes [from, to) of a page that is no whole page any more; they get a reference of their own. */
+static void keep_part(struct hn *hn, uint32_t page, hn_addr addr, hn_addr from, hn_addr to)
+{
+	if (from >= to)
+		return;
+	hn_page_get(hn, page);
+	hn->ops->displace(hn->be, page, addr, (uint32_t)(from - addr), (uint32_t)(to - addr));
+}
+
+/* What of [start, end) lies in the page at haddr is gone; what is left beside it must not go with it. */
+static void unmap_one(struct hn *hn, struct hn_entry *e, hn_addr haddr, hn_addr start, hn_addr end)
+{
+	if (e->state == HN_ARMED) {
+		hn_page_set_haddr(hn, e->page, 0);
+		keep_part(hn, e->page, haddr, haddr, start < haddr ? haddr : start);
+		keep_part(hn, e->page, haddr, end, haddr + HN_PAGE_SIZE);
+	}
+	forget(hn, e);
+}
+
+/*
+ * The zap follows the wake-up of madvise's caller, so the range may look untouched for a while: a page armed in that
+ * window would survive the zap and come back with old data. Hence the quarantine.
+ */
+static void remove_one(struct hn *hn, struct hn_entry *e, hn_addr haddr, hn_addr start, hn_addr end)
+{
+	hn_addr from = start > haddr ? start : haddr;
+	hn_addr to = end < haddr + HN_PAGE_SIZE ? end : haddr + HN_PAGE_SIZE;
+
+	if (e->state == HN_ARMED && to - from < HN_PAGE_SIZE) {
+		/* Part of a page that is in staging: the kernel zaps nothing, so we do, and a copy in flight is void. */
+		hn->ops->zero(hn->be, e->page, (uint32_t)(from - haddr), (uint32_t)(to - haddr));
+		e->gen++;
+	} else {
+		forget(hn, e);
+	}
+	e->flags = HN_E_NO_ARM;
+	e->hold_ms = hn_now_ms(hn) + hn->core->par.quarantine_ms;
+}
+
+typedef void (*event_fn)(struct hn *hn, struct hn_entry *e, hn_addr haddr, hn_addr start, hn_addr end);
+
+static void visit(struct hn *hn, struct hn_entry *e, hn_addr haddr, hn_addr start, hn_addr end, event_fn fn)
+{
+	hn_lock(&e->lock);
+	if (e->state != HN_UNMANAGED)
+		fn(hn, e, haddr, start, end);
+	hn_unlock(&e->lock);
+}
+
+/* By address for small ranges, by chunk for ranges larger than all that is managed. */
+static void for_each_managed(struct hn *hn, hn_addr start, hn_addr end, event_fn fn)
+{
+	uint64_t nr = (hn_page_up(end) - hn_page_down(start)) >> HN_PAGE_SHIFT;
+	uint32_t total = hn->core->nr_chunks_used << hn->core->geo.chunk_shift, i;
+	hn_addr a;
+
+	if (nr <= total) {
+		for (a = hn_page_down(start); a < end; a += HN_PAGE_SIZE) {
+			struct hn_entry *e = hn_entry_find(hn, a);
+
+			if (e)
+				visit(hn, e, a, start, end, fn);
+		}
+		return;
+	}
+	for (i = 0; i < total; i++) {
+		a = hn_entry_addr(hn, i);
+		if (a + HN_PAGE_SIZE > start && a < end)
+			visit(hn, &hn_entries(hn)[i], a, start, end, fn);
+	}
+}
+
+void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end)
+{
+	for_each_managed(hn, start, end, unmap_one);
+	/* Threads that sleep in a fault on a range that is gone must fault again, or die as they should (I3). */
+	hn->ops->wake(hn->be, start, end - start);
+}
+
+void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end)
+{
+	for_each_managed(hn, start, end, remove_one);
+	hn->ops->wake(hn->be, start, end - start);
+}
+
+/* Attach a page that was armed elsewhere to the entry of its new place. False: there is no room for an entry. */
+static bool rekey(struct hn *hn, uint32_t page, int nid, hn_addr to)
+{
+	struct hn_entry *n = hn_entry_make(hn, to);
+
+	if (!n)
+		return false;
+	hn_lock(&n->lock); /* the only place where two entry locks nest out of order: the gate keeps all others out */
+	if (n->state != HN_UNMANAGED)
+		forget(hn, n);
+	hn_page_set_haddr(hn, page, to);
+	hn_entry_set_managed(hn, n, nid);
+	hn_entry_to_armed(hn, n, page, hn_now_ms(hn));
+	hn_stat_add(&hn->stats->armed, 1);
+	hn_unlock(&n->lock);
+	return true;
+}
+
+struct remap {
+	hn_addr from, end, to;
+};
+
+/* An armed page whose content, or part of it, is expected elsewhere. A migration in flight finds RACED. Entry locked. */
+static void move_armed(struct hn *hn, struct hn_entry *e, hn_addr haddr, const struct remap *r)
+{
+	hn_addr lo = r->from > haddr ? r->from : haddr;
+	hn_addr hi = r->end < haddr + HN_PAGE_SIZE ? r->end : haddr + HN_PAGE_SIZE;
+	hn_addr dest = r->to + (haddr - r->from); /* where the start of this page would be; may wrap below `to` */
+	uint32_t page = e->page;
+	int nid = e->nid;
+
+	hn_entry_to_unmanaged(hn, e);
+	if (hi - lo == HN_PAGE_SIZE && (dest & ~HN_PAGE_MASK) == 0 && rekey(hn, page, nid, dest))
+		return;
+	hn_page_set_haddr(hn, page, 0);
+	keep_part(hn, page, haddr, haddr, lo);
+	keep_part(hn, page, haddr, hi, haddr + HN_PAGE_SIZE);
+	hn->ops->displace(hn->be, page, dest, (uint32_t)(lo - haddr), (uint32_t)(hi - haddr));
+}
+
+void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len)
+{
+	struct remap r = { from, from + len, to };
+	hn_addr a;
+
+	for (a = hn_page_down(from); a < from + len; a += HN_PAGE_SIZE) {
+		struct hn_entry *e = hn_entry_find(hn, a);
+
+		if (!e)
+			continue;
+		hn_lock(&e->lock);
+		if (e->state == HN_ARMED)
+			move_armed(hn, e, a, &r);
+		else if (e->state == HN_MAPPED)
+			hn_entry_to_unmanaged(hn, e);
+		hn_unlock(&e->lock);
+	}
+	/* Also at the old place: who waits there for a migration that began at yet another one is nobody else's (I3). */
+	hn->ops->wake(hn->be, from, len);
+	hn->ops->wake(hn->be, to, len);
+}

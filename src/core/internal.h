@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+/*
+ * internal.h - what the files of the engine share among themselves.
+ */
+#ifndef HN_CORE_INTERNAL_H
+#define HN_CORE_INTERNAL_H
+
+#include "core/core.h"
+#include "core/lock.h"
+
+#define HN_EAGAIN (-11)
+#define HN_EBUSY (-16)
+#define HN_EINVAL (-22)
+#define HN_ENOSPC (-28)
+
+static inline struct hn_word *hn_dir(const struct hn *hn)
+{
+	return (struct hn_word *)((char *)hn->core + hn->core->dir_off);
+}
+static inline struct hn_chunk *hn_chunks(const struct hn *hn)
+{
+	return (struct hn_chunk *)((char *)hn->core + hn->core->chunk_off);
+}
+static inline struct hn_entry *hn_entries(const struct hn *hn)
+{
+	return (struct hn_entry *)((char *)hn->core + hn->core->entry_off);
+}
+static inline struct hn_page *hn_pages(const struct hn *hn)
+{
+	return (struct hn_page *)((char *)hn->core + hn->core->page_off);
+}
+static inline uint32_t hn_chunk_entries(const struct hn *hn) { return 1u << hn->core->geo.chunk_shift; }
+static inline hn_addr hn_page_haddr(const struct hn *hn, uint32_t page)
+{
+	return (hn_addr)hn_load_relaxed(&hn_pages(hn)[page].place) << HN_PAGE_SHIFT;
+}
+static inline void hn_page_set_haddr(struct hn *hn, uint32_t page, hn_addr haddr)
+{
+	hn_store_relaxed(&hn_pages(hn)[page].place, (uint32_t)(haddr >> HN_PAGE_SHIFT));
+}
+static inline uint32_t hn_now_ms(const struct hn *hn) { return (uint32_t)(hn->ops->now_ns(hn->be) / 1000000u); }
+
+/* Time comparison that survives the wrap of 32-bit milliseconds. */
+static inline bool hn_before(uint32_t a, uint32_t b) { return (int32_t)(a - b) < 0; }
+
+/* The entry for haddr, or NULL. Gate held (either way): chunks are re-keyed only with it held exclusively. */
+struct hn_entry *hn_entry_find(const struct hn *hn, hn_addr haddr);
+/* The same, made if there is room; NULL if not. Only the scanner (gate shared) or an event (exclusive). */
+struct hn_entry *hn_entry_make(struct hn *hn, hn_addr haddr);
+/* The address entry index i stands for; its chunk must be in use. */
+hn_addr hn_entry_addr(const struct hn *hn, uint32_t index);
+
+/* Transitions, entry lock held; the only places that write state, gen and page. */
+void hn_entry_to_armed(struct hn *hn, struct hn_entry *e, uint32_t page, uint32_t now_ms);
+void hn_entry_to_mapped(struct hn *hn, struct hn_entry *e, enum hn_disarm_cause cause);
+void hn_entry_to_unmanaged(struct hn *hn, struct hn_entry *e);
+void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid);
+
+/* Keep the entry from being armed or migrated for a time that doubles with each failure in a row. Entry lock held. */
+void hn_entry_hold(struct hn *hn, struct hn_entry *e, uint8_t flag, uint32_t base_ms);
+/* Clear what has run out: hold_ms means nothing half a wrap (24 days) later. Entry lock held. */
+void hn_entry_release(struct hn_entry *e, uint32_t now_ms);
+bool hn_entry_held(const struct hn_entry *e, uint8_t flag, uint32_t now_ms);
+
+/* A run of nr free page ids, each given one reference; returns how many of them were found in a row, *first set. */
+uint32_t hn_page_alloc_run(struct hn *hn, uint32_t nr, uint32_t *first);
+
+/* policy.c: target node index or HN_NO_NODE to stay; *refusal set when it stays on another node. Entry lock held. */
+int hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t now_ms,
+			enum hn_refusal *refusal, bool *local);
+/* Record an accounted sample. Entry lock held. */
+void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid);
+
+#endif

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+/*
+ * migrate.c - steps F5 and F6: copy the page while nobody can touch it, then commit or put the old page back.
+ *
+ * The page lock is held throughout; the entry lock and the gate only around the commit, so that events, other pages'
+ * faults and the scanner go on during the copy. Lock state of hn_migrate_misplaced: entry P; F5 P; F6 G E P; exit none.
+ */
+#include "core/fault.h"
+
+/* A page whose migration failed is judged again only after so long; the time doubles with each failure in a row. */
+#define FAIL_HOLD_MS 1000
+
+/*
+ * The entry is no longer the one that F4 judged. Still armed with our page: something changed its content (a partial
+ * MADV_DONTNEED), so the copy is void but the page must go back. Otherwise an event ended the hint and accounted it:
+ * charge nothing. Page lock released in every case.
+ */
+static enum hn_outcome raced(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f)
+{
+	if (e && e->state == HN_ARMED && e->page == f->page)
+		return hn_fault_putback(hn, e, f, HN_FAULT_RACED);
+	hn_page_unlock(hn, f->page);
+	return HN_FAULT_STALE;
+}
+
+/* Before the commit point everything can be undone; the old page is still whole in staging. */
+static enum hn_outcome failed(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, enum hn_failure why)
+{
+	enum hn_outcome out;
+
+	f->verdict->failure = (uint8_t)why;
+	out = hn_fault_putback(hn, e, f, HN_FAULT_FAILED);
+	if (out == HN_FAULT_FAILED)
+		hn_entry_hold(hn, e, HN_E_NO_MOVE, FAIL_HOLD_MS);
+	return out;
+}
+
+/* The new page is in the program: nothing may fail from here on. */
+static enum hn_outcome committed(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f)
+{
+	hn_entry_to_mapped(hn, e, HN_DISARM_FAULT);
+	e->nid = (int16_t)f->verdict->target_nid; /* the charge goes to the node that holds the page now (F7, R5) */
+	e->fails = 0;
+	e->flags &= (uint8_t)~HN_E_NO_MOVE;
+	hn_policy_record(hn, e, f->verdict->thread_nid, f->tid);
+	hn_page_unlock(hn, f->page);
+	hn_page_put(hn, f->page); /* the entry's reference; ours discards the old frame, off the stalled thread's path */
+	return HN_FAULT_MIGRATED;
+}
+
+/* F6, gate and entry lock held. *used tells whether the target was consumed. */
+static enum hn_outcome finish(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, uint32_t target, int err,
+			      enum hn_failure why, bool *used)
+{
+	/* Our reference keeps the page id ours; the generation tells whether the content is still what was copied. */
+	if (!e || e->state != HN_ARMED || e->page != f->page || e->gen != f->gen)
+		return raced(hn, e, f);
+	if (err)
+		return failed(hn, e, f, why);
+
+	/* ==== commit point: the next call either puts the new page into the program or changes nothing ==== */
+	err = hn->ops->commit(hn->be, f->haddr, f->page, target);
+	if (err == 0) {
+		*used = true;
+		return committed(hn, e, f);
+	}
+	if (err == HN_EAGAIN) {
+		hn_page_unlock(hn, f->page);
+		return HN_FAULT_DEFERRED;
+	}
+	return failed(hn, e, f, HN_FAIL_COMMIT);
+}
+
+static enum hn_outcome finish_locked(struct hn *hn, struct hn_fault_ctx *f, uint32_t target, int err,
+				     enum hn_failure why, bool *used)
+{
+	enum hn_outcome out;
+	struct hn_entry *e;
+	hn_addr wake_at;
+
+	hn_gate_read_lock(hn);
+	e = hn_entry_find(hn, f->haddr);
+	if (e)
+		hn_lock(&e->lock);
+	out = finish(hn, e, f, target, err, why, used);
+	if (e)
+		hn_unlock(&e->lock);
+	wake_at = hn_page_haddr(hn, f->page);
+	hn_gate_read_unlock(hn);
+	/*
+	 * Whoever found the page lock taken meanwhile sleeps until the winner maps the page. We did not, so they must
+	 * look again: where the page was, and where it is expected now if it was moved by mremap (I3).
+	 */
+	if (out == HN_FAULT_STALE) {
+		hn->ops->wake(hn->be, f->haddr, HN_PAGE_SIZE);
+		if (wake_at != f->haddr && wake_at != 0)
+			hn->ops->wake(hn->be, wake_at, HN_PAGE_SIZE);
+	}
+	return out;
+}
+
+enum hn_outcome hn_migrate_misplaced(struct hn *hn, struct hn_fault_ctx *f)
+{
+	enum hn_failure why = HN_FAIL_TARGET;
+	uint32_t target = HN_NO_INDEX;
+	enum hn_outcome out;
+	bool have, used = false;
+	int err;
+
+	err = hn->ops->target_get(hn->be, f->verdict->target_nid, &target);
+	have = err == 0;
+	if (have) {
+		why = HN_FAIL_COPY;
+		err = hn->ops->copy(hn->be, f->page, target, f->verdict->target_nid);
+	}
+	out = finish_locked(hn, f, target, err, why, &used);
+	if (have && !used)
+		hn->ops->target_put(hn->be, target);
+	hn_page_put(hn, f->page);
+	return out;
+}

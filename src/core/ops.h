@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ops.h - everything the engine asks of the outside world. The only door besides sync.h.
+ *
+ * Common rules. `be` is the backend's own state, passed back untouched. Every op may be called from any handler
+ * thread or from the scanner; ops on different pages run at the same time. No op may call back into the engine,
+ * take an engine lock, or touch managed memory of the program except as described. Results are 0 or a negative errno.
+ * "Locks held" lists what the engine holds around the call: G = the event gate (shared), E = the lock of the entry
+ * concerned, P = the page lock. All pointers are non-NULL; all ops must be present.
+ *
+ * The backend must have read and handed in (event.c) every address-space event before the kernel lets a put-back
+ * through; -EAGAIN is how it says that one is still unread.
+ */
+#ifndef HN_CORE_OPS_H
+#define HN_CORE_OPS_H
+
+#include "core/types.h"
+
+struct hn_ops {
+	/* Monotonic time in ns. Locks held: any. */
+	uint64_t (*now_ns)(void *be);
+
+	/*
+	 * Arm `nr` consecutive huge pages from haddr as pages first .. first+nr-1, in address order, one indivisible step
+	 * per page (R11, R15: at no instant may a page be in neither place). Returns how many were armed, always a prefix;
+	 * when less than nr, *why says why the next one was not. Locks held: G, E of all nr entries.
+	 */
+	uint32_t (*arm)(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why);
+
+	/*
+	 * Put the armed page back at haddr with the protection it had, and wake its sleepers (I3, I6). 0: the content is
+	 * in the program (or what the program put there since has superseded it). -EAGAIN: not now, nothing changed.
+	 * There is no third result: a backend that meets another error must find a way or say -EAGAIN (I7).
+	 * Locks held: G, E, P.
+	 */
+	int (*disarm)(void *be, hn_addr haddr, uint32_t page);
+
+	/* Drop what page `page` still holds in staging; its id may be reused afterwards. Last reference gone, no locks. */
+	void (*discard)(void *be, uint32_t page);
+
+	/* Zero bytes [from, to) of the armed page. Locks held: gate exclusive, E. May run during copy(). */
+	void (*zero)(void *be, uint32_t page, uint32_t from, uint32_t to);
+
+	/*
+	 * Take over bytes [from, to) of an armed page, which the program expects at addr + from .. addr + to from now on:
+	 * the place is no longer huge-aligned, or no longer whole. Keep them until they can be put there, then do so, wake
+	 * the sleepers and drop the reference that came with the call (hn_page_put). Faults on the range reach the backend
+	 * as HN_FAULT_UNMANAGED meanwhile. A copy() of the page may still be running. Locks held: gate exclusive, E.
+	 */
+	void (*displace)(void *be, uint32_t page, hn_addr addr, uint32_t from, uint32_t to);
+
+	/* Node index of each armed page first .. first+nr-1, HN_NO_NODE = the engine's own record stands. G, E. */
+	void (*page_nodes)(void *be, uint32_t first, uint32_t nr, int16_t *nid);
+
+	/* Node index the thread is running on (it sleeps in the fault), or HN_NO_NODE. Locks held: G, E. */
+	int (*thread_node)(void *be, uint32_t tid);
+
+	/*
+	 * A free huge page on node nid; *target identifies it until target_put() or commit(). -ENOMEM: none; never wait
+	 * for compaction or split anything. Locks held: P only.
+	 */
+	int (*target_get)(void *be, int nid, uint32_t *target);
+	void (*target_put)(void *be, uint32_t target);
+
+	/* Copy the armed page to the target (or migrate it to node nid in place). Locks held: P only; takes long. */
+	int (*copy)(void *be, uint32_t page, uint32_t target, int nid);
+
+	/*
+	 * The commit point: the new page appears at haddr and the sleepers wake, or nothing has changed and the error is
+	 * returned; -EAGAIN as in disarm. On 0 the target is consumed. Locks held: G, E, P.
+	 */
+	int (*commit)(void *be, hn_addr haddr, uint32_t page, uint32_t target);
+
+	/* Wake every thread that sleeps in a fault on [addr, addr + bytes); harmless when none. Locks held: any. */
+	void (*wake)(void *be, hn_addr addr, uint64_t bytes);
+};
+
+#endif

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+/*
+ * scan.c - the scanner: arms managed pages in windows (steps A1 to A4), takes back hints nobody touched, and drains.
+ */
+#include "core/internal.h"
+
+/* How long a page is left alone after the kernel refused to give it away; doubles with each refusal in a row. */
+#define BUSY_HOLD_MS 1000     /* EBUSY stays until the page is written (after fork) or unpinned */
+#define INVALID_HOLD_MS 10000 /* protection or locking differ: rarely changes */
+
+static bool can_arm(const struct hn_entry *e, uint32_t now_ms)
+{
+	return e->state == HN_MAPPED && !hn_entry_held(e, HN_E_NO_ARM, now_ms);
+}
+
+/* Lock up to nr entries in ascending order, stopping at the first that cannot be armed. */
+static uint32_t lock_run(struct hn_entry *e, uint32_t nr, uint32_t now_ms)
+{
+	uint32_t n;
+
+	for (n = 0; n < nr; n++) {
+		hn_lock(&e[n].lock);
+		if (!can_arm(&e[n], now_ms)) {
+			hn_unlock(&e[n].lock);
+			break;
+		}
+	}
+	return n;
+}
+
+static void note_refused(struct hn *hn, struct hn_entry *e, enum hn_arm_error why)
+{
+	hn_stat_add(&hn->stats->arm_refused[why], 1);
+	switch (why) {
+	case HN_ARM_BUSY:
+	case HN_ARM_OTHER: hn_entry_hold(hn, e, HN_E_NO_ARM, BUSY_HOLD_MS); break;
+	case HN_ARM_INVALID: hn_entry_hold(hn, e, HN_E_NO_ARM, INVALID_HOLD_MS); break;
+	case HN_ARM_ABSENT: hn_entry_to_unmanaged(hn, e); break;
+	case HN_ARM_EVENT:
+	case HN_NR_ARM_ERRORS: break; /* the event will say; nothing is wrong with the page */
+	}
+}
+
+/* A3 for the armed prefix, and the refusal of the one after it. Entry locks held. */
+static void settle_run(struct hn *hn, struct hn_entry *e, hn_addr haddr, uint32_t first, uint32_t nr, uint32_t armed,
+		       enum hn_arm_error why)
+{
+	int16_t nid[HN_ARM_BATCH];
+	uint32_t now = hn_now_ms(hn), i;
+
+	if (armed)
+		hn->ops->page_nodes(hn->be, first, armed, nid);
+	for (i = 0; i < armed; i++) {
+		struct hn_page *p = &hn_pages(hn)[first + i];
+
+		hn_page_set_haddr(hn, first + i, haddr + i * HN_PAGE_SIZE);
+		p->content = 1;
+		hn_entry_to_armed(hn, &e[i], first + i, now);
+		if (nid[i] != HN_NO_NODE)
+			e[i].nid = nid[i];
+	}
+	hn_stat_add(&hn->stats->armed, armed);
+	if (armed < nr)
+		note_refused(hn, &e[armed], why);
+}
+
+uint32_t hn_arm_run(struct hn *hn, hn_addr haddr, uint32_t nr)
+{
+	enum hn_arm_error why = HN_ARM_OTHER;
+	uint32_t first = 0, locked, got, armed = 0, i;
+	struct hn_entry *e;
+
+	got = hn_page_alloc_run(hn, nr < HN_ARM_BATCH ? nr : HN_ARM_BATCH, &first);
+	if (!got)
+		return 0;
+	/* Gate shared: an event read but not yet processed would make MAPPED a lie, and we could arm a new mapping. */
+	hn_gate_read_lock(hn);
+	e = hn_entry_find(hn, haddr);
+	locked = e ? lock_run(e, got, hn_now_ms(hn)) : 0; /* A1 */
+	if (locked) {
+		armed = hn->ops->arm(hn->be, haddr, first, locked, &why); /* A2 */
+		settle_run(hn, e, haddr, first, locked, armed, why);      /* A3 */
+	}
+	for (i = 0; i < locked; i++) /* A4 */
+		hn_unlock(&e[i].lock);
+	hn_gate_read_unlock(hn);
+	for (i = armed; i < got; i++)
+		hn_page_put(hn, first + i); /* content is 0: the id goes straight back */
+	return armed;
+}
+
+/* A contended entry is in service: not a candidate now. */
+static bool looks_ready(struct hn_entry *e, uint32_t now_ms)
+{
+	bool ready;
+
+	if (!hn_lock_try(&e->lock))
+		return false;
+	ready = can_arm(e, now_ms);
+	hn_unlock(&e->lock);
+	return ready;
+}
+
+/* Length of the run of candidates from entry index i, within its chunk: a first look; hn_arm_run checks again (R13). */
+static uint32_t candidate_run(const struct hn *hn, uint32_t i, uint32_t max, uint32_t now_ms)
+{
+	uint32_t in_chunk = hn_chunk_entries(hn) - (i & (hn_chunk_entries(hn) - 1));
+	uint32_t n = 0;
+
+	if (max > in_chunk)
+		max = in_chunk;
+	while (n < max && looks_ready(&hn_entries(hn)[i + n], now_ms))
+		n++;
+	return n;
+}
+
+/* Events may add chunks at any time they hold the gate. */
+static uint32_t entries_in_use(struct hn *hn)
+{
+	uint32_t total;
+
+	hn_gate_read_lock(hn);
+	total = hn->core->nr_chunks_used << hn->core->geo.chunk_shift;
+	hn_gate_read_unlock(hn);
+	return total;
+}
+
+uint32_t hn_scan_pass(struct hn *hn, uint32_t budget)
+{
+	uint32_t i = hn->core->cursor, looked = 0, armed = 0, now = hn_now_ms(hn);
+	uint32_t total = entries_in_use(hn);
+
+	while (looked < total && armed < budget) {
+		uint32_t left = budget - armed, n;
+
+		if (i >= total)
+			i = 0;
+		n = candidate_run(hn, i, left < HN_ARM_BATCH ? left : HN_ARM_BATCH, now);
+		if (n) {
+			uint32_t got = hn_arm_run(hn, hn_entry_addr(hn, i), n);
+
+			armed += got;
+			n = got ? got : 1;
+		} else {
+			n = 1;
+		}
+		i += n;
+		looked += n;
+	}
+	hn->core->cursor = i;
+	return armed;
+}
+
+/*
+ * Put one armed page back outside a fault. Returns 1 when done, 0 when there is nothing to do, -1 when it must be
+ * tried again. *locked is set when a migration holds the page.
+ */
+static int take_back(struct hn *hn, uint32_t page, enum hn_disarm_cause cause, bool (*wanted)(struct hn *, struct hn_entry *),
+		     bool *locked)
+{
+	struct hn_page *p = &hn_pages(hn)[page];
+	hn_addr haddr = hn_page_haddr(hn, page);
+	struct hn_entry *e = hn_entry_find(hn, haddr);
+	int ret = 0;
+
+	if (!e)
+		return 0;
+	hn_lock(&e->lock);
+	if (e->state == HN_ARMED && e->page == page && wanted(hn, e)) {
+		ret = -1;
+		if (!hn_page_trylock(hn, page)) {
+			*locked = true;
+		} else if (hn->ops->disarm(hn->be, haddr, page) == 0) {
+			p->content = 0;
+			hn_entry_to_mapped(hn, e, cause);
+			hn_page_unlock(hn, page);
+			ret = 1;
+		} else {
+			hn_page_unlock(hn, page);
+		}
+	}
+	hn_unlock(&e->lock);
+	if (ret == 1)
+		hn_page_put(hn, page);
+	return ret;
+}
+
+static bool is_expired(struct hn *hn, struct hn_entry *e)
+{
+	return !hn_before(hn_now_ms(hn), e->armed_ms + hn->core->par.expiry_ms);
+}
+
+static bool is_any(struct hn *hn, struct hn_entry *e)
+{
+	(void)hn;
+	(void)e;
+	return true;
+}
+
+uint32_t hn_scan_expire(struct hn *hn)
+{
+	uint32_t page, done = 0;
+	bool locked = false;
+
+	for (page = 0; page < hn->core->geo.nr_pages; page++) {
+		if (hn_load_relaxed(&hn_pages(hn)[page].refs) == 0)
+			continue;
+		hn_gate_read_lock(hn);
+		if (take_back(hn, page, HN_DISARM_EXPIRY, is_expired, &locked) == 1)
+			done++;
+		hn_gate_read_unlock(hn);
+	}
+	return done;
+}
+
+uint32_t hn_drain(struct hn *hn, hn_addr start, hn_addr end)
+{
+	uint32_t page, left = 0;
+
+	for (page = 0; page < hn->core->geo.nr_pages; page++) {
+		hn_addr haddr = hn_page_haddr(hn, page);
+		bool locked = false;
+
+		if (hn_load_relaxed(&hn_pages(hn)[page].refs) == 0 || haddr < start || haddr >= end)
+			continue;
+		hn_gate_read_lock(hn);
+		if (take_back(hn, page, HN_DISARM_DRAIN, is_any, &locked) < 0)
+			left++;
+		hn_gate_read_unlock(hn);
+		if (locked)
+			hn_page_wait(hn, page);
+	}
+	return left;
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+/*
+ * types.h - the vocabulary of the engine: ids, limits, states, outcomes, reasons.
+ *
+ * page      a 2 MiB huge page (the frame and its content); "base page" is 4 KiB.
+ * haddr     a huge-page-aligned address in the program.
+ * entry     what the program maps at one haddr: the analogue of a PMD slot. It has a lock, a state and a generation.
+ * armed     the entry has a NUMA hint: its next access is a hinting fault.
+ * page lock held by whoever decides about or migrates an armed page: the analogue of PG_locked.
+ * nid       node id, an index into the machine description; HN_NO_NODE where unknown.
+ */
+#ifndef HN_CORE_TYPES_H
+#define HN_CORE_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint64_t hn_addr;
+
+#define HN_PAGE_SHIFT 21
+#define HN_PAGE_SIZE ((hn_addr)1 << HN_PAGE_SHIFT)
+#define HN_PAGE_MASK (~(HN_PAGE_SIZE - 1))
+#define HN_BASE_SIZE ((hn_addr)4096)
+#define HN_MAX_NODES 64
+#define HN_NO_NODE (-1)
+#define HN_NO_INDEX UINT32_MAX
+
+/* States of an entry (docs/protocol.md). Only arm and disarm move between MAPPED and ARMED. */
+enum hn_state {
+	HN_UNMANAGED = 0, /* the engine knows nothing about this address */
+	HN_MAPPED = 1,    /* a managed huge page, in place in the program */
+	HN_ARMED = 2,     /* hinted: the page is attached as hn_page, its content is not reachable from the program */
+};
+
+/* How one hinting-fault message ended. Each outcome has one exit in fault.c and one counter. */
+enum hn_outcome {
+	HN_FAULT_UNMANAGED, /* no entry here: the backend must serve the address itself */
+	HN_FAULT_STALE,     /* somebody was faster; the range was woken, nothing charged (R2) */
+	HN_FAULT_WAITED,    /* the page lock is taken: its holder will wake the sleepers */
+	HN_FAULT_DEFERRED,  /* an address-space event must be read first; entry unchanged, range woken, nothing charged */
+	HN_FAULT_LOCAL,     /* the page is where it is used; disarmed */
+	HN_FAULT_REFUSED,   /* stays, for an enum hn_refusal; disarmed */
+	HN_FAULT_MIGRATED,  /* moved to the faulting node; disarmed */
+	HN_FAULT_FAILED,    /* migration failed for an enum hn_failure; old page put back; disarmed */
+	HN_FAULT_RACED,     /* the entry changed during the copy; migration abandoned */
+	HN_NR_OUTCOMES,
+};
+
+/* Why a page on another node was left where it is. */
+enum hn_refusal {
+	HN_REFUSE_FILTER,  /* two-stage filter: not two samples in a row from the same node */
+	HN_REFUSE_NO_NODE, /* the node of the faulting thread or of the page is unknown */
+	HN_REFUSE_OBSERVE, /* observe policy: judged only */
+	HN_REFUSE_HELD,    /* the page failed to migrate a short while ago */
+	HN_NR_REFUSALS,
+};
+
+/* Why a migration that was decided did not happen. The old page is back in the program in every case. */
+enum hn_failure {
+	HN_FAIL_TARGET, /* no huge page free on the target node */
+	HN_FAIL_COPY,   /* the mover could not copy or migrate the page */
+	HN_FAIL_COMMIT, /* the new page could not be put into the program */
+	HN_NR_FAILURES,
+};
+
+/* Why arming a page was refused by the backend. The page stays MAPPED and is left alone for a while. */
+enum hn_arm_error {
+	HN_ARM_BUSY,    /* pinned, shared with a child, or written since fork: kernel said EBUSY */
+	HN_ARM_INVALID, /* protection or locking differs from staging: EINVAL */
+	HN_ARM_ABSENT,  /* not there any more, or no huge page: ENOENT */
+	HN_ARM_EVENT,   /* an unread address-space event is pending: EAGAIN */
+	HN_ARM_OTHER,   /* anything else, out of staging room included */
+	HN_NR_ARM_ERRORS,
+};
+
+/* What ended an armed hint. disarmed = sum of these, exactly (I5). */
+enum hn_disarm_cause {
+	HN_DISARM_FAULT,  /* an accounted hinting fault: LOCAL, REFUSED, MIGRATED, FAILED or RACED */
+	HN_DISARM_EXPIRY, /* nobody touched the page for the expiry time */
+	HN_DISARM_EVENT,  /* the program unmapped, dropped or moved the range */
+	HN_DISARM_DRAIN,  /* fork, pause or stop */
+	HN_NR_DISARM_CAUSES,
+};
+
+enum hn_policy_kind {
+	HN_POLICY_TWO_STAGE, /* the default: two samples in a row from the same node */
+	HN_POLICY_OBSERVE,   /* judge by two-stage, never move */
+	HN_POLICY_ALWAYS,    /* for torture: every sample goes to the next node */
+	HN_POLICY_ALTERNATE, /* for torture: move, stay, move, stay */
+	HN_POLICY_RANDOM,    /* for torture: seeded coin and seeded target */
+	HN_NR_POLICIES,
+};
+
+static inline hn_addr hn_page_down(hn_addr a) { return a & HN_PAGE_MASK; }
+static inline hn_addr hn_page_up(hn_addr a) { return (a + HN_PAGE_SIZE - 1) & HN_PAGE_MASK; }
+
+#endif

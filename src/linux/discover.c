@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT
+/*
+ * discover.c - which memory is managed: private anonymous mappings that are mostly huge and have stopped growing.
+ *
+ * Whole mappings are registered, so that none is split (a split mapping cannot be mremapped by the program). Memory that
+ * is still growing by first touch is left to the kernel, which serves it faster; a region where we serve many first
+ * touches is given back for a while. Everything here runs in the one scanner thread.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+#include "uapi/uapi.h"
+
+#define MIN_HUGE 2u              /* huge pages a mapping must have */
+#define HOLES_LIMIT 192u         /* first touches served between two looks that mean "still growing" */
+#define BACKOFF_MS 2000u         /* first time a region is given back; doubles */
+#define COLLAPSE_PER_LOOK 2u     /* pages made huge again per look: each takes milliseconds */
+#define RANGES 64
+
+static uint32_t now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
+
+static bool overlaps(const struct hn_range *r, uint32_t nr, hn_addr start, hn_addr end)
+{
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		if (r[i].start < end && r[i].end > start)
+			return true;
+	return false;
+}
+
+/* ---- counting, before anything is set up ---- */
+
+struct count {
+	int fd_pagemap;
+	uint64_t bytes, enough;
+};
+
+static bool count_vma(void *arg, const struct hn_vma *vma)
+{
+	struct count *c = arg;
+	hn_addr start = hn_page_up(vma->start), end = hn_page_down(vma->end);
+
+	if (start < end)
+		c->bytes += hn_pagemap_huge_bytes(c->fd_pagemap, start, end, c->enough - c->bytes);
+	return c->bytes < c->enough;
+}
+
+uint32_t hn_discover_count(int fd_maps, int fd_pagemap, char *buf, size_t buf_bytes, uint32_t enough)
+{
+	struct count c = { .fd_pagemap = fd_pagemap, .enough = enough * HN_PAGE_SIZE };
+
+	hn_maps_walk(fd_maps, buf, buf_bytes, count_vma, &c);
+	return (uint32_t)(c.bytes >> HN_PAGE_SHIFT);
+}
+
+/* ---- candidates ---- */
+
+static struct hn_candidate *candidate(struct hn_live *live, hn_addr start)
+{
+	uint32_t i, oldest = 0;
+
+	for (i = 0; i < live->nr_candidates; i++) {
+		if (live->candidate[i].start == start)
+			return &live->candidate[i];
+		if (live->candidate[i].seen_ms - live->candidate[oldest].seen_ms > UINT32_MAX / 2)
+			oldest = i;
+	}
+	if (live->nr_candidates < HN_MAX_CANDIDATES)
+		oldest = live->nr_candidates++;
+	live->candidate[oldest] = (struct hn_candidate){ .start = start, .not_before_ms = now_ms() };
+	return &live->candidate[oldest];
+}
+
+/* Mostly huge among what is populated, and not growing any more since the last look. */
+static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
+{
+	hn_addr start = hn_page_up(vma->start), end = hn_page_down(vma->end);
+	uint64_t huge = hn_pagemap_huge_bytes(live->fd_pagemap, start, end, UINT64_MAX);
+	uint32_t pages = (uint32_t)(huge >> HN_PAGE_SHIFT), now = now_ms();
+	struct hn_candidate *c;
+	bool steady;
+
+	if (pages < MIN_HUGE)
+		return false;
+	c = candidate(live, vma->start);
+	steady = c->huge && pages <= c->huge + c->huge / 8;
+	c->huge = pages;
+	c->seen_ms = now;
+	if ((int32_t)(now - c->not_before_ms) < 0 || (!steady && !live->setup.eager))
+		return false;
+	return hn_pagemap_present_bytes(live->fd_pagemap, start, end, UINT64_MAX) <= huge + huge / 3;
+}
+
+static int initial_node(const struct hn_live *live, hn_addr haddr)
+{
+	if (!live->setup.is_virtual)
+		return HN_NO_NODE; /* asked of the kernel when armed */
+	return live->setup.interleave ? (int)((haddr >> HN_PAGE_SHIFT) % live->setup.nr_nodes) : 0;
+}
+
+/* Manage every huge page of [start, end) that may be. Gate held. */
+static void manage_range(struct hn_worker *w, hn_addr start, hn_addr end)
+{
+	struct hn_live *live = w->live;
+	struct hn_range r[RANGES];
+	hn_addr a;
+
+	while (start < end) {
+		int n = hn_pagemap_runs(live->fd_pagemap, start, end, HN_PAGE_IS_HUGE | HN_PAGE_IS_PFNZERO, HN_PAGE_IS_PFNZERO, r,
+					RANGES, &start), i;
+
+		for (i = 0; i < n; i++)
+			for (a = hn_page_up(r[i].start); a + HN_PAGE_SIZE <= r[i].end; a += HN_PAGE_SIZE)
+				if (!overlaps(live->exclude, live->nr_excludes, a, a + HN_PAGE_SIZE))
+					hn_manage(&w->hn, a, initial_node(live, a));
+		if (n <= 0)
+			return;
+	}
+}
+
+/* A policy of its own means the program decided; it is left alone unless asked. */
+static bool has_own_policy(struct hn_live *live, hn_addr addr)
+{
+	int mode = 0;
+
+	if (live->setup.own_policy_too || live->setup.is_virtual)
+		return false;
+	if (HN_SYS(SYS_get_mempolicy, &mode, NULL, 0, addr, 2 /* MPOL_F_ADDR */, 0))
+		return false;
+	return mode != 0 && mode != 4 /* MPOL_DEFAULT, MPOL_LOCAL */;
+}
+
+/*
+ * Gate exclusive: no event is between read and processed, so what MAPPED says is true when it is said (I2). An event
+ * that is queued but unread makes every later arm and put-back fail with EAGAIN until it is read.
+ */
+static void register_vma(struct hn_worker *w, const struct hn_vma *vma)
+{
+	struct hn_live *live = w->live;
+
+	hn_gate_write_lock(&w->hn);
+	if (live->nr_regions < HN_MAX_REGIONS - 1 && hn_load_relaxed(&live->nr_displaced) == 0 &&
+	    hn_uffd_register(live->fd, vma->start, vma->end - vma->start, UFFDIO_REGISTER_MODE_MISSING) == 0) {
+		hn_region_add(live, vma->start, vma->end);
+		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end));
+	}
+	hn_gate_write_unlock(&w->hn);
+}
+
+static bool visit_vma(void *arg, const struct hn_vma *vma)
+{
+	struct hn_worker *w = arg;
+	struct hn_live *live = w->live;
+	bool known;
+
+	if (vma->end - vma->start < HN_PAGE_SIZE || overlaps(live->own, live->nr_own, vma->start, vma->end))
+		return true;
+	hn_gate_read_lock(&w->hn);
+	known = hn_region_covers(live, vma->start, vma->end);
+	if (known)
+		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end));
+	hn_gate_read_unlock(&w->hn);
+	if (!known && is_ripe(live, vma) && !has_own_policy(live, hn_page_up(vma->start)))
+		register_vma(w, vma);
+	return true;
+}
+
+/* ---- regions that were a mistake, and pages that were lost ---- */
+
+/* Put back what is armed in the region, then let the kernel have it. */
+static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
+{
+	struct hn_live *live = w->live;
+	hn_addr a;
+	bool clear;
+
+	if (hn_drain(&w->hn, start, end))
+		return; /* next look */
+	hn_gate_write_lock(&w->hn);
+	clear = hn_load_relaxed(&live->nr_displaced) == 0 && hn_region_covers(live, start, end);
+	for (a = hn_page_down(start); clear && a < end; a += HN_PAGE_SIZE)
+		hn_unmanage(&w->hn, a);
+	if (clear) {
+		hn_uffd_unregister(live->fd, start, end - start);
+		hn_uffd_wake(live->fd, start, end - start);
+		hn_region_cut(live, start, end);
+	}
+	hn_gate_write_unlock(&w->hn);
+}
+
+static void review_regions(struct hn_worker *w)
+{
+	struct hn_live *live = w->live;
+	struct hn_candidate *c;
+	struct hn_region r;
+	uint32_t i, holes;
+
+	for (i = 0;; i++) {
+		hn_gate_read_lock(&w->hn);
+		if (i >= live->nr_regions) {
+			hn_gate_read_unlock(&w->hn);
+			return;
+		}
+		holes = hn_swap_acq_rel(&live->region[i].holes, 0);
+		r = live->region[i];
+		hn_gate_read_unlock(&w->hn);
+		if (holes <= HOLES_LIMIT)
+			continue;
+		give_back(w, r.start, r.end);
+		c = candidate(live, r.start);
+		c->backoff = c->backoff < 6 ? c->backoff + 1 : 6;
+		c->not_before_ms = now_ms() + (BACKOFF_MS << c->backoff);
+	}
+}
+
+/* A managed page that is mapped small now: try to have it huge again, off everybody's path; else forget it. */
+static void recover(struct hn_worker *w, hn_addr haddr, uint32_t *tries)
+{
+	struct hn_live *live = w->live;
+	enum hn_state state;
+
+	hn_gate_read_lock(&w->hn);
+	state = hn_state_of(&w->hn, haddr);
+	hn_gate_read_unlock(&w->hn);
+	if (state != HN_MAPPED || hn_pagemap_is_huge(live->fd_pagemap, haddr))
+		return;
+	if (hn_pagemap_present_bytes(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE, UINT64_MAX) == HN_PAGE_SIZE &&
+	    *tries && (*tries)--) {
+		if (hn_sys_madvise((void *)(uintptr_t)haddr, HN_PAGE_SIZE, HN_MADV_COLLAPSE) == 0) {
+			hn_stat_add(live->cnt.collapses, 1);
+			return;
+		}
+	}
+	hn_gate_read_lock(&w->hn);
+	if (!hn_pagemap_is_huge(live->fd_pagemap, haddr) && hn_state_of(&w->hn, haddr) == HN_MAPPED) {
+		hn_stat_add(&live->stats->pages_lost_huge, 1);
+		hn_unmanage(&w->hn, haddr);
+	}
+	hn_gate_read_unlock(&w->hn);
+}
+
+static void find_lost(struct hn_worker *w)
+{
+	struct hn_live *live = w->live;
+	uint32_t i, tries = COLLAPSE_PER_LOOK;
+
+	for (i = 0;; i++) {
+		struct hn_range r[RANGES];
+		hn_addr at, end, a;
+		int n, k;
+
+		hn_gate_read_lock(&w->hn);
+		at = i < live->nr_regions ? hn_page_up(live->region[i].start) : 0;
+		end = i < live->nr_regions ? hn_page_down(live->region[i].end) : 0;
+		hn_gate_read_unlock(&w->hn);
+		if (!end)
+			return;
+		while (at < end) {
+			/* Runs that are not huge: small pages, holes, and what is armed at this moment. */
+			n = hn_pagemap_runs(live->fd_pagemap, at, end, HN_PAGE_IS_HUGE | HN_PAGE_IS_PRESENT, HN_PAGE_IS_HUGE, r, RANGES,
+					    &at);
+			for (k = 0; k < n; k++)
+				for (a = hn_page_down(r[k].start); a < r[k].end; a += HN_PAGE_SIZE)
+					recover(w, a, &tries);
+			if (n <= 0)
+				break;
+		}
+	}
+}
+
+/* A thread may have been given a stack in memory that is managed already. */
+static void enforce_excludes(struct hn_worker *w)
+{
+	struct hn_live *live = w->live;
+	uint32_t i;
+	hn_addr a;
+
+	for (i = 0; i < live->nr_excludes; i++)
+		for (a = live->exclude[i].start; a < live->exclude[i].end; a += HN_PAGE_SIZE) {
+			enum hn_state state;
+
+			hn_gate_read_lock(&w->hn);
+			state = hn_state_of(&w->hn, a);
+			hn_gate_read_unlock(&w->hn);
+			if (state == HN_UNMANAGED)
+				continue;
+			hn_drain(&w->hn, a, a + HN_PAGE_SIZE);
+			hn_gate_read_lock(&w->hn);
+			hn_unmanage(&w->hn, a);
+			hn_gate_read_unlock(&w->hn);
+		}
+}
+
+void hn_discover(struct hn_worker *w)
+{
+	struct hn_live *live = w->live;
+
+	hn_exclude_threads(live);
+	enforce_excludes(w);
+	review_regions(w);
+	find_lost(w);
+	hn_maps_walk(live->fd_maps, live->maps_buf, sizeof(live->maps_buf), visit_vma, w);
+	if (live->core->nr_chunks_used == live->core->geo.nr_chunks) {
+		hn_gate_write_lock(&w->hn);
+		hn_reclaim(&w->hn);
+		hn_gate_write_unlock(&w->hn);
+	}
+}
+
+bool hn_live_drain(struct hn_worker *w, uint32_t ms)
+{
+	uint32_t end = now_ms() + ms;
+
+	while (hn_drain(&w->hn, 0, ~(hn_addr)0) || !hn_displaced_resolve(w, 0, ~(hn_addr)0)) {
+		if ((int32_t)(now_ms() - end) > 0)
+			return false;
+		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0); /* the handlers have an event to read first */
+	}
+	return true;
+}
+
+bool hn_live_release(struct hn_worker *w)
+{
+	struct hn_live *live = w->live;
+	uint32_t i;
+
+	if (!hn_live_drain(w, 10000))
+		return false;
+	for (i = 0; live->nr_regions && i < 100; i++)
+		give_back(w, live->region[0].start, live->region[0].end);
+	return live->nr_regions == 0;
+}

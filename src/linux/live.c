@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+/*
+ * live.c - opening and closing the backend: descriptors, areas, registration of our own areas.
+ */
+#include "linux/live.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include "linux/sys.h"
+#include "uapi/uapi.h"
+
+#define GUARD HN_PAGE_SIZE
+
+#define NEEDED                                                                                                     \
+	(HN_UFFD_FEATURE_PAGEFAULT_FLAG_WP | HN_UFFD_FEATURE_EVENT_REMAP | HN_UFFD_FEATURE_EVENT_REMOVE |           \
+	 HN_UFFD_FEATURE_EVENT_UNMAP | HN_UFFD_FEATURE_THREAD_ID | HN_UFFD_FEATURE_MOVE)
+
+void hn_own(struct hn_live *live, const void *p, size_t bytes)
+{
+	hn_addr start = (hn_addr)(uintptr_t)p;
+
+	if (live->nr_own < sizeof(live->own) / sizeof(live->own[0]))
+		live->own[live->nr_own++] = (struct hn_range){ start, start + bytes };
+}
+
+/*
+ * Reserved first and made usable afterwards, unlocked in between: under mlockall(MCL_FUTURE) a plain mapping would be
+ * filled with memory at once.
+ */
+void *hn_area(struct hn_live *live, size_t bytes, bool huge)
+{
+	size_t all = bytes + 2 * GUARD + HN_PAGE_SIZE;
+	long at = hn_sys_mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+	hn_addr start;
+
+	if (hn_is_error(at))
+		return NULL;
+	start = hn_page_up((hn_addr)at + GUARD);
+	HN_SYS(SYS_munlock, at, all, 0, 0, 0, 0);
+	if (HN_SYS(SYS_mprotect, start, bytes, PROT_READ | PROT_WRITE, 0, 0, 0) ||
+	    hn_sys_madvise((void *)(uintptr_t)start, bytes, MADV_DONTFORK)) {
+		hn_sys_munmap((void *)at, all);
+		return NULL;
+	}
+	hn_sys_madvise((void *)(uintptr_t)start, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	if (live)
+		hn_own(live, (const void *)at, all);
+	return (void *)(uintptr_t)start;
+}
+
+static int fail(struct hn_live_error *why, const char *what, long err)
+{
+	why->what = what;
+	why->err = (int)-err;
+	return -1;
+}
+
+static int open_files(struct hn_live *live, struct hn_live_error *why)
+{
+	uint64_t have;
+	long fd;
+
+	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_stop = -1;
+	fd = live->fd = hn_uffd_open(NEEDED, &have);
+	if (fd == -EINVAL)
+		return fail(why, "this kernel's userfaultfd has no UFFDIO_MOVE (Linux 6.8 or later is needed)", fd);
+	if (fd < 0)
+		return fail(why, "no permission for userfaultfd (see hugenuma doctor)", fd);
+	fd = live->fd_trash = hn_uffd_open(HN_UFFD_FEATURE_PAGEFAULT_FLAG_WP | HN_UFFD_FEATURE_MOVE, &have);
+	if (fd < 0)
+		return fail(why, "cannot open a second userfaultfd", fd);
+	fd = live->fd_pagemap = (int)hn_sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(why, "cannot open /proc/self/pagemap", fd);
+	fd = live->fd_maps = (int)hn_sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(why, "cannot open /proc/self/maps", fd);
+	fd = live->fd_stop = (int)HN_SYS(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
+	return fd < 0 ? fail(why, "cannot make an eventfd", fd) : 0;
+}
+
+/* Chunks for twice the machine's memory: address space comes and goes, memory does not. */
+static struct hn_geometry geometry(const struct hn_setup *s)
+{
+	uint32_t pages = (uint32_t)(s->ram_bytes >> HN_PAGE_SHIFT);
+
+	return (struct hn_geometry){ .chunk_shift = 6, .nr_chunks = pages / 64 * 2 + 256, .nr_pages = s->nr_pages };
+}
+
+static int make_areas(struct hn_live *live, struct hn_live_error *why)
+{
+	uint64_t staging = (uint64_t)live->setup.nr_pages * HN_PAGE_SIZE;
+	uint32_t slots = (live->setup.is_virtual ? 1 : live->setup.nr_nodes) * HN_POOL_PER_NODE;
+	struct hn_geometry geo = geometry(&live->setup);
+	uint64_t any;
+
+	live->core = hn_area(live, hn_core_bytes(&geo), false);
+	live->staging = hn_area(live, staging, true);
+	live->trash = hn_area(live, staging, true);
+	live->pool = hn_area(live, (uint64_t)slots * HN_PAGE_SIZE, true);
+	if (!live->core || !live->staging || !live->trash || !live->pool)
+		return fail(why, "no address space for the agent's own areas", -ENOMEM);
+	/* The first MOVE tells whether the kernel means it: an empty source says ENOENT, no such ioctl says EINVAL. */
+	if (hn_uffd_register(live->fd, (hn_addr)(uintptr_t)live->staging, staging, UFFDIO_REGISTER_MODE_WP) ||
+	    hn_uffd_register(live->fd_trash, (hn_addr)(uintptr_t)live->trash, staging, UFFDIO_REGISTER_MODE_WP))
+		return fail(why, "cannot register staging with userfaultfd", -EINVAL);
+	if (hn_uffd_move(live->fd, (hn_addr)(uintptr_t)live->staging, (hn_addr)(uintptr_t)live->pool, HN_PAGE_SIZE, &any) !=
+	    -ENOENT)
+		return fail(why, "UFFDIO_MOVE does not work here", -EINVAL);
+	if (hn_pool_bind(live))
+		return fail(why, "cannot bind the page pool to its nodes", -EPERM);
+	return 0;
+}
+
+int hn_live_open(struct hn_live *live, struct hn_live_error *why)
+{
+	int ret = open_files(live, why);
+
+	if (ret == 0)
+		ret = make_areas(live, why);
+	if (ret)
+		hn_live_close(live);
+	return ret;
+}
+
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		hn_sys_close(*fd);
+	*fd = -1;
+}
+
+/* Only with nothing left in staging: closing the descriptor drops what is there. */
+void hn_live_close(struct hn_live *live)
+{
+	close_one(&live->fd);
+	close_one(&live->fd_trash);
+	close_one(&live->fd_pagemap);
+	close_one(&live->fd_maps);
+	close_one(&live->fd_stop);
+}

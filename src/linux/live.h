@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT
+/*
+ * live.h - the backend for a live process: arming by UFFDIO_MOVE.
+ *
+ * Memory of the backend, all of it private to the agent, never forked, each area between guard pages:
+ *   state    struct hn_live and the engine's block
+ *   staging  where armed pages lie while the program cannot reach them; page id n is at staging + n * 2 MiB.
+ *            Registered with the same userfaultfd as the program's memory, so that arming too is refused (EAGAIN)
+ *            while an address-space event is unread: see docs/protocol.md, "Why staging is on the program's descriptor".
+ *   trash    where old frames go to be freed; on a second descriptor without events, because MADV_DONTNEED on
+ *            memory with events would wait for ourselves
+ *   pool     huge pages ready to become migration targets or first touches
+ *
+ * Every thread of the agent has a struct hn_worker; its `hn` is the handle for all engine calls.
+ */
+#ifndef HN_LINUX_LIVE_H
+#define HN_LINUX_LIVE_H
+
+#include "core/core.h"
+#include "core/lock.h"
+
+#define HN_MAX_REGIONS 1024
+#define HN_MAX_DISPLACED 1024
+#define HN_MAX_DEFERRED 64
+#define HN_MAX_EXCLUDES 4096
+#define HN_MAX_CANDIDATES 512
+#define HN_POOL_PER_NODE 8
+#define HN_DEALT_THREADS 4096
+
+/* What the agent tells the backend; the pointers must stay valid. */
+struct hn_setup {
+	uint32_t nr_nodes;
+	bool is_virtual;
+	bool deal_threads;      /* threads are dealt to nodes in order of their first fault */
+	bool interleave;        /* virtual: pages start out spread by address, not all on node 0 */
+	bool kernel_mover;
+	bool own_policy_too;    /* manage ranges that have a memory policy of their own */
+	bool eager;             /* register at first sight: short scan periods, tests */
+	uint32_t nr_cpus;
+	const int16_t *cpu_node;
+	const int16_t *os_nid;
+	uint32_t nr_pages;      /* pages armed at one time at most */
+	uint32_t min_pages;     /* huge pages a process must have to be worth managing */
+	uint64_t ram_bytes;
+};
+
+/* Counters of the backend, in shared memory; see agent/layout.h for units. */
+struct hn_live_counters {
+	uint64_t *registered_bytes, *regions, *holes_served, *events, *fixups, *collapses;
+};
+
+struct hn_region {
+	hn_addr start, end;
+	struct hn_word holes; /* first touches served since the last look */
+};
+
+/* A mapping seen but not registered yet. */
+struct hn_candidate {
+	hn_addr start;
+	uint32_t huge;
+	uint32_t not_before_ms; /* registering it was a mistake: not again before */
+	uint32_t seen_ms;
+	uint32_t backoff;
+};
+
+/* Part of an armed page that is expected where no entry can be. */
+struct hn_displaced {
+	hn_addr addr; /* where byte 0 of the page would be */
+	uint32_t page, from, to;
+};
+
+struct hn_range {
+	hn_addr start, end;
+};
+
+struct hn_pool_slot {
+	struct hn_word state;
+};
+
+struct hn_live {
+	struct hn_setup setup;
+	struct hn_live_counters cnt;
+	struct hn_core *core;
+	struct hn_stats *stats;
+	int fd;       /* userfaultfd of program and staging */
+	int fd_trash; /* userfaultfd of trash, no events */
+	int fd_pagemap;
+	int fd_maps;
+	int fd_stop;  /* eventfd: readable when handlers must leave */
+
+	char *staging, *trash, *pool;
+	struct hn_range own[32]; /* our areas, guards included */
+	uint32_t nr_own;
+
+	struct hn_word lead; /* the one handler that waits for messages */
+	struct hn_word deferred_lock;
+	uint32_t nr_deferred;
+	hn_addr deferred[HN_MAX_DEFERRED];
+
+	struct hn_word displaced_lock;
+	struct hn_word nr_displaced;
+	struct hn_displaced displaced[HN_MAX_DISPLACED];
+
+	uint32_t nr_regions; /* regions: gate exclusive to write */
+	struct hn_region region[HN_MAX_REGIONS];
+
+	uint32_t nr_candidates; /* scanner only, from here */
+	struct hn_candidate candidate[HN_MAX_CANDIDATES];
+	uint32_t nr_excludes;
+	struct hn_range exclude[HN_MAX_EXCLUDES];
+	struct hn_range user_stack[64]; /* stacks the program supplied itself; see agent/threads */
+	char maps_buf[16384];
+
+	ptrdiff_t rseq_from_robust; /* where a thread's rseq area is, from its robust list; 0 = unknown */
+	ptrdiff_t tp_from_robust;
+	struct hn_word dealt_next;
+	struct hn_word dealt_tid[HN_DEALT_THREADS];
+	uint8_t dealt_node[HN_DEALT_THREADS];
+
+	struct hn_word pool_kick; /* raised to wake the keeper */
+	struct hn_word pool_used_ms; /* when a page was last taken */
+	struct hn_pool_slot pool_slot[HN_MAX_NODES * HN_POOL_PER_NODE];
+};
+
+struct hn_worker {
+	struct hn hn; /* hn.be points at this worker */
+	struct hn_live *live;
+	bool leading;
+};
+
+/* ---- live.c ---- */
+
+/* Why hn_live_open failed; a constant text for the user. */
+struct hn_live_error {
+	const char *what;
+	int err;
+};
+
+/*
+ * Open descriptors and make the areas. Call in the first agent thread, whose descriptor table is private already.
+ * 0 or -1 with *why filled and everything undone but the areas.
+ */
+int hn_live_open(struct hn_live *live, struct hn_live_error *why);
+void hn_live_close(struct hn_live *live);
+void hn_worker_init(struct hn_worker *w, struct hn_live *live);
+extern const struct hn_ops hn_live_ops;
+
+/* Private memory between guard pages, not forked, small pages unless huge. NULL when there is none. */
+void *hn_area(struct hn_live *live, size_t bytes, bool huge);
+/* Note [p, p + bytes) as ours, never to be managed. */
+void hn_own(struct hn_live *live, const void *p, size_t bytes);
+
+static inline struct hn_live *hn_live_of(void *be) { return ((struct hn_worker *)be)->live; }
+static inline char *hn_staging(const struct hn_live *live, uint32_t page)
+{
+	return live->staging + (uint64_t)page * HN_PAGE_SIZE;
+}
+uint64_t hn_live_now_ns(void *be);
+
+/* ---- uffd.c: the system calls, 0 or -errno ---- */
+int hn_uffd_open(uint64_t features, uint64_t *have);
+int hn_uffd_register(int fd, hn_addr start, uint64_t len, uint64_t mode);
+int hn_uffd_unregister(int fd, hn_addr start, uint64_t len);
+/* *moved: bytes moved before the error, 0 when none. */
+int hn_uffd_move(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *moved);
+int hn_uffd_copy(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copied);
+int hn_uffd_zero(int fd, hn_addr dst, uint64_t len);
+void hn_uffd_wake(int fd, hn_addr start, uint64_t len);
+
+/* ---- pagemap.c ---- */
+
+/*
+ * Runs of pages in [start, end) that have all of `mask` (after flipping `invert`); up to nr ranges, *next where to go
+ * on. Number of ranges or -errno.
+ */
+int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t invert, struct hn_range *out, uint32_t nr,
+		    hn_addr *next);
+/* Leading bytes of [start, end) that are PMD-mapped huge and not the zero page. */
+uint64_t hn_pagemap_huge_prefix(int fd, hn_addr start, hn_addr end);
+bool hn_pagemap_is_huge(int fd, hn_addr haddr);
+/* True when nothing at all is there, swap included. */
+bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end);
+/* Bytes of huge pages in [start, end), at most `enough`. */
+uint64_t hn_pagemap_huge_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough);
+/* Bytes present in any form. */
+uint64_t hn_pagemap_present_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough);
+
+/* ---- maps.c: /proc/self/maps without libc ---- */
+struct hn_vma {
+	hn_addr start, end;
+};
+/*
+ * Call fn for each private anonymous read-write mapping but stacks, in address order, until it returns false.
+ * `buf` is scratch of buf_bytes. 0 or -errno.
+ */
+int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg);
+
+/* ---- putback.c ---- */
+/* Bring a page from src (staging) to haddr whatever the kernel says; 0 or -EAGAIN. */
+int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src);
+/* The same, but an error before anything has moved is returned as it is. */
+int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src);
+/* Free what page `page` holds in staging. */
+void hn_staging_discard(struct hn_live *live, uint32_t page);
+
+/* ---- displaced.c ---- */
+void hn_displaced_add(struct hn_live *live, uint32_t page, hn_addr addr, uint32_t from, uint32_t to);
+/* Gate exclusive: [start, end) was dropped or unmapped; [from, from+len) moved to `to`. */
+void hn_displaced_cut(struct hn_worker *w, hn_addr start, hn_addr end);
+void hn_displaced_remap(struct hn_worker *w, hn_addr from, hn_addr to, uint64_t len);
+/* Put back what can be put back. True when nothing is left in [start, end). No engine lock held. */
+bool hn_displaced_resolve(struct hn_worker *w, hn_addr start, hn_addr end);
+bool hn_displaced_covers(struct hn_live *live, hn_addr addr);
+
+/* ---- holes.c ---- */
+/* Serve a fault that has no entry: a displaced part, or a first touch. False: event pending, wake the range later. */
+bool hn_holes_serve(struct hn_worker *w, hn_addr addr, uint32_t tid);
+
+/* ---- region.c; gate exclusive to change ---- */
+bool hn_region_covers(const struct hn_live *live, hn_addr start, hn_addr end);
+struct hn_region *hn_region_at(struct hn_live *live, hn_addr addr);
+bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end);
+void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end);
+void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t len);
+
+/* ---- messages.c ---- */
+/*
+ * The life of a handler: wait for the lead, read messages one at a time, serve them; returns when fd_stop is readable.
+ */
+void hn_handler_loop(struct hn_worker *w);
+void hn_lead_release(struct hn_worker *w);
+void hn_defer(struct hn_live *live, hn_addr addr);
+
+/* ---- discover.c; scanner thread ---- */
+/* Look for huge pages: register new mappings, manage new pages, give up bad regions. */
+void hn_discover(struct hn_worker *w);
+/* Huge pages in this process worth managing, looked for without registering anything; at most `enough`. */
+uint32_t hn_discover_count(int fd_maps, int fd_pagemap, char *buf, size_t buf_bytes, uint32_t enough);
+/* Put everything back and let go of all regions. True when nothing is left. */
+bool hn_live_release(struct hn_worker *w);
+/* Put everything back, displaced parts too; false when it did not come to an end within `ms`. */
+bool hn_live_drain(struct hn_worker *w, uint32_t ms);
+
+/* ---- who.c ---- */
+/* Learn the layout of libc's thread area; call in an ordinary thread. */
+void hn_who_learn(ptrdiff_t *rseq_from_robust, ptrdiff_t *tp_from_robust);
+int hn_who_node(struct hn_live *live, uint32_t tid);
+/* Fill live->exclude with what must never be armed: thread control blocks and the stacks below them. */
+void hn_exclude_threads(struct hn_live *live);
+
+/* ---- pool.c ---- */
+int hn_pool_get(struct hn_live *live, int nid, bool zeroed, uint32_t *slot);
+void hn_pool_put(struct hn_live *live, uint32_t slot);  /* unused, content unknown */
+void hn_pool_gone(struct hn_live *live, uint32_t slot); /* the page was moved away */
+char *hn_pool_addr(const struct hn_live *live, uint32_t slot);
+/* Keep a few pages ready while they are in demand, give them back when not. One thread. Returns ms to sleep. */
+uint32_t hn_pool_tend(struct hn_live *live);
+int hn_pool_bind(struct hn_live *live);
+
+/* ---- mover.c ---- */
+int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid);
+void hn_page_nodes(struct hn_live *live, uint32_t first, uint32_t nr, int16_t *nid);
+
+#endif

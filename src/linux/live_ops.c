@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+/*
+ * live_ops.c - struct hn_ops for a live process; arming by MOVE.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "linux/live.h"
+
+uint64_t hn_live_now_ns(void *be)
+{
+	struct timespec t;
+
+	(void)be;
+	clock_gettime(CLOCK_MONOTONIC, &t); /* the vDSO: no system call, no thread-local storage */
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static enum hn_arm_error arm_error(int err)
+{
+	switch (err) {
+	case -EBUSY: return HN_ARM_BUSY;
+	case -EINVAL: return HN_ARM_INVALID;
+	case -ENOENT: return HN_ARM_ABSENT;
+	case -EAGAIN: return HN_ARM_EVENT;
+	default: return HN_ARM_OTHER;
+	}
+}
+
+/*
+ * A move stopped inside a page: it was split between our look and the move. Bring its first part home. False when an
+ * event is in the way: then the page counts as armed, and its put-back will merge what is where.
+ */
+static bool undo_part(struct hn_live *live, hn_addr haddr, hn_addr staged, uint64_t part)
+{
+	uint64_t off = 0, moved;
+
+	while (off < part) {
+		if (hn_uffd_move(live->fd, haddr + off, staged + off, part - off, &moved) && moved == 0)
+			return false;
+		off += moved;
+	}
+	return true;
+}
+
+static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
+{
+	struct hn_live *live = hn_live_of(be);
+	uint64_t huge = hn_pagemap_huge_prefix(live->fd_pagemap, haddr, haddr + nr * HN_PAGE_SIZE);
+	hn_addr staged = (hn_addr)(uintptr_t)hn_staging(live, first);
+	uint64_t done = 0, moved;
+	int err = -ENOENT;
+
+	while (done < huge) {
+		err = hn_uffd_move(live->fd, staged + done, haddr + done, huge - done, &moved);
+		done += moved & HN_PAGE_MASK;
+		if (moved & ~HN_PAGE_MASK) {
+			bool home = undo_part(live, haddr + done, staged + done, moved & ~HN_PAGE_MASK);
+
+			done += home ? 0 : HN_PAGE_SIZE;
+			err = home ? -ENOENT : -EAGAIN;
+			break;
+		}
+		if (err && moved == 0) /* the true error comes only when nothing could be moved */
+			break;
+	}
+	*why = done < huge ? arm_error(err) : HN_ARM_ABSENT;
+	return (uint32_t)(done >> HN_PAGE_SHIFT);
+}
+
+static int op_disarm(void *be, hn_addr haddr, uint32_t page)
+{
+	struct hn_live *live = hn_live_of(be);
+
+	return hn_putback(live, haddr, (hn_addr)(uintptr_t)hn_staging(live, page));
+}
+
+static void op_discard(void *be, uint32_t page)
+{
+	struct hn_live *live = hn_live_of(be);
+
+	hn_staging_discard(live, page);
+}
+
+static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
+{
+	memset(hn_staging(hn_live_of(be), page) + from, 0, to - from);
+}
+
+static void op_displace(void *be, uint32_t page, hn_addr addr, uint32_t from, uint32_t to)
+{
+	hn_displaced_add(hn_live_of(be), page, addr, from, to);
+}
+
+static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
+{
+	hn_page_nodes(hn_live_of(be), first, nr, nid);
+}
+
+static int op_thread_node(void *be, uint32_t tid) { return hn_who_node(hn_live_of(be), tid); }
+
+static int op_target_get(void *be, int nid, uint32_t *target)
+{
+	struct hn_live *live = hn_live_of(be);
+
+	if (live->setup.kernel_mover) {
+		*target = HN_NO_INDEX; /* the kernel finds its own */
+		return 0;
+	}
+	return hn_pool_get(live, nid, false, target);
+}
+
+static void op_target_put(void *be, uint32_t target)
+{
+	if (target != HN_NO_INDEX)
+		hn_pool_put(hn_live_of(be), target);
+}
+
+static int op_copy(void *be, uint32_t page, uint32_t target, int nid) { return hn_mover_copy(be, page, target, nid); }
+
+static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
+{
+	struct hn_live *live = hn_live_of(be);
+	int err;
+
+	if (target == HN_NO_INDEX)
+		return hn_put_new(live, haddr, (hn_addr)(uintptr_t)hn_staging(live, page));
+	err = hn_put_new(live, haddr, (hn_addr)(uintptr_t)hn_pool_addr(live, target));
+	if (err == 0)
+		hn_pool_gone(live, target);
+	return err;
+}
+
+static void op_wake(void *be, hn_addr addr, uint64_t bytes) { hn_uffd_wake(hn_live_of(be)->fd, addr, bytes); }
+
+const struct hn_ops hn_live_ops = {
+	.now_ns = hn_live_now_ns,
+	.arm = op_arm,
+	.disarm = op_disarm,
+	.discard = op_discard,
+	.zero = op_zero,
+	.displace = op_displace,
+	.page_nodes = op_page_nodes,
+	.thread_node = op_thread_node,
+	.target_get = op_target_get,
+	.target_put = op_target_put,
+	.copy = op_copy,
+	.commit = op_commit,
+	.wake = op_wake,
+};
+
+void hn_worker_init(struct hn_worker *w, struct hn_live *live)
+{
+	w->live = live;
+	w->leading = false;
+	w->hn = (struct hn){ .core = live->core, .ops = &hn_live_ops, .be = w, .stats = live->stats };
+}

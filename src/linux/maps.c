@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+/*
+ * maps.c - /proc/self/maps, parsed in place with a fixed buffer.
+ *
+ * A line: START-END PERMS OFFSET MAJ:MIN INODE [NAME]. Wanted: "rw-p" with inode 0 and no name, or the names "[heap]"
+ * and "[anon:...]" (prctl). The main stack is "[stack]"; thread stacks are excluded elsewhere (who.c).
+ */
+#include <errno.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+
+static const char *hex(const char *p, const char *end, hn_addr *v)
+{
+	for (*v = 0; p < end; p++) {
+		if (*p >= '0' && *p <= '9')
+			*v = *v * 16 + (hn_addr)(*p - '0');
+		else if (*p >= 'a' && *p <= 'f')
+			*v = *v * 16 + (hn_addr)(*p - 'a' + 10);
+		else
+			break;
+	}
+	return p;
+}
+
+static const char *skip_field(const char *p, const char *end)
+{
+	while (p < end && *p != ' ')
+		p++;
+	while (p < end && *p == ' ')
+		p++;
+	return p;
+}
+
+static bool starts(const char *p, const char *end, const char *with)
+{
+	while (*with && p < end && *p == *with) {
+		p++;
+		with++;
+	}
+	return *with == '\0';
+}
+
+/* True when the line describes memory we may manage. */
+static bool parse_line(const char *p, const char *end, struct hn_vma *vma)
+{
+	p = hex(p, end, &vma->start);
+	if (p == end || *p != '-')
+		return false;
+	p = hex(p + 1, end, &vma->end);
+	p = skip_field(p, end);
+	if (!starts(p, end, "rw-p"))
+		return false;
+	p = skip_field(p, end); /* offset */
+	p = skip_field(p, end); /* device */
+	p = skip_field(p, end); /* inode */
+	if (!starts(p, end, "0"))
+		return false;
+	if (end - p > 1 && p[1] != ' ')
+		return false;
+	p = skip_field(p, end);
+	return p >= end || starts(p, end, "[heap]") || starts(p, end, "[anon:");
+}
+
+/* Handle the complete lines of buf; returns how many bytes they were, or -1 to stop. */
+static long parse_lines(const char *buf, size_t len, bool (*fn)(void *, const struct hn_vma *), void *arg)
+{
+	size_t used = 0, i;
+
+	for (i = 0; i < len; i++) {
+		struct hn_vma vma;
+
+		if (buf[i] != '\n')
+			continue;
+		if (parse_line(buf + used, buf + i, &vma) && !fn(arg, &vma))
+			return -1;
+		used = i + 1;
+	}
+	return (long)used;
+}
+
+int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg)
+{
+	size_t have = 0;
+	uint64_t off = 0;
+
+	for (;;) {
+		long n = hn_sys_pread(fd, buf + have, buf_bytes - have, off), used;
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			return 0;
+		off += (uint64_t)n;
+		have += (size_t)n;
+		used = parse_lines(buf, have, fn, arg);
+		if (used < 0)
+			return 0;
+		if (used == 0 && have == buf_bytes)
+			return -E2BIG; /* a line longer than the buffer: no such thing */
+		have -= (size_t)used;
+		for (size_t i = 0; i < have; i++)
+			buf[i] = buf[(size_t)used + i];
+	}
+}

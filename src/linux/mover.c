@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+/*
+ * mover.c - bringing an armed page to another node, and asking where pages are.
+ *
+ * copy    copies into a pool page of the target node; the commit moves that page into the program. Nothing can write
+ *         the source: it is in staging, and MOVE refuses pinned pages, so no device can either. The old frame goes
+ *         back to the kernel and is never handed out again by us: zero-copy sends may still read it.
+ * kernel  mbind on the staging address, strict, and the result is looked up: the kernel reports success for pages it
+ *         did not move when somebody holds a reference.
+ */
+#include <errno.h>
+#include <linux/mempolicy.h>
+#include <string.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+
+void hn_page_nodes(struct hn_live *live, uint32_t first, uint32_t nr, int16_t *nid)
+{
+	void *at[HN_ARM_BATCH];
+	int status[HN_ARM_BATCH];
+	uint32_t i, n;
+	long err = -EINVAL;
+
+	for (i = 0; i < nr; i++) {
+		at[i] = hn_staging(live, first + i);
+		nid[i] = HN_NO_NODE;
+	}
+	if (!live->setup.is_virtual)
+		err = HN_SYS(SYS_move_pages, 0, nr, at, NULL, status, 0);
+	for (i = 0; err == 0 && i < nr; i++)
+		for (n = 0; n < live->setup.nr_nodes; n++)
+			if (status[i] == live->setup.os_nid[n])
+				nid[i] = (int16_t)n;
+}
+
+static int kernel_migrate(struct hn_live *live, uint32_t page, int nid)
+{
+	unsigned long mask[16] = { 0 };
+	int os = live->setup.os_nid[nid], status = -1;
+	void *at = hn_staging(live, page);
+	long err;
+
+	mask[os / 64] = 1ul << (os % 64);
+	err = HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_BIND, mask, 1024, MPOL_MF_MOVE | MPOL_MF_STRICT);
+	HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_DEFAULT, NULL, 0, 0);
+	if (err)
+		return (int)err;
+	err = HN_SYS(SYS_move_pages, 0, 1, &at, NULL, &status, 0);
+	return err == 0 && status == os ? 0 : -EIO;
+}
+
+int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid)
+{
+	struct hn_live *live = w->live;
+
+	hn_lead_release(w); /* other faults must not wait behind this */
+	if (live->setup.kernel_mover)
+		return kernel_migrate(live, page, nid);
+	memcpy(hn_pool_addr(live, target), hn_staging(live, page), HN_PAGE_SIZE);
+	return 0;
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+/*
+ * pagemap.c - what is really mapped: PAGEMAP_SCAN.
+ *
+ * PAGE_IS_HUGE means mapped by a PMD and includes the huge zero page, which must never be moved (some kernels
+ * corrupt the page table); so PFNZERO is always excluded with it.
+ */
+#include <errno.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+#include "uapi/uapi.h"
+
+#define RUNS 64
+
+int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t invert, struct hn_range *out, uint32_t nr,
+		    hn_addr *next)
+{
+	struct hn_page_region vec[RUNS];
+	struct hn_pm_scan_arg arg = {
+		.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)vec,
+		.vec_len = nr < RUNS ? nr : RUNS, .category_inverted = invert, .category_mask = mask,
+	};
+	long got = hn_sys_ioctl(fd, HN_PAGEMAP_SCAN, &arg), i;
+
+	if (got < 0)
+		return (int)got;
+	for (i = 0; i < got; i++) {
+		out[i].start = vec[i].start;
+		out[i].end = vec[i].end;
+	}
+	*next = arg.walk_end > start ? arg.walk_end : end;
+	return (int)got;
+}
+
+#define HUGE_MASK (HN_PAGE_IS_HUGE | HN_PAGE_IS_PFNZERO)
+
+uint64_t hn_pagemap_huge_prefix(int fd, hn_addr start, hn_addr end)
+{
+	struct hn_range r;
+	hn_addr next;
+
+	if (hn_pagemap_runs(fd, start, end, HUGE_MASK, HN_PAGE_IS_PFNZERO, &r, 1, &next) != 1 || r.start != start)
+		return 0;
+	return hn_page_down(r.end) - start;
+}
+
+bool hn_pagemap_is_huge(int fd, hn_addr haddr)
+{
+	return hn_pagemap_huge_prefix(fd, haddr, haddr + HN_PAGE_SIZE) == HN_PAGE_SIZE;
+}
+
+static uint64_t count_bytes(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t invert, uint64_t enough)
+{
+	struct hn_range r[RUNS];
+	uint64_t sum = 0;
+
+	while (start < end && sum < enough) {
+		int n = hn_pagemap_runs(fd, start, end, mask, invert, r, RUNS, &start), i;
+
+		if (n < 0)
+			break;
+		for (i = 0; i < n; i++)
+			sum += r[i].end - r[i].start;
+	}
+	return sum;
+}
+
+uint64_t hn_pagemap_huge_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough)
+{
+	return count_bytes(fd, start, end, HUGE_MASK, HN_PAGE_IS_PFNZERO, enough);
+}
+
+uint64_t hn_pagemap_present_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough)
+{
+	return count_bytes(fd, start, end, HN_PAGE_IS_PRESENT, 0, enough);
+}
+
+bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end)
+{
+	return count_bytes(fd, start, end, HN_PAGE_IS_PRESENT, 0, 1) == 0 &&
+	       count_bytes(fd, start, end, HN_PAGE_IS_SWAPPED, 0, 1) == 0;
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+/*
+ * putback.c - how a page gets back into the program whatever the kernel answers (I1, I6, I7).
+ *
+ * The normal way is one UFFDIO_MOVE. The rest of this file is for the answers that docs/protocol.md lists: a page
+ * table in the way, a protection that changed, a lock that differs, a page split behind our back. What the program
+ * has put in place itself since always wins: it is newer.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+#include "uapi/uapi.h"
+
+#define BUSY_TRIES 200
+
+static void yield(void) { HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0); }
+
+/* Page by page: staging was split, or filled by mlockall. Holes are passed over. */
+static void discard_pieces(struct hn_live *live, hn_addr dst, hn_addr src)
+{
+	uint64_t off = 0, moved;
+	int tries = 0;
+
+	while (off < HN_PAGE_SIZE && tries < BUSY_TRIES) {
+		int err = hn_uffd_move(live->fd_trash, dst + off, src + off, HN_BASE_SIZE, &moved);
+
+		if (err == 0 || err == -ENOENT) {
+			off += HN_BASE_SIZE;
+		} else {
+			tries++;
+			yield();
+		}
+	}
+}
+
+/* Free one huge page's worth of staging, through the trash so that no event is raised against ourselves. */
+void hn_staging_discard(struct hn_live *live, uint32_t page)
+{
+	hn_addr src = (hn_addr)(uintptr_t)hn_staging(live, page);
+	char *trash = live->trash + (uint64_t)page * HN_PAGE_SIZE;
+	uint64_t moved;
+
+	if (hn_uffd_move(live->fd_trash, (hn_addr)(uintptr_t)trash, src, HN_PAGE_SIZE, &moved) != 0) {
+		if (moved == 0 && hn_pagemap_is_empty(live->fd_pagemap, src, src + HN_PAGE_SIZE))
+			return;
+		discard_pieces(live, (hn_addr)(uintptr_t)trash, src);
+	}
+	hn_sys_madvise(trash, HN_PAGE_SIZE, MADV_DONTNEED);
+}
+
+/* Copy [off, HN_PAGE_SIZE) base page by base page where the program has nothing; what it has stays. 0 or -EAGAIN. */
+static int copy_missing(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t off)
+{
+	while (off < HN_PAGE_SIZE) {
+		uint64_t done;
+		int err = hn_uffd_copy(live->fd, haddr + off, src + off, HN_PAGE_SIZE - off, &done);
+
+		off += done;
+		if (err == 0)
+			continue;
+		if (err == -EEXIST)
+			off += done ? 0 : HN_BASE_SIZE;
+		else if (err != -EAGAIN || done == 0)
+			return -EAGAIN; /* an event, no memory, or no such range any more: not now */
+	}
+	return 0;
+}
+
+/* Copy staged [off, stop) where the program has nothing. */
+static int merge_run(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t off, uint64_t stop)
+{
+	while (off < stop) {
+		uint64_t done;
+		int err = hn_uffd_copy(live->fd, haddr + off, src + off, stop - off, &done);
+
+		off += done;
+		if (err == 0 || done)
+			continue;
+		if (err != -EEXIST)
+			return -EAGAIN;
+		off += HN_BASE_SIZE;
+		hn_stat_add(&live->stats->collisions, 1);
+	}
+	return 0;
+}
+
+static int merge_kind(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t kind)
+{
+	hn_addr at = src, end = src + HN_PAGE_SIZE;
+	struct hn_range r[32];
+
+	while (at < end) {
+		int n = hn_pagemap_runs(live->fd_pagemap, at, end, kind, 0, r, 32, &at), i;
+
+		if (n < 0)
+			return -EAGAIN;
+		for (i = 0; i < n; i++)
+			if (merge_run(live, haddr, src, r[i].start - src, r[i].end - src))
+				return -EAGAIN;
+	}
+	return 0;
+}
+
+/*
+ * Something of the page may already be in place. Where staging holds a base page and the program does not, bring it;
+ * the pieces are copied, not moved, because a move that must split a page can spin in some kernels.
+ */
+static int merge(struct hn_live *live, hn_addr haddr, hn_addr src)
+{
+	hn_stat_add(live->cnt.fixups, 1);
+	if (merge_kind(live, haddr, src, HN_PAGE_IS_PRESENT) || merge_kind(live, haddr, src, HN_PAGE_IS_SWAPPED))
+		return -EAGAIN;
+	hn_uffd_wake(live->fd, haddr, HN_PAGE_SIZE);
+	return 0;
+}
+
+static int after_copy(struct hn_live *live, hn_addr haddr, hn_addr src, int err)
+{
+	hn_addr base = (hn_addr)(uintptr_t)live->staging;
+
+	if (err)
+		return err;
+	hn_uffd_wake(live->fd, haddr, HN_PAGE_SIZE);
+	if (src >= base && src < base + (uint64_t)live->setup.nr_pages * HN_PAGE_SIZE)
+		hn_staging_discard(live, (uint32_t)((src - base) >> HN_PAGE_SHIFT));
+	return 0;
+}
+
+/* MOVE said `err` with `off` bytes already in place. */
+static int putback_slow(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t off, int err)
+{
+	int tries;
+	uint64_t moved;
+
+	for (tries = 0; tries < BUSY_TRIES && (err == -EBUSY || (err == -EAGAIN && off > 0)); tries++) {
+		yield();
+		err = hn_uffd_move(live->fd, haddr + off, src + off, HN_PAGE_SIZE - off, &moved);
+		off += moved;
+		if (err == 0)
+			return 0;
+	}
+	if (err == -EAGAIN && off == 0)
+		return -EAGAIN;
+	if (err == -EEXIST || err == -ENOENT)
+		return after_copy(live, haddr, src, merge(live, haddr, src));
+	/* EINVAL: protection or locking differ now; a copy does not mind. Others: a copy is the best we can do. */
+	hn_stat_add(live->cnt.fixups, 1);
+	return after_copy(live, haddr, src, copy_missing(live, haddr, src, off));
+}
+
+int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src)
+{
+	uint64_t moved;
+	int err = hn_uffd_move(live->fd, haddr, src, HN_PAGE_SIZE, &moved);
+
+	return err ? putback_slow(live, haddr, src, moved, err) : 0;
+}
+
+int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src)
+{
+	uint64_t moved;
+	int err = hn_uffd_move(live->fd, haddr, src, HN_PAGE_SIZE, &moved);
+
+	if (err == 0 || moved == 0)
+		return err;
+	/* Part of it is in the program: past the commit point, so it must be finished. */
+	while (putback_slow(live, haddr, src, moved, err) != 0)
+		yield();
+	return 0;
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+/*
+ * region.c - the ranges of program memory that are registered with our userfaultfd, sorted, never overlapping or
+ * touching. Written with the event gate held exclusively, read with it held either way.
+ */
+#include "linux/live.h"
+
+static void publish(struct hn_live *live)
+{
+	uint64_t bytes = 0;
+	uint32_t i;
+
+	for (i = 0; i < live->nr_regions; i++)
+		bytes += live->region[i].end - live->region[i].start;
+	*live->cnt.registered_bytes = bytes;
+	*live->cnt.regions = live->nr_regions;
+}
+
+/* Index of the first region that ends after addr. */
+static uint32_t first_after(const struct hn_live *live, hn_addr addr)
+{
+	uint32_t low = 0, high = live->nr_regions;
+
+	while (low < high) {
+		uint32_t mid = (low + high) / 2;
+
+		if (live->region[mid].end <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+struct hn_region *hn_region_at(struct hn_live *live, hn_addr addr)
+{
+	uint32_t i = first_after(live, addr);
+
+	return i < live->nr_regions && live->region[i].start <= addr ? &live->region[i] : NULL;
+}
+
+bool hn_region_covers(const struct hn_live *live, hn_addr start, hn_addr end)
+{
+	uint32_t i = first_after(live, start);
+
+	return i < live->nr_regions && live->region[i].start <= start && live->region[i].end >= end;
+}
+
+static void delete_at(struct hn_live *live, uint32_t i)
+{
+	for (live->nr_regions--; i < live->nr_regions; i++)
+		live->region[i] = live->region[i + 1];
+}
+
+static bool insert_at(struct hn_live *live, uint32_t i, struct hn_region r)
+{
+	uint32_t j;
+
+	if (live->nr_regions == HN_MAX_REGIONS)
+		return false;
+	for (j = live->nr_regions++; j > i; j--)
+		live->region[j] = live->region[j - 1];
+	live->region[i] = r;
+	return true;
+}
+
+bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end)
+{
+	struct hn_region r = { .start = start, .end = end };
+	uint32_t i = first_after(live, start ? start - 1 : 0);
+	bool ok;
+
+	while (i < live->nr_regions && live->region[i].start <= end) {
+		if (live->region[i].start < r.start)
+			r.start = live->region[i].start;
+		if (live->region[i].end > r.end)
+			r.end = live->region[i].end;
+		delete_at(live, i);
+	}
+	ok = insert_at(live, i, r);
+	publish(live);
+	return ok;
+}
+
+void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end)
+{
+	uint32_t i = first_after(live, start);
+
+	while (i < live->nr_regions && live->region[i].start < end) {
+		struct hn_region *r = &live->region[i], tail = { .start = end, .end = r->end };
+
+		if (r->start < start && r->end > end) {
+			r->end = start;
+			insert_at(live, i + 1, tail); /* a full table forgets the tail: it stays registered, only unknown */
+			break;
+		}
+		if (r->start >= start && r->end <= end) {
+			delete_at(live, i);
+		} else if (r->start < start) {
+			r->end = start;
+			i++;
+		} else {
+			r->start = end;
+			i++;
+		}
+	}
+	publish(live);
+}
+
+/* The registration follows the mapping; whole pieces of [from, from+len) that were ours are ours at `to`. */
+void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t len)
+{
+	struct hn_region *r;
+	hn_addr a = from, end = from + len;
+
+	while (a < end) {
+		hn_addr stop;
+		uint32_t i = first_after(live, a);
+
+		if (i == live->nr_regions || live->region[i].start >= end)
+			break;
+		r = &live->region[i];
+		if (r->start > a)
+			a = r->start;
+		stop = r->end < end ? r->end : end;
+		hn_region_cut(live, a, stop);
+		hn_region_add(live, to + (a - from), to + (stop - from));
+		a = stop;
+	}
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+/*
+ * sys.h - raw system calls that return -errno and touch no thread-local storage.
+ *
+ * The agent's threads are bare: they share the program's address space but not libc's idea of a thread, so libc's
+ * wrappers, which write the caller's errno, are out of bounds for them. x86-64 only so far; a port adds its own
+ * hn_syscall6 here.
+ */
+#ifndef HN_LINUX_SYS_H
+#define HN_LINUX_SYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#ifndef __x86_64__
+#error "hugenuma's live backend is written for x86-64; other machines need their own hn_syscall6 and hn_bare_thread"
+#endif
+
+static inline long hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+
+#define HN_SYS(nr, a, b, c, d, e, f) \
+	hn_syscall6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+static inline long hn_sys_ioctl(int fd, unsigned long req, void *arg)
+{
+	return HN_SYS(SYS_ioctl, fd, req, arg, 0, 0, 0);
+}
+static inline long hn_sys_futex(uint32_t *w, int op, uint32_t v, const void *timeout)
+{
+	return HN_SYS(SYS_futex, w, op, v, timeout, 0, 0);
+}
+/* Addresses come back as such; errors as -errno, which no mapping can be (see hn_is_error). */
+static inline long hn_sys_mmap(void *at, size_t len, int prot, int flags)
+{
+	return HN_SYS(SYS_mmap, at, len, prot, flags, -1, 0);
+}
+static inline int hn_is_error(long ret) { return ret < 0 && ret > -4096; }
+static inline long hn_sys_munmap(void *p, size_t len) { return HN_SYS(SYS_munmap, p, len, 0, 0, 0, 0); }
+static inline long hn_sys_madvise(void *p, size_t len, int advice) { return HN_SYS(SYS_madvise, p, len, advice, 0, 0, 0); }
+static inline long hn_sys_open(const char *path, int flags) { return HN_SYS(SYS_openat, -100, path, flags, 0, 0, 0); }
+static inline long hn_sys_close(int fd) { return HN_SYS(SYS_close, fd, 0, 0, 0, 0, 0); }
+static inline long hn_sys_read(int fd, void *buf, size_t len) { return HN_SYS(SYS_read, fd, buf, len, 0, 0, 0); }
+static inline long hn_sys_pread(int fd, void *buf, size_t len, uint64_t off)
+{
+	return HN_SYS(SYS_pread64, fd, buf, len, off, 0, 0);
+}
+static inline long hn_sys_gettid(void) { return HN_SYS(SYS_gettid, 0, 0, 0, 0, 0, 0); }
+static inline long hn_sys_getpid(void) { return HN_SYS(SYS_getpid, 0, 0, 0, 0, 0, 0); }
+
+#endif

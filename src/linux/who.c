@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+/*
+ * who.c - which node a faulting thread runs on, and which memory belongs to threads themselves.
+ *
+ * The message names the thread. get_robust_list(2) tells where libc keeps the head of its robust list; with one libc
+ * the thread pointer and the rseq area are at fixed distances from it, learnt once in an ordinary thread. The rseq area
+ * holds the CPU of the access while the thread sleeps. It is read through process_vm_readv, so that a thread that dies
+ * meanwhile costs an error and not a crash. No registry, nothing to leak, threads made behind libc included.
+ */
+#include <fcntl.h>
+#include <linux/rseq.h>
+#include <sys/uio.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+
+/* glibc 2.35 and later say where the area is, from the thread pointer; weak, because older ones do not. */
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned int __rseq_size __attribute__((weak));
+
+static hn_addr robust_list(uint32_t tid)
+{
+	hn_addr head = 0;
+	size_t len = 0;
+
+	return HN_SYS(SYS_get_robust_list, tid, &head, &len, 0, 0, 0) == 0 ? head : 0;
+}
+
+void hn_who_learn(ptrdiff_t *rseq_from_robust, ptrdiff_t *tp_from_robust)
+{
+	hn_addr tp = (hn_addr)(uintptr_t)__builtin_thread_pointer(), head = robust_list(0);
+
+	*rseq_from_robust = *tp_from_robust = 0;
+	if (!head)
+		return;
+	*tp_from_robust = (ptrdiff_t)(tp - head);
+	if (&__rseq_offset && &__rseq_size && __rseq_size)
+		*rseq_from_robust = (ptrdiff_t)(tp - head) + __rseq_offset;
+}
+
+static bool read_self(hn_addr from, void *to, size_t len)
+{
+	struct iovec l = { to, len }, r = { (void *)(uintptr_t)from, len };
+
+	return HN_SYS(SYS_process_vm_readv, hn_sys_getpid(), &l, 1, &r, 1, 0) == (long)len;
+}
+
+static int cpu_from_rseq(struct hn_live *live, uint32_t tid)
+{
+	hn_addr head = live->rseq_from_robust ? robust_list(tid) : 0;
+	struct {
+		uint32_t cpu_id_start, cpu_id;
+	} rs;
+
+	if (!head || !read_self(head + (hn_addr)live->rseq_from_robust, &rs, sizeof(rs)))
+		return -1;
+	/* Another libc's threads have something else there: believe only what looks like an area in use. */
+	return rs.cpu_id == rs.cpu_id_start && rs.cpu_id < live->setup.nr_cpus ? (int)rs.cpu_id : -1;
+}
+
+static char *put_str(char *p, const char *s)
+{
+	while (*s)
+		*p++ = *s++;
+	return p;
+}
+
+static char *put_dec(char *p, uint32_t v)
+{
+	char digits[10];
+	int n = 0;
+
+	do
+		digits[n++] = (char)('0' + v % 10);
+	while (v /= 10);
+	while (n)
+		*p++ = digits[--n];
+	return p;
+}
+
+/* Field 39 of /proc/self/task/TID/stat, counted from behind the command name, which may hold anything. */
+static int cpu_from_stat(uint32_t tid)
+{
+	char path[48], buf[1024], *p;
+	int field = 2, cpu = 0;
+	long fd, n;
+
+	p = put_dec(put_str(path, "/proc/self/task/"), tid);
+	*put_str(p, "/stat") = '\0';
+	fd = hn_sys_open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	n = hn_sys_read((int)fd, buf, sizeof(buf));
+	hn_sys_close((int)fd);
+	if (n <= 0)
+		return -1;
+	for (p = buf + n - 1; p > buf && *p != ')'; p--)
+		;
+	for (; p < buf + n && field < 39; p++)
+		field += *p == ' ';
+	if (field < 39 || p >= buf + n)
+		return -1;
+	for (; p < buf + n && *p >= '0' && *p <= '9'; p++)
+		cpu = cpu * 10 + (*p - '0');
+	return cpu;
+}
+
+/* Threads dealt to nodes in order of their first fault. A full table deals by number, which is as good. */
+static int dealt_node(struct hn_live *live, uint32_t tid)
+{
+	uint32_t slot = (tid * 2654435761u) % HN_DEALT_THREADS, i;
+
+	for (i = 0; i < 64; i++, slot = (slot + 1) % HN_DEALT_THREADS) {
+		uint32_t who = hn_load_acquire(&live->dealt_tid[slot]);
+
+		if (who == 0 && hn_cas_acquire(&live->dealt_tid[slot], 0, UINT32_MAX)) {
+			uint32_t node = hn_add_acq_rel(&live->dealt_next, 1) % live->setup.nr_nodes;
+
+			live->dealt_node[slot] = (uint8_t)node;
+			hn_store_release(&live->dealt_tid[slot], tid);
+			return (int)node;
+		}
+		if (hn_load_acquire(&live->dealt_tid[slot]) == tid)
+			return live->dealt_node[slot];
+	}
+	return (int)(tid % live->setup.nr_nodes);
+}
+
+int hn_who_node(struct hn_live *live, uint32_t tid)
+{
+	int cpu;
+
+	if (live->setup.deal_threads)
+		return dealt_node(live, tid);
+	cpu = cpu_from_rseq(live, tid);
+	if (cpu < 0)
+		cpu = cpu_from_stat(tid);
+	return cpu >= 0 && (uint32_t)cpu < live->setup.nr_cpus ? live->setup.cpu_node[cpu] : HN_NO_NODE;
+}
+
+/* ---- what belongs to threads ---- */
+
+/* Below the thread pointer: the stack libc made for the thread. Above: its control block. */
+#define STACK_BYTES ((hn_addr)8 << 20)
+#define CONTROL_BYTES ((hn_addr)64 << 10)
+
+static void exclude(struct hn_live *live, hn_addr start, hn_addr end)
+{
+	if (live->nr_excludes < HN_MAX_EXCLUDES)
+		live->exclude[live->nr_excludes++] = (struct hn_range){ hn_page_down(start), hn_page_up(end) };
+}
+
+static void exclude_thread(struct hn_live *live, uint32_t tid)
+{
+	hn_addr head = robust_list(tid), tp = head + (hn_addr)live->tp_from_robust;
+
+	if (!head)
+		return;
+	exclude(live, tp > STACK_BYTES ? tp - STACK_BYTES : 0, tp + CONTROL_BYTES);
+	/* A foreign libc's list head lies in its own control block, wherever that is. */
+	exclude(live, head, head + 1);
+}
+
+struct dirent64 {
+	uint64_t ino, off;
+	uint16_t len;
+	uint8_t type;
+	char name[];
+};
+
+void hn_exclude_threads(struct hn_live *live)
+{
+	long fd = hn_sys_open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC), n, i;
+	char buf[4096] __attribute__((aligned(8)));
+
+	live->nr_excludes = 0;
+	for (i = 0; i < 64; i++)
+		if (live->user_stack[i].end)
+			exclude(live, live->user_stack[i].start, live->user_stack[i].end);
+	while (fd >= 0 && (n = HN_SYS(SYS_getdents64, fd, buf, sizeof(buf), 0, 0, 0)) > 0) {
+		const struct dirent64 *d;
+
+		for (i = 0; i < n; i += d->len) {
+			uint32_t tid = 0;
+			const char *p;
+
+			d = (const struct dirent64 *)(const void *)(buf + i);
+			for (p = d->name; *p >= '0' && *p <= '9'; p++)
+				tid = tid * 10 + (uint32_t)(*p - '0');
+			if (tid)
+				exclude_thread(live, tid);
+		}
+	}
+	if (fd >= 0)
+		hn_sys_close((int)fd);
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+/*
+ * fake_agent.c - stands in for the agent library: takes a slot and fills it with known counters, so that what the
+ * controller makes of them can be checked to the digit. Built by test_cli.py.
+ *
+ * Environment:
+ *   FAKE_ONLY   do so only in a program of this name
+ *   FAKE_MODE   managed (default), idle: a slot without pages, unmanaged: a slot that says why, missed: no slot,
+ *               unloaded: as if the library had not been loaded
+ *   FAKE_TEXT   message to leave in the slot
+ *   FAKE_DUMP   file to write what the controller passed
+ */
+#include "agent/layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static uint64_t start_ticks(void)
+{
+	unsigned long long ticks = 0;
+	char text[1024] = "";
+	FILE *f = fopen("/proc/self/stat", "r");
+
+	if (f && fgets(text, sizeof(text), f) && strrchr(text, ')'))
+		sscanf(strrchr(text, ')') + 1,
+		       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks);
+	if (f)
+		fclose(f);
+	return ticks;
+}
+
+static struct hn_slot *take_slot(struct hn_shm *shm, uint32_t state)
+{
+	for (int i = 0; i < HN_SHM_SLOTS; i++)
+		if (hn_cas_acquire(&shm->slot[i].state, HN_SLOT_FREE, state))
+			return &shm->slot[i];
+	hn_add_acq_rel(&shm->slots_missed, 1);
+	return NULL;
+}
+
+static void fill_series(struct hn_series *s)
+{
+	static const struct hn_series_point point[] = {
+		{ 500, 10, 9, 0, 15 }, { 1000, 40, 10, 4, 50 }, { 2000, 50, 15, 6, 60 }, { 3000, 60, 25, 9, 70 },
+	};
+
+	s->nr = sizeof(point) / sizeof(point[0]);
+	s->every = 1;
+	memcpy(s->point, point, sizeof(point));
+}
+
+static void fill_stats(struct hn_stats *s)
+{
+	s->armed = 100;
+	s->arm_refused[HN_ARM_BUSY] = 3;
+	s->arm_refused[HN_ARM_INVALID] = 1;
+	s->disarmed_total = 96;
+	s->disarmed[HN_DISARM_FAULT] = 90;
+	s->disarmed[HN_DISARM_EXPIRY] = 5;
+	s->disarmed[HN_DISARM_EVENT] = 1;
+	s->messages = 112;
+	s->samples = 90;
+	s->local = 50;
+	s->refused[HN_REFUSE_FILTER] = 20;
+	s->refused[HN_REFUSE_HELD] = 2;
+	s->migrated = 12;
+	s->failed[HN_FAIL_TARGET] = 3;
+	s->failed[HN_FAIL_COMMIT] = 1;
+	s->raced = 2;
+	s->stale = 7;
+	s->waited = 8;
+	s->deferred = 1;
+	s->unmanaged = 6;
+	s->sample_from[0] = 60;
+	s->sample_from[1] = 30;
+	s->migrated_to[1] = 12;
+	s->managed_pages = 64;
+	s->managed_peak_pages = 1700;
+	s->armed_now = 4;
+	s->pages_lost_huge = 2;
+	for (int i = 0; i < 90; i++)
+		hn_hist_add(&s->fault_service_ns, i < 80 ? 10000 : i < 89 ? 100000 : 2000000);
+	for (int i = 0; i < 12; i++)
+		hn_hist_add(&s->migration_stall_ns, 300000);
+	fill_series(&s->series);
+}
+
+static void fill_slot(struct hn_slot *slot, bool managed)
+{
+	const char *text = getenv("FAKE_TEXT");
+
+	slot->start_ticks = start_ticks();
+	snprintf(slot->comm, sizeof(slot->comm), "%s", program_invocation_short_name);
+	slot->started_ms = now_ms();
+	slot->agent_cpu_ns = 20000000;
+	if (managed) {
+		slot->mover_used = HN_MOVER_COPY;
+		slot->registered_bytes = 134217728;
+		slot->regions = 3;
+		slot->scans = 5;
+		slot->agent_bytes = 1000000;
+		fill_stats(&slot->stats);
+	}
+	hn_stat_add(&slot->events, 0);
+	__atomic_store_n(&slot->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
+	if (text) {
+		snprintf(slot->message, sizeof(slot->message), "%s", text);
+		hn_add_acq_rel(&slot->message_seq, 1);
+	}
+}
+
+static void dump_passed(const struct hn_shm *shm, const char *path)
+{
+	const struct hn_config *c = &shm->config;
+	const struct hn_machine *m = &shm->machine;
+	FILE *f = fopen(path, "w");
+
+	if (!f)
+		return;
+	fprintf(f, "magic_ok=%d sizes_ok=%d\n", shm->magic == HN_SHM_MAGIC,
+		shm->header_bytes == offsetof(struct hn_shm, slot) && shm->slot_bytes == sizeof(struct hn_slot) &&
+			shm->nr_slots == HN_SHM_SLOTS);
+	fprintf(f, "config=%u %u %u %u %u %u %u %u %u %u %u\n", c->period_ms, c->window_mib, c->handlers, c->mover,
+		c->policy, c->seed, c->max_armed_mib, c->min_mib, c->start_now, c->initial_node, c->explicit_policy);
+	fprintf(f, "nr_nodes=%u\nis_virtual=%u\ndeal_threads=%u\nnr_cpus=%u\nos_nid=", m->nr_nodes, m->is_virtual,
+		m->deal_threads, m->nr_cpus);
+	for (uint32_t i = 0; i < m->nr_nodes; i++)
+		fprintf(f, "%d ", m->os_nid[i]);
+	fprintf(f, "\ncpu_node=");
+	for (uint32_t i = 0; i < m->nr_cpus; i++)
+		fprintf(f, "%d ", m->cpu_node[i]);
+	fprintf(f, "\ndistance=");
+	for (uint32_t i = 0; i < m->nr_nodes; i++)
+		for (uint32_t j = 0; j < m->nr_nodes; j++)
+			fprintf(f, "%u ", m->distance[i][j]);
+	fprintf(f, "\n");
+	fclose(f);
+}
+
+static struct hn_shm *map_run(void)
+{
+	const char *path = getenv(HN_SHM_ENV);
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *p;
+
+	if (fd < 0)
+		return NULL;
+	p = mmap(NULL, sizeof(struct hn_shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void __attribute__((constructor)) fake_agent(void)
+{
+	const char *only = getenv("FAKE_ONLY"), *mode = getenv("FAKE_MODE"), *dump = getenv("FAKE_DUMP");
+	struct timespec a_little = { 0, 3000000 };
+	struct hn_shm *shm = map_run();
+	struct hn_slot *slot;
+
+	if (!mode)
+		mode = "managed";
+	if (!shm || strcmp(mode, "unloaded") == 0)
+		return;
+	hn_add_acq_rel(&shm->loaded, 1);
+	if (only && strcmp(only, program_invocation_short_name) != 0)
+		return;
+	if (dump)
+		dump_passed(shm, dump);
+	if (strcmp(mode, "missed") == 0) {
+		hn_add_acq_rel(&shm->slots_missed, 1);
+		return;
+	}
+	nanosleep(&a_little, NULL); /* images of one process start in different milliseconds */
+	slot = take_slot(shm, strcmp(mode, "unmanaged") == 0 ? HN_SLOT_UNMANAGED : HN_SLOT_LIVE);
+	if (slot)
+		fill_slot(slot, strcmp(mode, "managed") == 0);
+}

@@ -1,0 +1,751 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The hugenuma command from outside: exit statuses, options, signals, table, report, doctor.
+
+    test_cli.py [HUGENUMA]       default: $HUGENUMA, else build/hugenuma
+
+The agent is a stand-in (fake_agent.c) with known counters, so what is shown of them is checked to the digit.
+"""
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+SRC = os.path.join(ROOT, "src")
+HUGENUMA = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("HUGENUMA", ROOT + "/build/hugenuma"))
+XML = os.path.join(HERE, "three-nodes.xml")
+TMP = tempfile.mkdtemp(prefix="hugenuma-test-cli.")
+AGENT = os.path.join(TMP, "fake-agent.so")
+TIMEOUT = 60
+
+
+class Skip(Exception):
+    """The check cannot be made here; the text says why."""
+
+
+def same(got, wanted, what=""):
+    if got != wanted:
+        raise AssertionError(f"{what}: got {got!r}, wanted {wanted!r}")
+
+
+def found(pattern, text, what="output"):
+    m = re.search(pattern, text, re.M)
+    if not m:
+        raise AssertionError(f"{what} has no match for {pattern!r}:\n{text}")
+    return m
+
+
+def absent(pattern, text, what="output"):
+    if re.search(pattern, text, re.M):
+        raise AssertionError(f"{what} has a match for {pattern!r}:\n{text}")
+
+
+def environment(**extra):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("FAKE_", "HUGENUMA", "LD_PRELOAD", "HWLOC_"))}
+    env.update(HUGENUMA_AGENT=AGENT, LC_ALL="C")
+    env.update(extra)
+    return {k: v for k, v in env.items() if v is not None}
+
+
+def command(*args, env=None, **kw):
+    """Run `hugenuma ARGS`; returns the completed process, text captured."""
+    return subprocess.run([HUGENUMA, *args], env=environment(**(env or {})), capture_output=True, text=True,
+                          timeout=TIMEOUT, stdin=subprocess.DEVNULL, **kw)
+
+
+def run(*args, env=None, **kw):
+    return command("run", *args, env=env, **kw)
+
+
+def path(name):
+    return os.path.join(TMP, name)
+
+
+def run_dirs():
+    return {d for d in os.listdir("/dev/shm") if d.startswith(f"hugenuma.{os.geteuid()}.")}
+
+
+def report_of(*args, env=None, status=0):
+    """The report of a run, as JSON, and its standard error."""
+    file = path("report.json")
+    if os.path.exists(file):
+        os.unlink(file)
+    r = run("--report", file, *args, env=env)
+    same(r.returncode, status, "exit status")
+    with open(file, encoding="utf-8") as f:
+        return json.load(f), r.stderr
+
+
+def passed(*args, env=None):
+    """What the agent was passed by `run ARGS -- true`, as a dictionary of strings."""
+    dump = path("dump")
+    if os.path.exists(dump):
+        os.unlink(dump)
+    r = run(*args, "--", "true", env=dict(env or {}, FAKE_DUMP=dump, FAKE_MODE="idle"))
+    same(r.returncode, 0, r.stderr)
+    with open(dump, encoding="ascii") as f:
+        return dict(line.rstrip("\n").split("=", 1) for line in f)
+
+
+# ---- exit statuses and signals ----
+
+def test_status_of_program():
+    for status in (0, 1, 3, 125, 255):
+        same(run("--", "sh", "-c", f"exit {status}").returncode, status)
+
+
+def test_status_of_signal():
+    for sig in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGINT):
+        same(run("--", "sh", "-c", f"ulimit -c 0; kill -{int(sig)} $$").returncode, 128 + sig)
+
+
+def test_not_found_is_127():
+    for program in ("no-such-program", "./no/such/program"):
+        r = run("--", program)
+        same(r.returncode, 127)
+        found(f"^hugenuma: cannot run {program}: No such file or directory$", r.stderr)
+        absent("managed", r.stderr)
+
+
+def test_not_executable_is_126():
+    plain = path("plain")
+    with open(plain, "w", encoding="ascii") as f:
+        f.write("text\n")
+    os.chmod(plain, 0o644)
+    for program in (plain, TMP):
+        r = run("--", program)
+        same(r.returncode, 126)
+        found(f"^hugenuma: cannot run {program}: ", r.stderr)
+
+
+def test_own_failure_is_125():
+    marker = path("marker")
+    for agent in ("/nonexistent.so", path("with space.so"), path("with:colon.so")):
+        if "with" in agent:
+            shutil.copy(AGENT, agent)
+        r = run("--", "touch", marker, env={"HUGENUMA_AGENT": agent})
+        same(r.returncode, 125)
+        found(re.escape(agent), r.stderr)
+        same(os.path.exists(marker), False, "program started")
+
+
+def test_options_after_program_are_its_own():
+    r = run("-q", "sh", "-c", "exit 4", "-q", "--report")
+    same((r.returncode, r.stderr), (4, ""))
+    r = run("-q", "echo", "--period-ms=0", "--", "x")
+    same((r.returncode, r.stdout), (0, "--period-ms=0 -- x\n"))
+
+
+def test_sigterm_and_sighup_are_passed_on():
+    for sig, status in ((signal.SIGTERM, 7), (signal.SIGHUP, 9)):
+        ready = path(f"ready.{int(sig)}")
+        p = subprocess.Popen([HUGENUMA, "run", "-q", "--", "sh", "-c",
+                              f"trap 'exit 7' TERM; trap 'exit 9' HUP; : > {ready}; while :; do sleep 0.05; done"],
+                             env=environment())
+        while not os.path.exists(ready):
+            same(p.poll(), None, "ended early")
+            time.sleep(0.01)
+        p.send_signal(sig)
+        same(p.wait(TIMEOUT), status, f"after {sig!r}")
+
+
+def test_sigint_and_sigquit_leave_us_waiting():
+    for sig in (signal.SIGINT, signal.SIGQUIT):
+        p = subprocess.Popen([HUGENUMA, "run", "-q", "--", "sh", "-c", "sleep 0.6; exit 9"], env=environment())
+        time.sleep(0.3)
+        p.send_signal(sig)
+        same(p.wait(TIMEOUT), 9, f"after {sig!r}")
+
+
+SIGNAL_STATE = "import re; print(re.findall('(?m)^Sig(?:Blk|Ign|Cgt).*', open('/proc/self/status').read()))"
+
+
+def test_program_gets_signals_as_they_were():
+    def ignore_some():
+        for sig in (signal.SIGHUP, signal.SIGCHLD, signal.SIGINT):
+            signal.signal(sig, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
+
+    program = [sys.executable, "-c", SIGNAL_STATE]
+    for prepare in (None, ignore_some):
+        bare = subprocess.run(program, capture_output=True, text=True, preexec_fn=prepare, check=True).stdout
+        same(run("-q", "--", *program, preexec_fn=prepare).stdout, bare, "signal state")
+
+
+def test_ignored_sigchld_loses_no_status():
+    r = run("-q", "--", "sh", "-c", "exit 6", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    same(r.returncode, 6)
+
+
+def test_program_gets_no_descriptor_of_ours():
+    bare = subprocess.run(["ls", "/proc/self/fd"], capture_output=True, text=True, check=True,
+                          stdin=subprocess.DEVNULL).stdout
+    same(run("-q", "--report", path("fd.json"), "--", "ls", "/proc/self/fd").stdout, bare)
+
+
+def test_closed_stderr_harms_nobody():
+    r = subprocess.run(f"{HUGENUMA} run --progress -- sh -c 'sleep 1.3; exit 8' 2>&1 | true; "
+                       f"{HUGENUMA} run -- sh -c 'exit 8' 2>&-; echo $?",
+                       shell=True, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=True)
+    same(r.stdout, "8\n")
+
+
+# ---- the environment of the program ----
+
+def test_preload_and_run_file():
+    script = ("echo $LD_PRELOAD; echo $HUGENUMA_SHM; stat -c '%a %F' $(dirname $HUGENUMA_SHM) $HUGENUMA_SHM; "
+              "stat -c %s $HUGENUMA_SHM")
+    before = run_dirs()
+    lines = run("-q", "--", "sh", "-c", script).stdout.splitlines()
+    same(lines[0], AGENT)
+    found(rf"^/dev/shm/hugenuma\.{os.geteuid()}\.\d+\.[0-9a-f]{{16}}/run$", lines[1])
+    same(lines[2:4], ["700 directory", "600 regular file"])
+    if int(lines[4]) < 1 << 20:
+        raise AssertionError(f"run file of {lines[4]} bytes")
+    same(run_dirs(), before, "run directories left")
+
+
+def test_existing_preload_is_kept():
+    other = path("other.so")
+    shutil.copy(AGENT, other)
+    script = ["-q", "--", "sh", "-c", "echo $LD_PRELOAD"]
+    same(run(*script, env={"LD_PRELOAD": other, "FAKE_MODE": "unloaded"}).stdout, f"{AGENT}:{other}\n")
+    both = f"{other}:{AGENT}"
+    same(run(*script, env={"LD_PRELOAD": both, "FAKE_MODE": "unloaded"}).stdout, both + "\n", "not twice")
+
+
+def test_umask_does_not_open_the_run_file():
+    r = run("-q", "--", "sh", "-c", "stat -c %a $HUGENUMA_SHM", preexec_fn=lambda: os.umask(0))
+    same(r.stdout, "600\n")
+
+
+# ---- options ----
+
+NUMBERS = {"--period-ms": (1, 600000), "--window-mib": (2, 1048576), "--handlers": (1, 16),
+           "--max-armed-mib": (2, 65536), "--min-mib": (2, 1048576), "--seed": (0, 4294967295)}
+
+
+def test_bad_numbers():
+    for option, (low, high) in NUMBERS.items():
+        for bad in ("", "x", "1x", " 5", "+5", "-1", "0x10", "5.5", str(low - 1), str(high + 1), "18446744073709551617"):
+            r = run(f"{option}={bad}", "--", "touch", path("marker"))
+            same(r.returncode, 125, f"{option}={bad}")
+            found(re.escape(f"{option}: '{bad}': expected a whole number"), r.stderr)
+            found(rf"from {low} to {high}$", r.stderr)
+            same(os.path.exists(path("marker")), False, "program started")
+
+
+def test_bad_words():
+    for option, words in (("--mover", "copy or kernel"), ("--initial-node", "first or interleave"),
+                          ("--policy", "two-stage, observe, always, alternate or random")):
+        for bad in ("", "x", "Copy", "two"):
+            r = run(f"{option}={bad}", "--", "true")
+            same(r.returncode, 125, f"{option}={bad}")
+            found(re.escape(f"{option}: '{bad}': expected {words}"), r.stderr)
+
+
+def test_bad_topologies():
+    for bad in ("", "x", "node:0 pu:2", "node:65 pu:1", "/none.xml", path("bad.xml")):
+        with open(path("bad.xml"), "w", encoding="ascii") as f:
+            f.write("<topology><object/>\n")
+        r = run(f"--topology={bad}", "--", "true")
+        same(r.returncode, 125, f"--topology={bad}")
+        found("^hugenuma run: --topology: ", r.stderr)
+
+
+def test_usage_errors():
+    for args, text in (((), "expected a command"), (("nonsense",), "'nonsense': no such command"),
+                       (("--nonsense",), "unrecognized option"), (("run",), "expected a program"),
+                       (("run", "--"), "expected a program"), (("run", "--nonsense", "true"), "unrecognized option"),
+                       (("run", "--period-ms"), "requires an argument"), (("doctor", "x"), "expected no argument"),
+                       (("doctor", "--nonsense"), "unrecognized option"), (("help", "nonsense"), "no such command"),
+                       (("help", "run", "run"), "expected one command")):
+        r = command(*args)
+        same((r.returncode, r.stdout), (125, ""), f"hugenuma {args}")
+        found(re.escape(text), r.stderr)
+
+
+def test_help_everywhere():
+    for args, words in ((("--help",), ("run", "doctor", "help")), (("help",), ("run", "doctor", "help")),
+                        (("help", "help"), ("run", "doctor")), (("help", "doctor"), ("--json",)),
+                        (("doctor", "--help"), ("--json",))):
+        r = command(*args)
+        same((r.returncode, r.stderr), (0, ""), f"hugenuma {args}")
+        for word in words:
+            found(re.escape(word), r.stdout, f"hugenuma {args}")
+    same(command("help", "run").stdout, command("run", "--help").stdout)
+    text = re.sub(r"\s+", " ", command("run", "--help").stdout)
+    for option, (low, high) in NUMBERS.items():
+        found(rf"{option}=N .*?{low}\.\.{high}.*?\(default \d+\)", text)
+    for option in ("topology", "mover", "policy", "initial-node", "start-now", "explicit-policy", "progress", "report",
+                   "quiet"):
+        found(f"--{option}", text)
+
+
+def test_version():
+    r = command("--version")
+    same((r.returncode, bool(re.fullmatch(r"hugenuma \d+\.\d+\.\d+\n", r.stdout))), (0, True), r.stdout)
+    same(command("run", "--version").stdout, r.stdout)
+
+
+# ---- what the agent is passed ----
+
+def test_configuration_is_passed():
+    got = passed()
+    same(got["magic_ok"], "1 sizes_ok=1")
+    same(got["config"], "1000 256 2 0 0 1 1024 16 0 0 0", "defaults")
+    got = passed("--period-ms=1", "--window-mib=1048576", "--handlers=16", "--mover=kernel", "--policy=random",
+                 "--seed=4294967295", "--max-armed-mib=65536", "--min-mib=2", "--start-now",
+                 "--initial-node=interleave", "--explicit-policy")
+    same(got["config"], "1 1048576 16 1 4 4294967295 65536 2 1 1 1", "all set")
+    for i, policy in enumerate(("two-stage", "observe", "always", "alternate", "random")):
+        same(passed("--policy", policy)["config"].split()[4], str(i), policy)
+
+
+def cpus_of_this_machine():
+    """hwloc shows what the control group allows; so does the affinity of a process that nobody has narrowed."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def test_virtual_nodes():
+    cpus = cpus_of_this_machine()
+    for topology, nodes in (("node:2 pu:1", 2), ("numa:3 pu:4", 3), ("pack:2 node:2 pu:8", 4), ("node:64 pu:1", 64)):
+        got = passed("--topology", topology)
+        same((got["nr_nodes"], got["is_virtual"]), (str(nodes), "1"), topology)
+        same(got["os_nid"].split(), ["0"] * nodes)
+        same(got["deal_threads"], "1" if len(cpus) < nodes else "0", topology)
+        distances = [10 if i == j else 20 for i in range(nodes) for j in range(nodes)]
+        same([int(d) for d in got["distance"].split()], distances, topology)
+        dealt = [int(n) for n in got["cpu_node"].split()]
+        same(dealt[cpus[0]], 0, "first CPU")
+        same(len(set(dealt) - {-1}), min(nodes, len(cpus)), "nodes that have a CPU")
+        if dealt != sorted(dealt):
+            raise AssertionError(f"{topology}: CPUs not dealt in blocks: {dealt}")
+
+
+def test_virtual_nodes_from_xml():
+    """Its node 1 (second in number, last in hwloc's order) has memory only, so no CPU is dealt to it."""
+    got = passed("--topology", XML)
+    same((got["nr_nodes"], got["is_virtual"]), ("3", "1"))
+    same(got["distance"].split(), "10 21 22 21 10 23 22 23 10".split())
+    absent("2", got["cpu_node"], "CPU dealt to the memory node")
+
+
+def test_real_nodes():
+    """hwloc lets a file stand for this machine: the way through that machines with several nodes take."""
+    env = {"HWLOC_XMLFILE": XML, "HWLOC_THISSYSTEM": "1"}
+    got = passed(env=env)
+    same((got["nr_nodes"], got["is_virtual"], got["deal_threads"]), ("3", "0", "0"))
+    same(got["os_nid"].split(), ["0", "4", "1"])
+    same(got["cpu_node"].split(), ["0", "0", "1", "1"])
+    same(got["distance"].split(), "10 21 22 21 10 23 22 23 10".split())
+    absent("virtual", run("--", "true", env=env).stderr)
+    found("real NUMA nodes not used: balancing over 2 virtual", run("--topology=node:2 pu:1", "--", "true",
+                                                                   env=env).stderr)
+    r = run("--", "true", env={"HWLOC_XMLFILE": XML})
+    same(r.returncode, 125)
+    found("HWLOC_XMLFILE", r.stderr)
+
+
+def policy_of_program(balancing, **env):
+    """First line of the program's numa_maps when kernel.numa_balancing reads as given, seen in a mount namespace."""
+    if os.geteuid() != 0 or not os.path.exists("/proc/sys/kernel/numa_balancing"):
+        raise Skip("needs root and kernel.numa_balancing")
+    fake = path("numa_balancing")
+    with open(fake, "w", encoding="ascii") as f:
+        f.write(f"{balancing}\n")
+    script = f"mount --bind {fake} /proc/sys/kernel/numa_balancing || exit 99; exec {HUGENUMA} run -q head -1 " \
+             "/proc/self/numa_maps"
+    r = subprocess.run(["unshare", "-m", "sh", "-c", script], env=environment(**env), capture_output=True, text=True,
+                       timeout=TIMEOUT)
+    if r.returncode == 99 or "unshare" in r.stderr:
+        raise Skip(r.stderr.strip())
+    same(r.returncode, 0, r.stderr)
+    return r.stdout.split()[1]
+
+
+def test_kernel_balancing_is_kept_off():
+    real = {"HWLOC_XMLFILE": XML, "HWLOC_THISSYSTEM": "1"}
+    same(policy_of_program(1, **real), "local", "several nodes, balancing on")
+    same(policy_of_program(0, **real), "default", "several nodes, balancing off")
+
+
+def test_first_line_says_virtual():
+    r = run("--topology=node:3 pu:1", "--", "true")
+    first = r.stderr.splitlines()[0]
+    found(r"^hugenuma: .*: balancing over 3 virtual nodes \(everything is real but the latency\)$", first)
+
+
+# ---- the table ----
+
+BLOCK = """\
+true (pid PID)
+  pages managed     1,700 (3,400 MiB)
+  hint faults       90
+  local share       25.0 % at start, 87.5 % at end
+  migrated          12 (24 MiB)
+  refused           22   20 second sample wanted, 2 failed a moment ago
+  failed            4   3 no huge page free there, 1 could not be put in place
+  raced             2
+  waited            8
+  stale             7
+  not armed         4   3 in use by the kernel or a child, 1 unlike other memory
+  no longer huge    2   pages found split
+"""
+
+
+def test_table_of_one_process():
+    r = run("--topology=node:2 pu:1", "--", "true")
+    text = re.sub(r"\(pid \d+\)", "(pid PID)", r.stderr)
+    if BLOCK not in text:
+        raise AssertionError(f"wanted\n{BLOCK}\ngot\n{text}")
+    found(r"^hugenuma: 2 virtual NUMA nodes", text)
+    found(r"^  fault service +p50 (10\.\d|11\.[012]) us +p99 2\.00 ms +max 2\.00 ms$", text)
+    found(r"^  migration stall +p50 300 us +p99 300 us +max 300 us$", text)
+    found(r"^  agent CPU +0\.02 s, [\d.]+ % of \d+\.\d s$", text)
+    absent("^all ", text)
+
+
+def test_table_of_several_processes():
+    r = run("--", "sh", "-c", "true; /bin/true; /bin/true; :", env={"FAKE_ONLY": "true"})
+    same(len(re.findall(r"(?m)^true \(pid \d+\)$", r.stderr)), 2)
+    total = r.stderr[r.stderr.index("all 2 processes\n"):]
+    for line in (r"peaks added up +3,400 \(6,800 MiB\)", "hint faults +180", "local share +25.0 % at start, 87.5 % at end",
+                 r"migrated +24 \(48 MiB\)", "refused +44   40 second sample wanted, 4 failed a moment ago",
+                 "failed +8   6 ", "raced +4", "waited +16", "stale +14", "fault service +p50 1.* us +p99 2.00 ms",
+                 r"agent CPU +0\.04 s, "):
+        found(f"^  {line}", total, "totals")
+
+
+def test_reasons_for_no_table():
+    for mode, text in (("unloaded", "the agent library was never loaded"),
+                       ("idle", "none had huge pages worth managing \\(99 MiB"),
+                       ("unmanaged", "no process was managed: out of luck$"),
+                       ("missed", "no slot was free for 1 process")):
+        r = run("--min-mib=99", "--", "true", env={"FAKE_MODE": mode,
+                                                   "FAKE_TEXT": "out of luck" if mode == "unmanaged" else None})
+        same(r.returncode, 0)
+        found(f"no process was managed: .*{text}|{text}", r.stderr, mode)
+        absent("pages managed", r.stderr, mode)
+
+
+def test_quiet_is_silent():
+    r = run("--quiet", "--", "sh", "-c", "/bin/true; exit 3", env={"FAKE_TEXT": "hello"})
+    same((r.returncode, r.stdout, r.stderr), (3, "", ""))
+
+
+# ---- messages ----
+
+def test_messages_are_printed_once():
+    r = run("--", "sh", "-c", "/bin/true; /bin/true; /bin/true; :", env={"FAKE_ONLY": "true", "FAKE_TEXT": "a\tb\033c"})
+    same(len(re.findall(r"(?m)^hugenuma: \d+ \(true\): a\?b\?c$", r.stderr)), 1, r.stderr)
+    found(r"^hugenuma: 3 processes: a\?b\?c$", r.stderr)
+    r = run("--", "true", env={"FAKE_TEXT": "only one"})
+    absent("processes: only one", r.stderr)
+
+
+def test_messages_are_printed_at_once():
+    p = subprocess.Popen([HUGENUMA, "run", "--", "sleep", "20"], env=environment(FAKE_TEXT="early"),
+                         stderr=subprocess.PIPE, text=True)
+    lines = [p.stderr.readline(), p.stderr.readline()]
+    p.terminate()
+    p.communicate()
+    found(r"^hugenuma: \d+ \(sleep\): early$", lines[1])
+    same(p.returncode, 128 + signal.SIGTERM)
+
+
+# ---- progress ----
+
+def test_progress():
+    r = run("--progress", "-q", "--", "sleep", "2.5")
+    lines = r.stderr.splitlines()
+    same(len(lines), 2, r.stderr)
+    m = found(r"^hugenuma: +1 s  1 process +128 MiB managed +55\.6 % local +4 armed +(\d+) migrated/s  "
+              r"worst stall 2\.00 ms$", lines[0])
+    if not 8 <= int(m.group(1)) <= 12:
+        raise AssertionError(lines[0])
+    found(r"^hugenuma: +2 s  1 process +128 MiB managed +- local +4 armed +0 migrated/s  worst stall 2\.00 ms$",
+          lines[1])
+
+
+def test_progress_adds_up_and_forgets_no_counter():
+    """Two at a time for a second; then none, and their migrations do not count twice or backwards."""
+    script = "sleep 1.5 & sleep 1.5 & wait; /bin/echo -n; sh -c 'read x < /dev/zero' & read -t 1 x; exec tail -f /dev/null"
+    script = "sleep 1.5 & sleep 1.5; wait; exec perl -e 'select(undef,undef,undef,1.2)'"
+    if not shutil.which("perl"):
+        raise Skip("needs perl")
+    r = run("--progress", "-q", "--", "sh", "-c", script, env={"FAKE_ONLY": "sleep"})
+    lines = r.stderr.splitlines()
+    found(r" 1 s  2 processes +256 MiB managed +55\.6 % local +8 armed ", lines[0])
+    found(r" 2 s  0 processes +0 MiB managed +- local +0 armed +0 migrated/s", lines[1])
+
+
+# ---- slots ----
+
+def test_slots_are_harvested():
+    """More processes than there are slots, one after the other."""
+    report, _ = report_of("--", "sh", "-c", "i=0; while [ $i -lt 200 ]; do /bin/true; sleep 0.005; i=$((i+1)); done",
+                          env={"FAKE_ONLY": "true"})
+    same((report["managed_count"], report["slots_missed_count"]), (200, 0))
+    same((len(report["processes"]), report["totals"]["samples_count"]), (200, 200 * 90))
+
+
+def test_slots_of_earlier_images_are_harvested():
+    """150 executions in one process, each with a slot of its own."""
+    script = path("again.sh")
+    with open(script, "w", encoding="ascii") as f:
+        f.write('n=$1; [ $n -gt 0 ] || exit 5\nread -t 0 x 2>/dev/null\nexec sh "$0" $((n-1))\n')
+    report, _ = report_of("--", "sh", script, "149", status=5)
+    same((report["managed_count"] + report["slots_missed_count"], report["running_count"]), (150, 0))
+    if report["managed_count"] < 140:
+        raise AssertionError(f"only {report['managed_count']} of 150 images found a slot")
+    same(len({p["pid"] for p in report["processes"]}), 1, "pids")
+
+
+def test_programs_left_running():
+    before = run_dirs()
+    pid_file = path("pid")
+    report, text = report_of("--", "sh", "-c", f"sleep 30 >/dev/null 2>&1 & echo $! > {pid_file}; sleep 0.2; exit 2",
+                             env={"FAKE_ONLY": "sleep"}, status=2)
+    with open(pid_file, encoding="ascii") as f:
+        pid = int(f.read())
+    left = run_dirs() - before
+    os.kill(pid, signal.SIGKILL)
+    for d in left:
+        shutil.rmtree("/dev/shm/" + d)
+    same(len(left), 1, "run directories left for it")
+    same((report["running_count"], [p["pid"] for p in report["processes"] if p["running"]]), (1, [pid]))
+    found(rf"^sleep \(pid {pid}\), still running$", text)
+
+
+def test_zombies_are_not_running():
+    """A child that has ended and that its parent never waits for, while the parent lives on elsewhere."""
+    before = run_dirs()
+    script = ("import os,subprocess,time\n"
+              "if os.fork() == 0:\n"
+              "    subprocess.Popen(['sleep', '0.1'])\n"
+              "    time.sleep(3); os._exit(0)\n"
+              "time.sleep(1)\n")
+    report, _ = report_of("--", sys.executable, "-c", script, env={"FAKE_ONLY": "sleep"})
+    same((report["managed_count"], report["running_count"]), (1, 0))
+    same(run_dirs(), before, "run directories left")
+
+
+# ---- the report ----
+
+def test_report_numbers():
+    report, _ = report_of("--topology=node:2 pu:1", "--period-ms=77", "--", "sh", "-c", "/bin/true; exit 3",
+                          env={"FAKE_ONLY": "true", "FAKE_TEXT": "note"}, status=3)
+    same((report["schema_version"], report["exit_status"], report["program"]), (1, 3, ["sh", "-c", "/bin/true; exit 3"]))
+    same((report["loaded_count"], report["managed_count"], report["idle_count"], report["unmanaged_count"]), (2, 1, 0, 0))
+    same((report["config"]["period_ms"], report["config"]["topology"]), (77, "node:2 pu:1"))
+    same([n["distances"] for n in report["machine"]["nodes"]], [[10, 20], [20, 10]])
+    same(report["messages"], [{"text": "note", "processes_count": 1}])
+    p = report["processes"][0]
+    same((p["command"], p["message"], p["mover"], p["running"]), ("true", "note", "copy", False))
+    for key, value in {"managed_peak_pages": 1700, "armed_count": 100, "armed_now_pages": 4, "disarmed_count": 96,
+                       "fault_messages_count": 112, "samples_count": 90, "local_count": 50, "migrated_pages": 12,
+                       "refused_count": 22, "failed_count": 4, "raced_count": 2, "stale_count": 7, "waited_count": 8,
+                       "deferred_count": 1, "unmanaged_faults_count": 6, "lost_huge_pages": 2, "local_start_percent": 25,
+                       "local_start_samples_count": 40, "local_end_percent": 87.5, "local_end_samples_count": 40,
+                       "samples_from_node_count": [60, 30], "migrated_to_node_pages": [0, 12]}.items():
+        same(p[key], value, key)
+        same(report["totals"][key], value, "totals." + key)
+    same(p["refused"], {"filter_count": 20, "no_node_count": 0, "observe_count": 0, "held_count": 2})
+    same(p["failed"], {"target_count": 3, "copy_count": 0, "commit_count": 1})
+    same(p["disarmed"], {"fault_count": 90, "expiry_count": 5, "event_count": 1, "drain_count": 0})
+    same((p["agent"]["cpu_ns"], p["agent"]["memory_bytes"], p["agent"]["scans_count"]), (20000000, 1000000, 5))
+    same([s["time_ms"] for s in p["series"]], [500, 1000, 2000, 3000])
+    same(p["series"][1], {"time_ms": 1000, "samples_count": 40, "local_count": 10, "migrated_pages": 4, "armed_count": 50})
+
+
+def test_report_percentiles():
+    times = report_of("--", "true")[0]["processes"][0]["fault_service"]
+    same((times["faults_count"], times["max_ns"], times["mean_ns"]), (90, 2000000, (80 * 10000 + 9 * 100000 + 2000000) // 90))
+    for key, exact in (("p50_ns", 10000), ("p90_ns", 100000), ("p99_ns", 2000000), ("p999_ns", 2000000)):
+        if not exact <= times[key] <= exact * 1.125:
+            raise AssertionError(f"{key} is {times[key]}, should be {exact} to {exact * 1.125}")
+
+
+def test_report_without_processes():
+    report, _ = report_of("--", "true", env={"FAKE_MODE": "idle"})
+    same((report["processes"], report["idle_count"], report["totals"]["samples_count"]), ([], 1, 0))
+    same((report["totals"]["local_start_percent"], report["totals"]["local_end_percent"]), (None, None))
+
+
+def test_report_survives_odd_arguments():
+    report, _ = report_of("--", "sh", "-c", "exit 0", b"\xff\xfe")
+    same(report["program"][3], "??")
+
+
+def key_paths(value, prefix=""):
+    """All key paths of a JSON value; elements of an array share one, ending in []."""
+    if isinstance(value, dict):
+        return {p for k, v in value.items() for p in key_paths(v, f"{prefix}.{k}" if prefix else k)}
+    if isinstance(value, list):
+        return {p for v in value for p in key_paths(v, prefix + "[]")}
+    return {prefix}
+
+
+def documented_paths(text):
+    paths = set()
+    for section in text.split("\n## ")[1:]:
+        m = re.search(r"^Keys below start with (`.*?`) and (`.*?`);", section, re.M)
+        prefixes = [g.strip("`") for g in m.groups()] if m else [""]
+        for key, meaning in re.findall(r"^\| `([^`]+)` \| (.*?) \|$", section, re.M):
+            if not meaning.strip():
+                raise AssertionError(f"{key} has no meaning")
+            paths |= {p + key for p in prefixes}
+    return paths
+
+
+def test_report_keys_are_documented():
+    report, _ = report_of("--", "true", env={"FAKE_TEXT": "x"})
+    with open(os.path.join(ROOT, "docs", "report.md"), encoding="utf-8") as f:
+        documented = documented_paths(f.read())
+    reported = key_paths(report)
+    same(sorted(reported - documented), [], "reported, not documented")
+    same(sorted(documented - reported), [], "documented, not reported")
+
+
+def test_report_goes_to_its_place():
+    """Through a symbolic link, over an old report; nothing else is left in the directory."""
+    d = path("reports")
+    os.mkdir(d)
+    with open(d + "/real.json", "w", encoding="ascii") as f:
+        f.write("old")
+    os.symlink("real.json", d + "/link.json")
+    same(run("-q", "--report=" + d + "/link.json", "--", "true").returncode, 0)
+    same(sorted(os.listdir(d)), ["link.json", "real.json"])
+    same(os.path.islink(d + "/link.json"), True, "still a link")
+    with open(d + "/real.json", encoding="ascii") as f:
+        same(json.load(f)["exit_status"], 0)
+
+
+def test_unwritable_report_is_refused_early():
+    marker = path("marker")
+    device = path("null")
+    os.mkfifo(device)
+    for bad in (path("none/report.json"), TMP, device, "", "/proc/report.json"):
+        r = run(f"--report={bad}", "--", "touch", marker)
+        same(r.returncode, 125, bad)
+        found("--report: ", r.stderr)
+        same(os.path.exists(marker), False, f"program started with {bad!r}")
+    same(stat.S_ISFIFO(os.stat(device).st_mode), True, "still a fifo")
+
+
+def test_report_lost_later_keeps_the_status():
+    d = path("gone")
+    os.mkdir(d)
+    r = run(f"--report={d}/report.json", "--", "sh", "-c", f"rmdir {d}; exit 3")
+    same(r.returncode, 3)
+    found(f"^hugenuma: --report: cannot write {d}/report.json: No such file", r.stderr)
+
+
+# ---- doctor ----
+
+def doctor_checks(**env):
+    r = command("doctor", "--json", env=env)
+    answer = json.loads(r.stdout)
+    same(r.returncode, 0 if answer["would_manage"] else 1)
+    same(answer["would_manage"], all(c["verdict"] != "FAIL" for c in answer["checks"]))
+    return answer, {c["name"]: c for c in answer["checks"]}
+
+
+def test_doctor_status_and_text_agree():
+    answer, checks = doctor_checks()
+    for name in ("kernel", "permission", "userfaultfd", "fork event", "move", "pagemap scan", "close_range", "huge pages",
+                 "thp disable", "nodes", "kernel balancing", "map count", "agent library", "shared memory"):
+        if name not in checks:
+            raise AssertionError(f"no check of {name}")
+    for c in answer["checks"]:
+        if c["verdict"] not in ("ok", "warn", "FAIL") or not c["found"] or (c["verdict"] != "ok" and not c["mend"]):
+            raise AssertionError(c)
+    r = command("doctor")
+    same(r.returncode, 0 if answer["would_manage"] else 1)
+    for c in answer["checks"]:
+        found(f"^{c['verdict']:4}  {c['name']:17} ", r.stdout)
+    found("would manage a program here" if answer["would_manage"] else "would not manage", r.stdout)
+
+
+def test_doctor_misses_the_agent():
+    answer, checks = doctor_checks(HUGENUMA_AGENT="/nonexistent.so")
+    same((answer["would_manage"], checks["agent library"]["verdict"]), (False, "FAIL"))
+    found("/nonexistent.so", checks["agent library"]["found"])
+
+
+def test_doctor_sees_huge_pages_disabled():
+    script = ("import ctypes,os,sys; ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) and sys.exit(99); "
+              f"os.execv('{HUGENUMA}', ['hugenuma', 'doctor', '--json'])")
+    r = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, timeout=TIMEOUT)
+    same(r.returncode, 1, r.stderr)
+    checks = {c["name"]: c["verdict"] for c in json.loads(r.stdout)["checks"]}
+    same((checks["thp disable"], checks["move"]), ("FAIL", "FAIL"))
+
+
+def test_doctor_without_permission():
+    if os.geteuid() != 0:
+        raise Skip("needs root, to give it up")
+    with open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as f:
+        open_to_all = f.read().strip() != "0"
+    device = "/dev/userfaultfd"
+    if open_to_all or (os.path.exists(device) and os.stat(device).st_mode & 0o006 == 0o006):
+        raise Skip("everybody may use userfaultfd here")
+    copy = path("hugenuma")
+    shutil.copy(HUGENUMA, copy)
+    os.chmod(TMP, 0o755)
+
+    def drop():
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    r = subprocess.run([copy, "doctor", "--json"], env=environment(), capture_output=True, text=True, timeout=TIMEOUT,
+                       preexec_fn=drop)
+    same(r.returncode, 1, r.stderr)
+    checks = {c["name"]: c for c in json.loads(r.stdout)["checks"]}
+    same(checks["permission"]["verdict"], "FAIL")
+    found('KERNEL=="userfaultfd", MODE="0666"', checks["permission"]["mend"])
+
+
+# ---- running them ----
+
+def build_fake_agent():
+    cc = os.environ.get("CC", "cc").split()
+    subprocess.run([*cc, "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC",
+                    "-I" + SRC, "-I" + ROOT + "/include", "-o", AGENT, HERE + "/fake_agent.c", SRC + "/core/stats.c",
+                    SRC + "/linux/sync_native.c"], check=True)
+
+
+def main():
+    tests = [(n[len("test_"):].replace("_", " "), f) for n, f in globals().items() if n.startswith("test_")]
+    failed = 0
+    try:
+        build_fake_agent()
+        print(f"1..{len(tests)}")
+        for i, (name, test) in enumerate(tests, 1):
+            try:
+                test()
+                print(f"ok {i} - {name}", flush=True)
+            except Skip as reason:
+                print(f"ok {i} - {name} # SKIP {reason}", flush=True)
+            except Exception as problem:  # an exception of any kind is a failed check
+                failed += 1
+                text = f"{type(problem).__name__}: {problem}".replace("\n", "\n# ")
+                print(f"not ok {i} - {name}\n# {text}", flush=True)
+    finally:
+        shutil.rmtree(TMP, ignore_errors=True)
+    if failed:
+        print(f"# {failed} of {len(tests)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

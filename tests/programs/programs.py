@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of unmodified programs share: running under hugenuma, watching huge pages, checking the report.
+
+A test runs its program once bare and once under `hugenuma run`, both watched, and then compares. It prints TAP lines,
+or exits with 77 and a reason when the machine cannot do it.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.environ.get("HN_BUILD", os.path.join(HERE, "..", "..", "build"))
+HUGENUMA = os.path.join(BUILD, "hugenuma")
+SKIP_STATUS = 77
+
+# As hard as the settings go: everything that is huge is armed fifty times a second, on four virtual nodes where every
+# page starts on a node that its address decides.
+AGGRESSIVE = ["--topology", "node:4 pu:2", "--initial-node", "interleave", "--period-ms", "20", "--window-mib", "1024",
+              "--min-mib", "8"]
+
+
+def mib(n):
+    return n << 20
+
+
+def skip(reason):
+    print(reason)
+    sys.exit(SKIP_STATUS)
+
+
+def need_program(name):
+    if not shutil.which(name):
+        skip(f"{name} is not installed")
+
+
+def need_huge_pages():
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/enabled", encoding="ascii") as f:
+            if "[never]" in f.read():
+                skip("transparent huge pages are switched off")
+    except FileNotFoundError:
+        skip("this kernel has no transparent huge pages")
+
+
+def need_manageable():
+    """Skip where `hugenuma doctor` says that `run` would not manage anything."""
+    done = subprocess.run([HUGENUMA, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode == 1:
+        print(done.stdout)
+        skip("hugenuma doctor: nothing can be managed here")
+
+
+class Tap:
+    """Numbered results; `finish` makes the plan and ends the script."""
+
+    def __init__(self):
+        self.number = self.failed = 0
+
+    def check(self, name, good, seen=None):
+        self.number += 1
+        print(f"{'' if good else 'not '}ok {self.number} - {name}", flush=True)
+        if not good:
+            self.failed += 1
+            if seen is not None:
+                print("# saw: " + str(seen).strip().replace("\n", "\n#      "), flush=True)
+        return good
+
+    def equal(self, name, seen, expected):
+        return self.check(name, seen == expected, f"{seen!r}\nexpected: {expected!r}")
+
+    def finish(self):
+        print(f"1..{self.number}")
+        sys.exit(1 if self.failed else 0)
+
+
+def children_of(pid):
+    """The process and everything below it, as far as it can be seen now."""
+    found, queue = [], [pid]
+    while queue:
+        pid = queue.pop()
+        found.append(pid)
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as f:
+                    queue += [int(child) for child in f.read().split()]
+        except OSError:
+            pass
+    return found
+
+
+def huge_bytes(pid):
+    """Anonymous memory of a process that is mapped by huge pages."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+            for line in f:
+                if line.startswith("AnonHugePages:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+class HugeWatch:
+    """Looks at a process tree a few times a second and remembers the most huge memory seen at one time."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.peak_bytes = 0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def watch(self):
+        while not self.stopping.wait(0.25):
+            self.peak_bytes = max(self.peak_bytes, sum(huge_bytes(pid) for pid in children_of(self.pid)))
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join()
+        return self.peak_bytes
+
+
+class Run:
+    """A program started bare or under hugenuma. `wait` fills in status, stdout, stderr, huge_bytes, report, seconds."""
+
+    def __init__(self, command, managed, env=None, stdin=None, options=(), cwd=None):
+        self.folder = tempfile.TemporaryDirectory(prefix="hugenuma-test-")
+        self.report_path = os.path.join(self.folder.name, "report.json")
+        self.managed = managed
+        self.report = None
+        if managed:
+            command = [HUGENUMA, "run", *AGGRESSIVE, *options, "--report", self.report_path, "--", *command]
+        self.out = open(os.path.join(self.folder.name, "stdout"), "w+", encoding="utf-8", errors="replace")
+        self.err = open(os.path.join(self.folder.name, "stderr"), "w+", encoding="utf-8", errors="replace")
+        self.start = time.monotonic()
+        self.process = subprocess.Popen(command, stdin=stdin or subprocess.DEVNULL, stdout=self.out, stderr=self.err,
+                                        env=dict(os.environ, **(env or {})), cwd=cwd)
+        self.watch = HugeWatch(self.process.pid)
+
+    def text(self, file):
+        file.seek(0)
+        return file.read()
+
+    def wait(self, timeout=120):
+        try:
+            self.status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            for pid in reversed(children_of(self.process.pid)):
+                try:
+                    os.kill(pid, 9)
+                except ProcessLookupError:
+                    pass
+            self.process.wait()
+            self.status = "timed out"
+        self.seconds = time.monotonic() - self.start
+        self.huge_bytes = self.watch.stop()
+        self.stdout, self.stderr = self.text(self.out), self.text(self.err)
+        self.out.close()
+        self.err.close()
+        if os.path.exists(self.report_path):
+            with open(self.report_path, encoding="utf-8") as f:
+                self.report = json.load(f)
+        self.folder.cleanup()
+        kind = "managed" if self.managed else "bare"
+        print(f"# {kind}: {self.seconds:.1f} s, {self.huge_bytes >> 20} MiB in huge pages at most", flush=True)
+        if self.managed:
+            print("# " + self.stderr.strip().replace("\n", "\n# "), flush=True)
+        return self
+
+
+def conserved(o):
+    """The first equation of the counters that does not hold, or None (DESIGN: I5)."""
+    outcomes = ("local_count", "refused_count", "migrated_pages", "failed_count", "raced_count")
+    if o["samples_count"] != sum(o[key] for key in outcomes):
+        return f"samples {o['samples_count']} != " + " + ".join(f"{key} {o[key]}" for key in outcomes)
+    if o["armed_count"] != o["disarmed_count"] + o["armed_now_pages"]:
+        return f"armed {o['armed_count']} != disarmed {o['disarmed_count']} + armed now {o['armed_now_pages']}"
+    return None
+
+
+def check_managed(tap, name, run, least_huge_mib):
+    """What must hold for every program: huge pages were there, were managed and migrated, and the books balance."""
+    tap.check(f"{name}: at least {least_huge_mib} MiB were in huge pages", run.huge_bytes >= mib(least_huge_mib),
+              f"{run.huge_bytes >> 20} MiB")
+    if not tap.check(f"{name}: a report was written", run.report is not None, run.stderr):
+        return
+    totals = run.report["totals"]
+    summary = {key: totals[key] for key in ("managed_peak_pages", "armed_count", "samples_count", "migrated_pages",
+                                            "failed_count", "raced_count", "lost_huge_pages")}
+    print(f"# totals: {summary}", flush=True)
+    tap.check(f"{name}: pages were migrated", totals["migrated_pages"] > 0, json.dumps(run.report["processes"])[:4000])
+    broken = [f"{p['command']} {p['pid']}: {conserved(p)}" for p in run.report["processes"] if conserved(p)]
+    tap.check(f"{name}: every armed hint is accounted for", not broken, "\n".join(broken))

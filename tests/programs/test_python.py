@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""python3 with threads that digest, change and pass on big bytearrays; the same digests as bare."""
+import os
+
+import programs
+
+NR_THREADS, MIB_EACH, ROUNDS = 4, 80, 12
+LEAST_HUGE_MIB = 250
+PYTHON = "/usr/bin/python3"
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+COMMAND = [PYTHON, os.path.join(programs.HERE, "digest_threads.py"), str(NR_THREADS), str(MIB_EACH), str(ROUNDS)]
+
+
+def main():
+    programs.need_program(PYTHON)
+    programs.need_huge_pages()
+    programs.need_manageable()
+    tap = programs.Tap()
+
+    bare = programs.Run(COMMAND, managed=False, env=ENVIRONMENT).wait()
+    tap.equal("python3: bare run", (bare.status, bare.stderr), (0, ""))
+    tap.check("python3: bare run used huge pages", bare.huge_bytes >= programs.mib(LEAST_HUGE_MIB), bare.huge_bytes)
+
+    run = programs.Run(COMMAND, managed=True, env=ENVIRONMENT).wait()
+    tap.equal("python3: exit status", run.status, 0)
+    tap.equal("python3: as many digests as expected", len(run.stdout.splitlines()), NR_THREADS * ROUNDS)
+    tap.equal("python3: same digests as bare", run.stdout.splitlines(), bare.stdout.splitlines())
+    programs.check_managed(tap, "python3", run, LEAST_HUGE_MIB)
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()

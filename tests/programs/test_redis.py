@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""redis-server in huge pages: values written, overwritten, deleted and compared while redis-benchmark hammers it.
+
+The server forks once (BGSAVE) while everything is being armed and moved; a second, bare server loads what the child
+wrote and must hold the same data.
+"""
+import os
+import random
+import subprocess
+import tempfile
+import threading
+import time
+
+import programs
+import resp
+
+KEYS = 9000
+CHUNK = 64
+# Values of all sizes between the two, 270 MiB together.
+SMALLEST, LARGEST = 100, 60_000
+LEAST_HUGE_MIB = 200
+BENCHMARK_SECONDS = 14
+
+# Debian's redis uses the system's jemalloc, which reads MALLOC_CONF. Short decay times have it give freed memory back
+# to the kernel while the test is running.
+ENVIRONMENT = {"MALLOC_CONF": "thp:always,dirty_decay_ms:500,muzzy_decay_ms:500"}
+SETTINGS = ["--port", "0", "--save", "", "--appendonly", "no", "--disable-thp", "no", "--daemonize", "no",
+            "--io-threads", "3", "--io-threads-do-reads", "yes", "--enable-debug-command", "local",
+            "--stop-writes-on-bgsave-error", "no", "--dbfilename", "dump.rdb", "--logfile", ""]
+
+
+class Server:
+    def __init__(self, folder, managed):
+        self.socket = os.path.join(folder, "managed.sock" if managed else "bare.sock")
+        command = ["redis-server", *SETTINGS, "--dir", folder, "--unixsocket", self.socket]
+        self.run = programs.Run(command, managed, env=ENVIRONMENT)
+
+    def connect(self, seconds=20):
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                client = resp.Client(self.socket)
+                client.call("PING")
+                return client
+            except (OSError, resp.Error):
+                # Also "LOADING": the server answers so until its data is there.
+                if time.monotonic() > end or self.run.process.poll() is not None:
+                    raise
+                time.sleep(0.05)
+
+    def stop(self):
+        """Shut down in peace if possible; the finished run."""
+        try:
+            client = self.connect(1)
+            client.send([("SHUTDOWN", "NOSAVE")])
+            client.close()
+        except (OSError, resp.Error):
+            if self.run.process.poll() is None:
+                self.run.process.terminate()
+        return self.run.wait(20)
+
+
+class Values:
+    """What was written: each key has a version, and from both its value follows. Version None: deleted."""
+
+    def __init__(self):
+        self.versions = {}
+
+    @staticmethod
+    def value(key, version):
+        source = random.Random(f"{key}/{version}")
+        return source.randbytes(source.randint(SMALLEST, LARGEST))
+
+    def write(self, client, keys, version):
+        keys = list(keys)
+        for start in range(0, len(keys), CHUNK):
+            chunk = keys[start:start + CHUNK]
+            client.pipeline([("SET", f"key:{key}", self.value(key, version)) for key in chunk])
+            self.versions.update((key, version) for key in chunk)
+
+    def delete(self, client, keys):
+        keys = list(keys)
+        client.pipeline([("DEL", f"key:{key}") for key in keys])
+        self.versions.update((key, None) for key in keys)
+
+    def differences(self, client):
+        """Up to ten descriptions of values that are not what was written last."""
+        found = []
+        keys = list(self.versions)
+        for start in range(0, len(keys), CHUNK):
+            chunk = keys[start:start + CHUNK]
+            for key, seen in zip(chunk, client.pipeline([("GET", f"key:{key}") for key in chunk])):
+                version = self.versions[key]
+                expected = None if version is None else self.value(key, version)
+                if seen != expected:
+                    found.append(difference(key, version, seen, expected))
+                    if len(found) >= 10:
+                        return found
+        return found
+
+
+def difference(key, version, seen, expected):
+    if seen is None or expected is None:
+        return f"key {key}, version {version}: {'missing' if seen is None else 'back from the dead'}"
+    if len(seen) != len(expected):
+        return f"key {key}, version {version}: {len(seen)} bytes, expected {len(expected)}"
+    wrong = [i for i, (a, b) in enumerate(zip(seen, expected)) if a != b]
+    return f"key {key}, version {version}: {len(wrong)} of {len(seen)} bytes wrong, the first at {wrong[0]}"
+
+
+class Benchmark(threading.Thread):
+    """redis-benchmark in the background, again and again until told to stop; keys of its own."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.command = ["redis-benchmark", "-s", path, "-q", "-c", "16", "-P", "8", "-n", "60000", "-r", "20000",
+                        "-d", "700", "-t", "set,get,incr,lpush,lpop,sadd,hset,zadd,mset"]
+        self.stopping = threading.Event()
+        self.rounds = 0
+        self.output = ""
+        self.failed = False
+        self.start()
+
+    def run(self):
+        while not self.stopping.is_set() and not self.failed:
+            done = subprocess.run(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  check=False)
+            self.output = done.stdout.replace("\r", "\n")
+            self.failed = done.returncode != 0 or "Error" in done.stdout
+            self.rounds += 1
+
+    def stop(self):
+        self.stopping.set()
+        self.join(60)
+
+
+def wait_for_save(client, timeout=30):
+    """Seconds until the BGSAVE under way is done."""
+    start = time.monotonic()
+    while True:
+        info = client.call("INFO", "persistence").decode()
+        if "rdb_bgsave_in_progress:0" in info:
+            break
+        if time.monotonic() - start > timeout:
+            raise resp.Error("BGSAVE does not end")
+        time.sleep(0.05)
+    if "rdb_last_bgsave_status:ok" not in info:
+        raise resp.Error("BGSAVE failed")
+    return time.monotonic() - start
+
+
+def work(tap, server, values):
+    """All that is done to the managed server; the digest of its data at the time of the BGSAVE."""
+    client = server.connect()
+    values.write(client, range(KEYS), 1)
+    benchmark = Benchmark(server.socket)
+    end = time.monotonic() + BENCHMARK_SECONDS
+    version = 2
+    while time.monotonic() < end and not benchmark.failed:
+        values.write(client, range(version % 5, KEYS, 5), version)
+        values.delete(client, range(version % 17, KEYS, 17))
+        version += 1
+    tap.equal("redis: values as written, under redis-benchmark", values.differences(client), [])
+    benchmark.stop()
+    tap.check("redis: redis-benchmark ran without an error", benchmark.rounds > 0 and not benchmark.failed,
+              benchmark.output)
+    print(f"# {version - 2} rounds of overwriting beside {benchmark.rounds} of redis-benchmark")
+
+    # The digest, then a fork, then writes: the child must save what the digest saw.
+    digest = client.call("DEBUG", "DIGEST")
+    before = dict(values.versions)
+    writer = threading.Thread(target=lambda: values.write(server.connect(), range(3, KEYS, 4), version))
+    client.call("BGSAVE")
+    writer.start()
+    seconds = wait_for_save(client)
+    writer.join()
+    print(f"# BGSAVE took {seconds:.1f} s")
+    tap.equal("redis: values as written, after BGSAVE under writes", values.differences(client), [])
+    client.call("FLUSHALL")
+    tap.equal("redis: nothing left after FLUSHALL", client.call("DBSIZE"), 0)
+    values.versions = before
+    return digest
+
+
+def main():
+    programs.need_program("redis-server")
+    programs.need_program("redis-benchmark")
+    programs.need_huge_pages()
+    programs.need_manageable()
+    tap = programs.Tap()
+    values = Values()
+    with tempfile.TemporaryDirectory(prefix="hn-redis-") as folder:
+        server = Server(folder, managed=True)
+        digest = None
+        try:
+            digest = work(tap, server, values)
+        except (OSError, resp.Error) as error:
+            tap.check("redis: the server answers", False, f"{type(error).__name__}: {error}")
+        run = server.stop()
+        print("# " + run.stdout.strip().replace("\n", "\n# "))
+        tap.equal("redis: exit status", run.status, 0)
+        tap.check("redis: no bug report", "BUG REPORT" not in run.stdout, run.stdout)
+
+        if digest is not None:
+            second = Server(folder, managed=False)
+            try:
+                client = second.connect()
+                tap.equal("redis: a bare server loads what the forked child saved", client.call("DEBUG", "DIGEST"),
+                          digest)
+                tap.equal("redis: values as saved", values.differences(client), [])
+            finally:
+                second.stop()
+        programs.check_managed(tap, "redis", run, LEAST_HUGE_MIB)
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()

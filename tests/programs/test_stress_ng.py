@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""stress-ng --vm: two processes that map, fill, verify and unmap memory by some twenty methods, in huge pages."""
+import re
+
+import programs
+
+COMMAND = ["stress-ng", "--vm", "2", "--vm-bytes", "256M", "--vm-method", "all", "--verify", "--vm-madvise", "hugepage",
+           "--metrics", "--timeout"]
+LEAST_HUGE_MIB = 200
+
+
+def bogo_ops(run):
+    m = re.search(r"metrc:.*\bvm\s+(\d+)\s", run.stdout + run.stderr)
+    return int(m.group(1)) if m else 0
+
+
+def main():
+    programs.need_program("stress-ng")
+    programs.need_huge_pages()
+    programs.need_manageable()
+    tap = programs.Tap()
+
+    bare = programs.Run(COMMAND + ["4s"], managed=False).wait()
+    if bare.status != 0:
+        print(bare.stdout + bare.stderr)
+        programs.skip("stress-ng --vm does not work on this machine")
+    tap.check("stress-ng: bare run used huge pages", bare.huge_bytes >= programs.mib(LEAST_HUGE_MIB), bare.huge_bytes)
+
+    run = programs.Run(COMMAND + ["30s"], managed=True).wait()
+    output = run.stdout + run.stderr
+    tap.equal("stress-ng: exit status", run.status, 0)
+    tap.check("stress-ng: all memory verified", "successful run completed" in output and
+              not re.search(r"stress-ng: fail|bit errors? detected|unsuccessful|terminated by", output), output)
+    tap.check("stress-ng: it did something", bogo_ops(run) > 0, output)
+    print(f"# {bogo_ops(run) / run.seconds:.0f} operations/s managed, {bogo_ops(bare) / bare.seconds:.0f} bare")
+    programs.check_managed(tap, "stress-ng", run, LEAST_HUGE_MIB)
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What run-all makes of a test's output and exit status."""
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+loader = importlib.machinery.SourceFileLoader("run_all", os.path.join(HERE, "..", "run-all"))
+run_all = importlib.util.module_from_spec(importlib.util.spec_from_loader("run_all", loader))
+loader.exec_module(run_all)
+
+# Name, exit status (None: timed out), output, (passed, failed, skipped).
+JUDGED = [
+    ("silent success counts once", 0, "", (1, 0, 0)),
+    ("talkative success counts once", 0, "okay\nnothing to report\n", (1, 0, 0)),
+    ("plain failure", 1, "oops\n", (0, 1, 0)),
+    ("skip with a reason", 77, "no userfaultfd here\n", (0, 0, 1)),
+    ("timeout", None, "working\n", (0, 1, 0)),
+    ("killed by a signal", -11, "", (0, 1, 0)),
+    ("every TAP line counts", 0, "1..3\nok 1 - a\nok 2 - b\nok 3 - c # SKIP no perf\n", (2, 0, 1)),
+    ("TAP failure with exit status 0", 0, "ok 1 - a\nnot ok 2 - b\n", (1, 1, 0)),
+    ("TAP failure and exit status are one failure", 1, "ok 1 - a\nnot ok 2 - b\n", (1, 1, 0)),
+    ("exit status after passing lines", 3, "ok 1 - a\n", (1, 1, 0)),
+    ("skip status after results is a failure", 77, "ok 1 - a\n", (1, 1, 0)),
+    ("timeout after passing lines", None, "ok 1 - a\n", (1, 1, 0)),
+    ("fewer lines than planned", 0, "1..3\nok 1 - a\n", (1, 1, 0)),
+    ("two groups in one output", 0, "1..1\nok 1 - a\n1..2\nok 1 - b\nok 2 - c\n", (3, 0, 0)),
+    ("cmocka's way to skip", 0, "1..1\nnot ok 1 # SKIP a\n", (0, 0, 1)),
+]
+
+
+def test_timeout_ends_everything(folder):
+    """A test that hangs is ended with the process it started."""
+    log = os.path.join(folder, "log")
+    command = ["sh", "-c", "sleep 300 & echo $!; wait"]
+    status, text = run_all.run_logged({"cmd": command, "env": {}, "timeout": 1, "workdir": None}, log)
+    assert status is None, status
+    try:
+        os.kill(int(text), 0)
+        with open(f"/proc/{int(text)}/stat", encoding="ascii") as f:
+            assert f.read().split()[2] == "Z", "the child of the test is still running"
+    except (ProcessLookupError, FileNotFoundError):
+        pass
+
+
+def test_missing_command(folder):
+    test = {"cmd": ["/nonexistent/program"], "env": {}, "timeout": 5, "workdir": None}
+    status, text = run_all.run_logged(test, os.path.join(folder, "log"))
+    assert status == 127 and "cannot start" in text, (status, text)
+
+
+def main():
+    failed = 0
+    checks = []
+    for name, status, text, expected in JUDGED:
+        counts, _ = run_all.judge(status, text)
+        checks.append((name, (counts.passed, counts.failed, counts.skipped) == expected, str(counts)))
+    with tempfile.TemporaryDirectory() as folder:
+        for test in (test_timeout_ends_everything, test_missing_command):
+            try:
+                test(folder)
+                checks.append((test.__name__, True, ""))
+            except AssertionError as error:
+                checks.append((test.__name__, False, str(error)))
+    print(f"1..{len(checks)}")
+    for number, (name, good, seen) in enumerate(checks, 1):
+        print(f"{'' if good else 'not '}ok {number} - {name}")
+        if not good:
+            print(f"# saw: {seen}")
+            failed += 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
