@@ -32,7 +32,7 @@ struct hn_launch {
 
 /*
  * Take over SIGCHLD, SIGTERM, SIGHUP (waited for in hn_child_wait), SIGINT, SIGQUIT, SIGPIPE (ignored, as system(3) does
- * while a child runs). Once, before hn_child_start; the program gets everything back as it was.
+ * while a child runs). Once, before anything that has to be cleaned up; the program gets everything back as it was.
  */
 void hn_signals_take(void);
 

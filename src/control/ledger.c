@@ -101,7 +101,7 @@ static void process_merge(struct hn_process *to, const struct hn_process *from)
 	slot_merge(&to->slot, &from->slot);
 }
 
-/* Memory of a process that has gone is not managed any more. */
+/* Memory of processes that have gone is not managed any more. */
 static void process_clear_gauges(struct hn_process *p)
 {
 	p->slot.stats.managed_pages = 0;
@@ -193,8 +193,8 @@ static void ledger_keep(struct hn_ledger *l, const struct hn_process *p)
 	l->list[l->nr++] = *p;
 }
 
-/* Count the process in a slot of this state; returns whether it managed pages. */
-static void ledger_add(struct hn_ledger *l, struct hn_process *p, uint32_t state)
+/* Count a process; `state` is its slot's. */
+static void ledger_add(struct hn_ledger *l, const struct hn_process *p, uint32_t state)
 {
 	const struct hn_stats *s = &p->slot.stats;
 
@@ -208,8 +208,6 @@ static void ledger_add(struct hn_ledger *l, struct hn_process *p, uint32_t state
 	} else {
 		l->nr_idle++;
 	}
-	if (!p->running)
-		process_clear_gauges(p);
 	process_merge(&l->total, p);
 }
 
@@ -266,6 +264,7 @@ unsigned hn_ledger_sum(const struct hn_ledger *l, const struct hn_shm *shm, stru
 	unsigned nr_live = 0;
 
 	*sum = l->total;
+	process_clear_gauges(sum);
 	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
 		if (slot_state(&shm->slot[i]) != HN_SLOT_LIVE)
 			continue;

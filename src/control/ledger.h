@@ -43,7 +43,7 @@ struct hn_ledger {
 	uint64_t nr_idle;        /* agents that started and never managed a page */
 	uint64_t nr_unmanaged;   /* processes that wanted managing but could not be */
 	uint64_t nr_running;     /* agents alive when the run ended, managing pages or not */
-	struct hn_process total; /* of all processes that have ended; gauges are those of the last moment */
+	struct hn_process total; /* of all processes taken in; gauges are those of each one's last moment, added up */
 	struct hn_messages messages;
 };
 

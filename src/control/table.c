@@ -103,7 +103,7 @@ static void table_none(const struct hn_run_result *run)
 	if (run->nr_loaded == 0)
 		hn_say("no process was managed: the agent library was never loaded (a static or setuid program?)");
 	else if (l->nr_unmanaged && l->messages.nr)
-		hn_say("no process was managed: %s", l->messages.list[0].text);
+		hn_say("no process was managed, for the reason given above");
 	else if (run->nr_missed)
 		hn_say("no process was managed: no slot was free for %" PRIu32 " processes", run->nr_missed);
 	else

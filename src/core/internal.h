@@ -64,6 +64,7 @@ bool hn_entry_held(const struct hn_entry *e, uint8_t flag, uint32_t now_ms);
 
 /* A run of nr free page ids, each given one reference; returns how many of them were found in a row, *first set. */
 uint32_t hn_page_alloc_run(struct hn *hn, uint32_t nr, uint32_t *first);
+bool hn_page_any_free(const struct hn *hn);
 
 /* policy.c: target node index or HN_NO_NODE to stay; *refusal set when it stays on another node. Entry lock held. */
 int hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t now_ms,

@@ -56,6 +56,16 @@ void hn_page_put(struct hn *hn, uint32_t page)
 	hn_store_release(&p->refs, 0); /* pairs with the acquire in hn_page_alloc_run */
 }
 
+bool hn_page_any_free(const struct hn *hn)
+{
+	uint32_t i;
+
+	for (i = 0; i < hn->core->geo.nr_pages; i++)
+		if (hn_load_relaxed(&hn_pages(hn)[i].refs) == 0)
+			return true;
+	return false;
+}
+
 uint32_t hn_page_alloc_run(struct hn *hn, uint32_t nr, uint32_t *first)
 {
 	struct hn_core *c = hn->core;

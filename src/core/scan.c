@@ -96,21 +96,28 @@ static bool looks_ready(struct hn_entry *e, uint32_t now_ms)
 
 	if (!hn_lock_try(&e->lock))
 		return false;
+	hn_entry_release(e, now_ms);
 	ready = can_arm(e, now_ms);
 	hn_unlock(&e->lock);
 	return ready;
 }
 
-/* Length of the run of candidates from entry index i, within its chunk: a first look; hn_arm_run checks again (R13). */
-static uint32_t candidate_run(const struct hn *hn, uint32_t i, uint32_t max, uint32_t now_ms)
+/*
+ * Length of the run of candidates from entry index i, within its chunk, and its address: a first look; hn_arm_run
+ * checks again (R13). The gate keeps hn_reclaim from moving the chunk meanwhile.
+ */
+static uint32_t candidate_run(struct hn *hn, uint32_t i, uint32_t max, uint32_t now_ms, hn_addr *haddr)
 {
 	uint32_t in_chunk = hn_chunk_entries(hn) - (i & (hn_chunk_entries(hn) - 1));
 	uint32_t n = 0;
 
 	if (max > in_chunk)
 		max = in_chunk;
+	hn_gate_read_lock(hn);
 	while (n < max && looks_ready(&hn_entries(hn)[i + n], now_ms))
 		n++;
+	*haddr = n ? hn_entry_addr(hn, i) : 0;
+	hn_gate_read_unlock(hn);
 	return n;
 }
 
@@ -131,19 +138,18 @@ uint32_t hn_scan_pass(struct hn *hn, uint32_t budget)
 	uint32_t total = entries_in_use(hn);
 
 	while (looked < total && armed < budget) {
-		uint32_t left = budget - armed, n;
+		uint32_t left = budget - armed, got = 0, n;
+		hn_addr haddr;
 
 		if (i >= total)
 			i = 0;
-		n = candidate_run(hn, i, left < HN_ARM_BATCH ? left : HN_ARM_BATCH, now);
-		if (n) {
-			uint32_t got = hn_arm_run(hn, hn_entry_addr(hn, i), n);
-
-			armed += got;
-			n = got ? got : 1;
-		} else {
-			n = 1;
-		}
+		n = candidate_run(hn, i, left < HN_ARM_BATCH ? left : HN_ARM_BATCH, now, &haddr);
+		if (n)
+			got = hn_arm_run(hn, haddr, n);
+		if (n && !got && !hn_page_any_free(hn))
+			break; /* every id is taken: go on from here when some hints have ended */
+		armed += got;
+		n = got ? got : 1;
 		i += n;
 		looked += n;
 	}

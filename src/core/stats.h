@@ -68,7 +68,7 @@ struct hn_stats {
 	uint64_t managed_peak_pages;
 	uint64_t armed_now;                          /* entries ARMED now */
 	/* anomalies the program never sees, but its owner should */
-	uint64_t collisions;                         /* putback found the place taken and the content equal or superseded */
+	uint64_t collisions;                         /* base pages found in place already by a put-back that had to copy */
 	uint64_t pages_lost_huge;                    /* managed pages found no longer huge */
 	/* times, ns */
 	struct hn_hist fault_service_ns;             /* message read -> page back in the program, all accounted faults */

@@ -5,10 +5,7 @@
  *
  * Few and short-lived. Lock: displaced_lock, inside the gate; never held while a page lock is waited for.
  */
-#include <errno.h>
-
 #include "linux/live.h"
-#include "uapi/uapi.h"
 
 static hn_addr lo(const struct hn_displaced *d) { return d->addr + d->from; }
 static hn_addr hi(const struct hn_displaced *d) { return d->addr + d->to; }
@@ -105,27 +102,17 @@ bool hn_displaced_covers(struct hn_live *live, hn_addr addr)
 }
 
 /*
- * Put one part in place. 0 when all of it is there. Any error: later. Where the range is not ours any more (-EINVAL,
- * -ENOENT) nobody can wait for it, and the event that took it is still to be read and will cut it off.
+ * Put one part in place. 0 when all of it is there. Any error: later. Where the range is not ours any more nobody can
+ * wait for it, and the event that took it is still to be read and will cut it off.
  */
 static int put_part(struct hn_live *live, const struct hn_displaced *d)
 {
-	hn_addr src = (hn_addr)(uintptr_t)hn_staging(live, d->page);
-	uint64_t off = d->from, done;
+	hn_addr src = (hn_addr)(uintptr_t)hn_staging(live, d->page) + d->from;
+	int err = hn_copy_in(live, lo(d), src, d->to - d->from);
 
-	while (off < d->to) {
-		int err = hn_uffd_copy(live->fd, d->addr + off, src + off, d->to - off, &done);
-
-		off += done;
-		if (err == 0 || done)
-			continue;
-		if (err == -EEXIST)
-			off += HN_BASE_SIZE; /* put there by an earlier try, or newer */
-		else
-			return err;
-	}
-	hn_uffd_wake(live->fd, lo(d), d->to - d->from);
-	return 0;
+	if (err == 0)
+		hn_uffd_wake(live->fd, lo(d), d->to - d->from);
+	return err;
 }
 
 /* Gate held shared. True when record i is gone from the table. */

@@ -200,6 +200,8 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
 int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src);
 /* The same, but an error before anything has moved is returned as it is. */
 int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src);
+/* Copy into the program where it has nothing yet; 0, or -EAGAIN when some of it must wait for an event. */
+int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len);
 /* Free what page `page` holds in staging. */
 void hn_staging_discard(struct hn_live *live, uint32_t page);
 

@@ -50,40 +50,34 @@ void hn_staging_discard(struct hn_live *live, uint32_t page)
 	hn_sys_madvise(trash, HN_PAGE_SIZE, MADV_DONTNEED);
 }
 
-/* Copy [off, HN_PAGE_SIZE) base page by base page where the program has nothing; what it has stays. 0 or -EAGAIN. */
-static int copy_missing(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t off)
+/*
+ * Copy len bytes to dst where the program has nothing; what it has stays. A range that no longer lies in one mapping
+ * (mprotect or munmap of a part) is refused whole by the kernel, so it is then tried base page by base page.
+ */
+int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len)
 {
-	while (off < HN_PAGE_SIZE) {
-		uint64_t done;
-		int err = hn_uffd_copy(live->fd, haddr + off, src + off, HN_PAGE_SIZE - off, &done);
+	uint64_t off = 0, step = len, done;
+	int ret = 0;
 
-		off += done;
-		if (err == 0)
-			continue;
-		if (err == -EEXIST)
-			off += done ? 0 : HN_BASE_SIZE;
-		else if (err != -EAGAIN || done == 0)
-			return -EAGAIN; /* an event, no memory, or no such range any more: not now */
-	}
-	return 0;
-}
-
-/* Copy staged [off, stop) where the program has nothing. */
-static int merge_run(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t off, uint64_t stop)
-{
-	while (off < stop) {
-		uint64_t done;
-		int err = hn_uffd_copy(live->fd, haddr + off, src + off, stop - off, &done);
+	while (off < len) {
+		int err = hn_uffd_copy(live->fd, dst + off, src + off, step < len - off ? step : len - off, &done);
 
 		off += done;
 		if (err == 0 || done)
 			continue;
-		if (err != -EEXIST)
-			return -EAGAIN;
+		if (err != -EEXIST && err != -ENOENT && err != -EINVAL)
+			return -EAGAIN; /* an event first, or no memory: not now */
+		if (err != -EEXIST && step > HN_BASE_SIZE) {
+			step = HN_BASE_SIZE;
+			continue;
+		}
+		if (err == -EEXIST)
+			hn_stat_add(&live->stats->collisions, 1);
+		else
+			ret = -EAGAIN; /* this piece is not ours any more: an event will say so */
 		off += HN_BASE_SIZE;
-		hn_stat_add(&live->stats->collisions, 1);
 	}
-	return 0;
+	return ret;
 }
 
 static int merge_kind(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t kind)
@@ -97,7 +91,7 @@ static int merge_kind(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t
 		if (n < 0)
 			return -EAGAIN;
 		for (i = 0; i < n; i++)
-			if (merge_run(live, haddr, src, r[i].start - src, r[i].end - src))
+			if (hn_copy_in(live, haddr + (r[i].start - src), r[i].start, r[i].end - r[i].start))
 				return -EAGAIN;
 	}
 	return 0;
@@ -147,7 +141,7 @@ static int putback_slow(struct hn_live *live, hn_addr haddr, hn_addr src, uint64
 		return after_copy(live, haddr, src, merge(live, haddr, src));
 	/* EINVAL: protection or locking differ now; a copy does not mind. Others: a copy is the best we can do. */
 	hn_stat_add(live->cnt.fixups, 1);
-	return after_copy(live, haddr, src, copy_missing(live, haddr, src, off));
+	return after_copy(live, haddr, src, hn_copy_in(live, haddr + off, src + off, HN_PAGE_SIZE - off));
 }
 
 int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src)
