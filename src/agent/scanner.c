@@ -18,6 +18,7 @@
 
 #define LOOK_MS 100u       /* between two looks for new memory at least ... */
 #define EAGER_LOOK_MS 20u  /* ... and with short scan periods */
+#define LOOK_SHARE 50u
 #define EAGER_PERIOD_MS 50u
 #define SERIES_MS 250u
 #define QUARANTINE_MS 2000u
@@ -201,6 +202,7 @@ static void publish(uint64_t now_ms)
 		if (hn_agent.tid[i])
 			cpu += thread_cpu_ns(hn_agent.tid[i]);
 	hn_stat_max(&s->agent_cpu_ns, cpu);
+	__atomic_store_n(&s->agent_bytes, hn_live_own_bytes(&run->live), __ATOMIC_RELAXED);
 	hn_series_offer(&s->stats, now_ms - s->started_ms);
 }
 
@@ -213,6 +215,15 @@ struct pace {
 	uint64_t look_ms, series_ms, pass_ms;
 };
 
+/* Looking costs time in proportion to the memory there is: never more than one part in LOOK_SHARE of a CPU. */
+static uint64_t next_look(struct hn_worker *w, uint64_t began_ms)
+{
+	uint64_t took_ms = hn_live_now_ns(w) / 1000000 - began_ms;
+	uint64_t wait_ms = took_ms * LOOK_SHARE, least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS;
+
+	return began_ms + took_ms + (wait_ms > least ? wait_ms : least);
+}
+
 static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config *c)
 {
 	uint64_t now = hn_live_now_ns(w) / 1000000;
@@ -220,7 +231,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 	if (now >= p->look_ms) {
 		copy_user_stacks(w->live);
 		hn_discover(w);
-		p->look_ms = now + (w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS);
+		p->look_ms = next_look(w, now);
 	}
 	if (now >= p->pass_ms) {
 		hn_scan_expire(&w->hn);

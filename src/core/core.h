@@ -138,6 +138,11 @@ uint32_t hn_drain(struct hn *hn, hn_addr start, hn_addr end);
  * Gate held shared by the one scanner thread, or exclusively.
  */
 int hn_manage(struct hn *hn, hn_addr haddr, int nid);
+/*
+ * The same for memory that was registered in this very hold of the gate: no event on it can have been read before, so
+ * it may be armed at once, where hn_manage starts with a quarantine. Gate held exclusively.
+ */
+int hn_manage_fresh(struct hn *hn, hn_addr haddr, int nid);
 /* Forget a MAPPED page (found to be no huge page any more). An ARMED one stays. Gate held. */
 void hn_unmanage(struct hn *hn, hn_addr haddr);
 /* Make chunks without managed entries reusable. Returns chunks freed. Gate held exclusively. */

@@ -149,12 +149,7 @@ void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid)
 	e->nid = (int16_t)nid;
 	e->last_nid = HN_NO_NODE;
 	e->fails = e->stale = 0;
-	/*
-	 * A remove event read while nobody knew this page left no quarantine behind, and its zap may still be to come
-	 * (R16). So every page begins with one; what a zap takes meanwhile is found absent when it is armed.
-	 */
-	e->flags = HN_E_NO_ARM;
-	e->hold_ms = hn_now_ms(hn) + hn->core->par.quarantine_ms;
+	e->flags = 0;
 	hn_stat_add(&hn->stats->managed_pages, 1);
 	hn_stat_max(&hn->stats->managed_peak_pages, hn_stat_read(&hn->stats->managed_pages));
 }
@@ -220,23 +215,35 @@ bool hn_entry_held(const struct hn_entry *e, uint8_t flag, uint32_t now_ms)
 
 /* ---- what is managed ---- */
 
-int hn_manage(struct hn *hn, hn_addr haddr, int nid)
+/*
+ * A remove event read while nobody knew this page left no quarantine behind, and its zap may still be to come (R16). So
+ * a page that was found in known memory begins with one; what a zap takes meanwhile is found absent when it is armed.
+ */
+static int manage(struct hn *hn, hn_addr haddr, int nid, bool quarantine)
 {
 	struct hn_entry *e = hn_entry_make(hn, haddr);
+	uint32_t now = hn_now_ms(hn);
 	int err = 0;
 
 	if (!e)
 		return HN_ENOSPC;
 	hn_lock(&e->lock);
-	if (e->state == HN_UNMANAGED) {
-		if (hn_entry_held(e, HN_E_NO_ARM, hn_now_ms(hn)))
-			err = HN_EBUSY;
-		else
-			hn_entry_set_managed(hn, e, nid);
+	if (e->state == HN_UNMANAGED && hn_entry_held(e, HN_E_NO_ARM, now)) {
+		err = HN_EBUSY;
+	} else if (e->state == HN_UNMANAGED) {
+		hn_entry_set_managed(hn, e, nid);
+		if (quarantine) {
+			e->flags = HN_E_NO_ARM;
+			e->hold_ms = now + hn->core->par.quarantine_ms;
+		}
 	}
 	hn_unlock(&e->lock);
 	return err;
 }
+
+int hn_manage(struct hn *hn, hn_addr haddr, int nid) { return manage(hn, haddr, nid, true); }
+
+int hn_manage_fresh(struct hn *hn, hn_addr haddr, int nid) { return manage(hn, haddr, nid, false); }
 
 void hn_unmanage(struct hn *hn, hn_addr haddr)
 {

@@ -14,7 +14,8 @@
 #include "uapi/uapi.h"
 
 #define MIN_HUGE 2u              /* huge pages a mapping must have */
-#define HOLES_LIMIT 192u         /* first touches served between two looks that mean "still growing" */
+#define HOLES_PER_S 120u         /* first touches served per second that mean "still growing" */
+#define EAGER_HOLES_PER_S 10000u /* the same with short scan periods, where being managed matters more */
 #define BACKOFF_MS 2000u         /* first time a region is given back; doubles */
 #define COLLAPSE_PER_LOOK 2u     /* pages made huge again per look: each takes milliseconds */
 #define RANGES 64
@@ -86,7 +87,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 	if (pages < MIN_HUGE)
 		return false;
 	c = candidate(live, vma->start);
-	steady = c->huge && pages <= c->huge + c->huge / 8;
+	steady = c->huge && pages <= c->huge + c->huge / 64;
 	c->huge = pages;
 	c->seen_ms = now;
 	if ((int32_t)(now - c->not_before_ms) < 0 || (!steady && !live->setup.eager))
@@ -101,8 +102,9 @@ static int initial_node(const struct hn_live *live, hn_addr haddr)
 	return live->setup.interleave ? (int)((haddr >> HN_PAGE_SHIFT) % live->setup.nr_nodes) : 0;
 }
 
-/* Manage every huge page of [start, end) that may be. Gate held. */
-static void manage_range(struct hn_worker *w, hn_addr start, hn_addr end)
+/* Manage every huge page of [start, end) that may be. Gate held; exclusively when the range is fresh. */
+static void manage_range(struct hn_worker *w, hn_addr start, hn_addr end,
+			 int (*manage)(struct hn *hn, hn_addr haddr, int nid))
 {
 	struct hn_live *live = w->live;
 	struct hn_range r[RANGES];
@@ -115,7 +117,7 @@ static void manage_range(struct hn_worker *w, hn_addr start, hn_addr end)
 		for (i = 0; i < n; i++)
 			for (a = hn_page_up(r[i].start); a + HN_PAGE_SIZE <= r[i].end; a += HN_PAGE_SIZE)
 				if (!overlaps(live->exclude, live->nr_excludes, a, a + HN_PAGE_SIZE))
-					hn_manage(&w->hn, a, initial_node(live, a));
+					manage(&w->hn, a, initial_node(live, a));
 		if (n <= 0)
 			return;
 	}
@@ -145,7 +147,7 @@ static void register_vma(struct hn_worker *w, const struct hn_vma *vma)
 	if (live->nr_regions < HN_MAX_REGIONS - 1 && hn_load_relaxed(&live->nr_displaced) == 0 &&
 	    hn_uffd_register(live->fd, vma->start, vma->end - vma->start, UFFDIO_REGISTER_MODE_MISSING) == 0) {
 		hn_region_add(live, vma->start, vma->end);
-		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end));
+		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end), hn_manage_fresh);
 	}
 	hn_gate_write_unlock(&w->hn);
 }
@@ -161,7 +163,7 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 	hn_gate_read_lock(&w->hn);
 	known = hn_region_covers(live, vma->start, vma->end);
 	if (known)
-		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end));
+		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end), hn_manage);
 	hn_gate_read_unlock(&w->hn);
 	if (!known && is_ripe(live, vma) && !has_own_policy(live, hn_page_up(vma->start)))
 		register_vma(w, vma);
@@ -191,12 +193,22 @@ static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 	hn_gate_write_unlock(&w->hn);
 }
 
+/* First touches since the last review that are too many for a region to keep. */
+static uint32_t holes_limit(struct hn_live *live)
+{
+	uint32_t now = now_ms(), since = now - live->reviewed_ms;
+	uint64_t per_s = live->setup.eager ? EAGER_HOLES_PER_S : HOLES_PER_S;
+
+	live->reviewed_ms = now;
+	return (uint32_t)(per_s * (since < 60000 ? since : 60000) / 1000) + 8;
+}
+
 static void review_regions(struct hn_worker *w)
 {
 	struct hn_live *live = w->live;
+	uint32_t i, holes, limit = holes_limit(live);
 	struct hn_candidate *c;
 	struct hn_region r;
-	uint32_t i, holes;
 
 	for (i = 0;; i++) {
 		hn_gate_read_lock(&w->hn);
@@ -207,7 +219,7 @@ static void review_regions(struct hn_worker *w)
 		holes = hn_swap_acq_rel(&live->region[i].holes, 0);
 		r = live->region[i];
 		hn_gate_read_unlock(&w->hn);
-		if (holes <= HOLES_LIMIT)
+		if (holes <= limit)
 			continue;
 		give_back(w, r.start, r.end);
 		c = candidate(live, r.start);

@@ -142,3 +142,19 @@ void hn_live_close(struct hn_live *live)
 	close_one(&live->fd_maps);
 	close_one(&live->fd_stop);
 }
+
+uint64_t hn_live_own_bytes(const struct hn_live *live)
+{
+	uint64_t sum = 0;
+	uint32_t i;
+
+	for (i = 0; i < live->nr_own; i++) {
+		const struct hn_range *r = &live->own[i];
+		hn_addr staging = (hn_addr)(uintptr_t)live->staging, trash = (hn_addr)(uintptr_t)live->trash;
+
+		if ((staging >= r->start && staging < r->end) || (trash >= r->start && trash < r->end))
+			continue;
+		sum += hn_pagemap_present_bytes(live->fd_pagemap, r->start, r->end, UINT64_MAX);
+	}
+	return sum;
+}

@@ -24,7 +24,7 @@
 #define HN_MAX_DEFERRED 64
 #define HN_MAX_EXCLUDES 4096
 #define HN_MAX_CANDIDATES 512
-#define HN_POOL_PER_NODE 8
+#define HN_POOL_PER_NODE 20 /* more than there can be handlers, so that each finds a slot */
 #define HN_DEALT_THREADS 4096
 
 /* What the agent tells the backend; the pointers must stay valid. */
@@ -104,7 +104,8 @@ struct hn_live {
 	uint32_t nr_regions; /* regions: gate exclusive to write */
 	struct hn_region region[HN_MAX_REGIONS];
 
-	uint32_t nr_candidates; /* scanner only, from here */
+	uint32_t reviewed_ms; /* scanner only, from here */
+	uint32_t nr_candidates;
 	struct hn_candidate candidate[HN_MAX_CANDIDATES];
 	uint32_t nr_excludes;
 	struct hn_range exclude[HN_MAX_EXCLUDES];
@@ -238,6 +239,8 @@ void hn_defer(struct hn_live *live, hn_addr addr);
 void hn_discover(struct hn_worker *w);
 /* Huge pages in this process worth managing, looked for without registering anything; at most `enough`. */
 uint32_t hn_discover_count(int fd_maps, int fd_pagemap, char *buf, size_t buf_bytes, uint32_t enough);
+/* Memory our own areas hold now, bytes; staging and trash apart, whose pages are the program's. */
+uint64_t hn_live_own_bytes(const struct hn_live *live);
 /* Put everything back and let go of all regions. True when nothing is left. */
 bool hn_live_release(struct hn_worker *w);
 /* Put everything back, displaced parts too; false when it did not come to an end within `ms`. */

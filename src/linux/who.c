@@ -140,7 +140,7 @@ int hn_who_node(struct hn_live *live, uint32_t tid)
 
 /* ---- what belongs to threads ---- */
 
-/* Below the thread pointer: the stack libc made for the thread. Above: its control block. */
+/* Below the thread pointer: static TLS, then the stack libc made for the thread. Above: its control block. */
 #define STACK_BYTES ((hn_addr)8 << 20)
 #define CONTROL_BYTES ((hn_addr)64 << 10)
 
@@ -154,9 +154,11 @@ static void exclude_thread(struct hn_live *live, uint32_t tid)
 {
 	hn_addr head = robust_list(tid), tp = head + (hn_addr)live->tp_from_robust;
 
+	hn_addr below = tid == (uint32_t)hn_sys_getpid() ? CONTROL_BYTES : STACK_BYTES; /* the first stack is elsewhere */
+
 	if (!head)
 		return;
-	exclude(live, tp > STACK_BYTES ? tp - STACK_BYTES : 0, tp + CONTROL_BYTES);
+	exclude(live, tp > below ? tp - below : 0, tp + CONTROL_BYTES);
 	/* A foreign libc's list head lies in its own control block, wherever that is. */
 	exclude(live, head, head + 1);
 }

@@ -37,7 +37,7 @@ def test_timeout_ends_everything(folder):
     """A test that hangs is ended with the process it started."""
     log = os.path.join(folder, "log")
     command = ["sh", "-c", "sleep 300 & echo $!; wait"]
-    status, text = run_all.run_logged({"cmd": command, "env": {}, "timeout": 1, "workdir": None}, log)
+    status, text = run_all.run_logged({"cmd": command, "env": {}, "timeout": 1, "workdir": None}, folder, log)
     assert status is None, status
     try:
         os.kill(int(text), 0)
@@ -49,7 +49,7 @@ def test_timeout_ends_everything(folder):
 
 def test_missing_command(folder):
     test = {"cmd": ["/nonexistent/program"], "env": {}, "timeout": 5, "workdir": None}
-    status, text = run_all.run_logged(test, os.path.join(folder, "log"))
+    status, text = run_all.run_logged(test, folder, os.path.join(folder, "log"))
     assert status == 127 and "cannot start" in text, (status, text)
 
 

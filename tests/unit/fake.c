@@ -1,0 +1,681 @@
+// SPDX-License-Identifier: MIT
+#include "fake.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct hn_geometry fake_geometry = { .nr_chunks = 4, .chunk_shift = 3, .nr_pages = 16 };
+const struct hn_params fake_params = {
+	.nr_nodes = 4,
+	.policy = HN_POLICY_TWO_STAGE,
+	.seed = 1,
+	.expiry_ms = FAKE_EXPIRY_MS,
+	.quarantine_ms = FAKE_QUARANTINE_MS,
+};
+struct hn_verdict fake_verdict;
+
+static void breach(struct fake *f, const char *text)
+{
+	if (!f->broken)
+		f->broken = text;
+}
+
+static void expect(struct fake *f, bool good, const char *text)
+{
+	if (!good)
+		breach(f, text);
+}
+
+static unsigned index_of(hn_addr addr) { return (unsigned)((addr - FAKE_BASE) / FAKE_CELL); }
+static unsigned slot_of(hn_addr addr) { return (unsigned)((addr - FAKE_BASE) >> HN_PAGE_SHIFT); }
+static struct fake_cell *cells_of(struct fake *f, hn_addr addr) { return &f->cell[index_of(addr)]; }
+
+struct hn_entry *fake_entry(struct fake *f, unsigned slot) { return hn_entry_find(&f->hn, fake_at(slot)); }
+
+void fake_ms(struct fake *f, uint32_t ms) { f->now_ns += (uint64_t)ms * 1000000u; }
+
+void fake_fail(struct fake *f, enum fake_op op, unsigned at, int err)
+{
+	f->script[op] = (struct fake_script){ .fail_at = at, .err = err };
+}
+
+/* Counts the call; true when it is one that fails. */
+static bool fails(struct fake *f, enum fake_op op)
+{
+	struct fake_script *s = &f->script[op];
+
+	s->calls++;
+	return s->fail_at && s->calls >= s->fail_at && s->calls < s->fail_at + (s->fail_nr ? s->fail_nr : 1);
+}
+
+static void wake_cells(struct fake *f, hn_addr addr, uint64_t bytes)
+{
+	unsigned i;
+
+	for (i = 0; i < FAKE_SLOTS * FAKE_CELLS; i++) {
+		hn_addr a = FAKE_BASE + i * FAKE_CELL;
+
+		if (a + FAKE_CELL > addr && a < addr + bytes)
+			f->cell[i].sleeper = false;
+	}
+}
+
+/* The locks that the contract promises: gate shared, entry, page. */
+static void expect_locks(struct fake *f, hn_addr haddr, uint32_t page)
+{
+	struct hn_entry *e = hn_entry_find(&f->hn, haddr);
+
+	expect(f, (f->hn.core->gate.v & 0xffffff) > 0, "op called without the gate held shared");
+	expect(f, e && e->lock.v != 0, "op called without the entry lock");
+	expect(f, page == HN_NO_INDEX || hn_pages(&f->hn)[page].lock.v != 0, "op called without the page lock");
+}
+
+/* ---- ops ---- */
+
+static uint64_t op_now(void *be) { return ((struct fake *)be)->now_ns; }
+
+static bool slot_is_huge(struct fake *f, unsigned slot)
+{
+	unsigned i;
+
+	for (i = 0; i < FAKE_CELLS; i++)
+		if (!f->cell[slot * FAKE_CELLS + i].present)
+			return false;
+	return f->huge[slot];
+}
+
+static void take_out(struct fake *f, unsigned slot, uint32_t page)
+{
+	struct fake_cell *c = &f->cell[slot * FAKE_CELLS];
+	unsigned i;
+
+	expect(f, !f->staging[page].used, "arm into staging that is taken");
+	f->staging[page].used = true;
+	f->staging[page].nid = f->nid[slot];
+	for (i = 0; i < FAKE_CELLS; i++) {
+		f->staging[page].value[i] = c[i].value;
+		c[i].present = false;
+	}
+	f->huge[slot] = false;
+}
+
+static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
+{
+	struct fake *f = be;
+	uint32_t n;
+
+	for (n = 0; n < nr; n++)
+		expect_locks(f, haddr + n * HN_PAGE_SIZE, HN_NO_INDEX);
+	if (f->event_pending) {
+		f->script[FAKE_ARM].calls++;
+		*why = HN_ARM_EVENT;
+		return 0;
+	}
+	if (fails(f, FAKE_ARM)) {
+		*why = (enum hn_arm_error)f->script[FAKE_ARM].err;
+		nr = f->script[FAKE_ARM].part < nr ? f->script[FAKE_ARM].part : nr - 1;
+	}
+	for (n = 0; n < nr; n++) {
+		if (!slot_is_huge(f, slot_of(haddr) + n)) {
+			*why = HN_ARM_ABSENT;
+			break;
+		}
+		take_out(f, slot_of(haddr) + n, first + n);
+	}
+	return n;
+}
+
+/* What the program has put in place since is newer and stays. */
+static void put_in(struct fake *f, hn_addr haddr, const struct fake_frame *frame)
+{
+	struct fake_cell *c = cells_of(f, haddr);
+	bool whole = true;
+	unsigned i;
+
+	for (i = 0; i < FAKE_CELLS; i++) {
+		expect(f, c[i].mapped, "a page was put where nothing is mapped");
+		if (c[i].present) {
+			whole = false;
+			continue;
+		}
+		c[i].present = true;
+		c[i].value = frame->value[i];
+	}
+	f->huge[slot_of(haddr)] = whole;
+	f->nid[slot_of(haddr)] = frame->nid;
+	wake_cells(f, haddr, HN_PAGE_SIZE);
+}
+
+static int op_disarm(void *be, hn_addr haddr, uint32_t page)
+{
+	struct fake *f = be;
+
+	expect_locks(f, haddr, page);
+	if (fails(f, FAKE_DISARM) || f->event_pending)
+		return -EAGAIN;
+	expect(f, f->staging[page].used, "disarm of a page that is not in staging");
+	put_in(f, haddr, &f->staging[page]);
+	f->staging[page].used = false;
+	return 0;
+}
+
+static void op_discard(void *be, uint32_t page)
+{
+	struct fake *f = be;
+
+	f->discards++;
+	expect(f, f->staging[page].used, "discard of a page that is not in staging");
+	f->staging[page].used = false;
+}
+
+static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
+{
+	struct fake *f = be;
+	unsigned i;
+
+	f->zeroes++;
+	expect(f, f->hn.core->gate.v >> 31, "zero without the gate held exclusively");
+	expect(f, f->staging[page].used, "zero of a page that is not in staging");
+	for (i = from / FAKE_CELL; i < to / FAKE_CELL; i++)
+		f->staging[page].value[i] = 0;
+}
+
+static void op_displace(void *be, uint32_t page, hn_addr addr, uint32_t from, uint32_t to)
+{
+	struct fake *f = be;
+
+	expect(f, f->hn.core->gate.v >> 31, "displace without the gate held exclusively");
+	expect(f, f->staging[page].used, "displace of a page that is not in staging");
+	expect(f, from < to && to <= HN_PAGE_SIZE, "displace of an empty part");
+	expect(f, f->nr_displaced < FAKE_MAX_DISPLACED, "too many displaced parts");
+	f->displaced[f->nr_displaced++] = (struct fake_displaced){ addr, page, from, to };
+}
+
+static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
+{
+	struct fake *f = be;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		nid[i] = (int16_t)(f->ask_nodes ? f->staging[first + i].nid : HN_NO_NODE);
+}
+
+static int op_thread_node(void *be, uint32_t tid) { return ((struct fake *)be)->thread_nid[tid % FAKE_TIDS]; }
+
+static void expect_unlocked(struct fake *f)
+{
+	expect(f, (f->hn.core->gate.v & 0xffffff) == 0, "the gate is held over a slow op");
+}
+
+static int op_target_get(void *be, int nid, uint32_t *target)
+{
+	struct fake *f = be;
+	uint32_t i;
+
+	expect_unlocked(f);
+	if (fails(f, FAKE_TARGET_GET))
+		return f->script[FAKE_TARGET_GET].err;
+	for (i = 0; i < FAKE_TARGETS && f->target[i].used; i++)
+		;
+	if (i == FAKE_TARGETS)
+		return -ENOMEM;
+	f->target[i] = (struct fake_frame){ .used = true, .nid = nid };
+	f->targets_out++;
+	*target = i;
+	return 0;
+}
+
+static void op_target_put(void *be, uint32_t target)
+{
+	struct fake *f = be;
+
+	expect(f, target < FAKE_TARGETS && f->target[target].used, "target_put of a target that is not out");
+	f->target[target].used = false;
+	f->targets_out--;
+}
+
+static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
+{
+	struct fake *f = be;
+	unsigned i;
+
+	expect_unlocked(f);
+	expect(f, hn_pages(&f->hn)[page].lock.v != 0, "copy without the page lock");
+	expect(f, f->staging[page].used, "copy of a page that is not in staging");
+	expect(f, f->target[target].used && f->target[target].nid == nid, "copy to a target of another node");
+	for (i = 0; i < FAKE_CELLS; i++) {
+		if (i == FAKE_CELLS / 2 && f->in_copy && !f->copying) {
+			f->copying = true;
+			f->in_copy_nr++;
+			f->in_copy(f);
+			f->copying = false;
+		}
+		f->target[target].value[i] = f->staging[page].value[i];
+	}
+	expect(f, f->staging[page].used, "the page was taken from staging while it was copied");
+	return fails(f, FAKE_COPY) ? f->script[FAKE_COPY].err : 0;
+}
+
+static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
+{
+	struct fake *f = be;
+	unsigned i;
+
+	expect_locks(f, haddr, page);
+	if (f->event_pending) {
+		f->script[FAKE_COMMIT].calls++;
+		return -EAGAIN;
+	}
+	if (fails(f, FAKE_COMMIT))
+		return f->script[FAKE_COMMIT].err;
+	expect(f, f->target[target].used, "commit of a target that is not out");
+	for (i = 0; i < FAKE_CELLS; i++)
+		if (cells_of(f, haddr)[i].present)
+			return -EEXIST;
+	put_in(f, haddr, &f->target[target]);
+	op_target_put(f, target);
+	return 0;
+}
+
+static void op_wake(void *be, hn_addr addr, uint64_t bytes)
+{
+	struct fake *f = be;
+
+	f->wakes++;
+	wake_cells(f, addr, bytes);
+}
+
+static const struct hn_ops ops = {
+	.now_ns = op_now,
+	.arm = op_arm,
+	.disarm = op_disarm,
+	.discard = op_discard,
+	.zero = op_zero,
+	.displace = op_displace,
+	.page_nodes = op_page_nodes,
+	.thread_node = op_thread_node,
+	.target_get = op_target_get,
+	.target_put = op_target_put,
+	.copy = op_copy,
+	.commit = op_commit,
+	.wake = op_wake,
+};
+
+/* ---- life ---- */
+
+struct fake *fake_new_with(const struct hn_geometry *geo, const struct hn_params *par)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+	unsigned i;
+
+	assert_non_null(f);
+	assert_true(geo->nr_pages <= FAKE_MAX_PAGES);
+	f->hn = (struct hn){ .core = calloc(1, hn_core_bytes(geo)), .ops = &ops, .be = f, .stats = &f->stats };
+	assert_non_null(f->hn.core);
+	assert_int_equal(hn_core_init(f->hn.core, geo, par), 0);
+	f->now_ns = 1000000000u;
+	for (i = 0; i < FAKE_TIDS; i++)
+		f->thread_nid[i] = (int)(i % par->nr_nodes);
+	return f;
+}
+
+struct fake *fake_new(void) { return fake_new_with(&fake_geometry, &fake_params); }
+
+void fake_free(struct fake *f)
+{
+	free(f->hn.core);
+	free(f);
+}
+
+int fake_setup(void **state)
+{
+	*state = fake_new();
+	return 0;
+}
+
+int fake_teardown(void **state)
+{
+	fake_finish(*state);
+	return 0;
+}
+
+void fake_verify(struct fake *f)
+{
+	const char *what;
+	int bad = hn_verify(&f->hn, HN_VERIFY_WALK, &what);
+
+	if (bad)
+		fail_msg("I%d: %s", bad, what);
+	if (f->broken)
+		fail_msg("contract: %s", f->broken);
+}
+
+/* Where the content of a cell is, or NULL where the program would read zeros. */
+static const uint32_t *home_of(struct fake *f, unsigned index)
+{
+	hn_addr addr = FAKE_BASE + index * FAKE_CELL;
+	struct hn_entry *e = hn_entry_find(&f->hn, hn_page_down(addr));
+	unsigned i;
+
+	if (f->cell[index].present)
+		return &f->cell[index].value;
+	if (e && e->state == HN_ARMED)
+		return &f->staging[e->page].value[index % FAKE_CELLS];
+	for (i = 0; i < f->nr_displaced; i++) {
+		const struct fake_displaced *d = &f->displaced[i];
+
+		if (addr - d->addr >= d->from && addr - d->addr < d->to)
+			return &f->staging[d->page].value[(addr - d->addr) / FAKE_CELL];
+	}
+	return NULL;
+}
+
+void fake_check(struct fake *f)
+{
+	unsigned i, staged = 0;
+
+	fake_verify(f);
+	for (i = 0; i < FAKE_SLOTS * FAKE_CELLS; i++) {
+		const uint32_t *home = home_of(f, i);
+
+		if (f->cell[i].mapped && (home ? *home : 0) != f->cell[i].truth)
+			fail_msg("slot %u cell %u: %u, should be %u", i / FAKE_CELLS, i % FAKE_CELLS, home ? *home : 0,
+				 f->cell[i].truth);
+		if (f->cell[i].sleeper)
+			fail_msg("slot %u cell %u: a thread was left asleep", i / FAKE_CELLS, i % FAKE_CELLS);
+	}
+	for (i = 0; i < FAKE_MAX_PAGES; i++) {
+		bool live = i < f->hn.core->geo.nr_pages && hn_pages(&f->hn)[i].refs.v != 0;
+
+		staged += f->staging[i].used;
+		if (f->staging[i].used != live)
+			fail_msg("page %u: %s", i, live ? "an id without content" : "content without an id");
+	}
+	assert_true(staged >= f->stats.armed_now);
+	assert_int_equal(f->targets_out, 0);
+}
+
+void fake_finish(struct fake *f)
+{
+	f->event_pending = false;
+	memset(f->script, 0, sizeof(f->script));
+	fake_check(f);
+	assert_int_equal(hn_drain(&f->hn, 0, ~(hn_addr)0), 0);
+	fake_resolve(f);
+	assert_int_equal(f->nr_displaced, 0);
+	fake_check(f);
+	assert_int_equal(f->stats.armed_now, 0);
+	fake_free(f);
+}
+
+/* ---- the program ---- */
+
+void fake_map(struct fake *f, unsigned slot, unsigned nr, int nid)
+{
+	unsigned i;
+
+	for (i = slot * FAKE_CELLS; i < (slot + nr) * FAKE_CELLS; i++) {
+		uint32_t v = ++f->version;
+
+		f->cell[i] = (struct fake_cell){ .mapped = true, .present = true, .value = v, .truth = v };
+		f->huge[i / FAKE_CELLS] = true;
+		f->nid[i / FAKE_CELLS] = nid;
+	}
+}
+
+void fake_manage(struct fake *f, unsigned slot, unsigned nr, int nid)
+{
+	unsigned i;
+
+	fake_map(f, slot, nr, nid);
+	hn_gate_read_lock(&f->hn);
+	for (i = slot; i < slot + nr; i++)
+		assert_int_equal(hn_manage(&f->hn, fake_at(i), nid), 0);
+	hn_gate_read_unlock(&f->hn);
+	fake_ms(f, f->hn.core->par.quarantine_ms);
+}
+
+uint32_t fake_arm(struct fake *f, unsigned slot)
+{
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(slot), 1), 1);
+	assert_int_equal(fake_entry(f, slot)->state, HN_ARMED);
+	return fake_entry(f, slot)->page;
+}
+
+enum hn_outcome fake_fault(struct fake *f, unsigned slot, uint32_t tid)
+{
+	return hn_fault(&f->hn, fake_at(slot) + 4096, tid, f->now_ns, &fake_verdict);
+}
+
+enum hn_outcome fake_sample(struct fake *f, unsigned slot, uint32_t tid)
+{
+	fake_arm(f, slot);
+	return fake_fault(f, slot, tid);
+}
+
+static bool is_displaced(struct fake *f, hn_addr addr)
+{
+	unsigned i;
+
+	for (i = 0; i < f->nr_displaced; i++)
+		if (addr - f->displaced[i].addr >= f->displaced[i].from && addr - f->displaced[i].addr < f->displaced[i].to)
+			return true;
+	return false;
+}
+
+/* A first touch: huge where the whole slot is empty and mapped, else one cell. Zeros. */
+static void serve_hole(struct fake *f, hn_addr addr)
+{
+	hn_addr haddr = hn_page_down(addr);
+	struct fake_cell *c = cells_of(f, haddr);
+	bool whole = true;
+	unsigned i;
+
+	for (i = 0; i < FAKE_CELLS; i++)
+		whole = whole && c[i].mapped && !c[i].present && !is_displaced(f, haddr + i * FAKE_CELL);
+	for (i = 0; i < FAKE_CELLS; i++) {
+		if (!whole && c + i != cells_of(f, addr))
+			continue;
+		c[i].present = true;
+		c[i].value = 0;
+	}
+	f->huge[slot_of(addr)] = whole;
+	f->nid[slot_of(addr)] = 0;
+	wake_cells(f, haddr, HN_PAGE_SIZE);
+}
+
+/* One fault in the life of an access. */
+static void serve(struct fake *f, hn_addr addr, uint32_t tid)
+{
+	switch (hn_fault(&f->hn, addr, tid, f->now_ns, &fake_verdict)) {
+	case HN_FAULT_UNMANAGED:
+		fake_resolve(f);
+		if (!cells_of(f, addr)->present && !is_displaced(f, addr))
+			serve_hole(f, addr);
+		wake_cells(f, hn_page_down(addr), HN_PAGE_SIZE);
+		break;
+	case HN_FAULT_DEFERRED:
+		f->event_pending = false; /* somebody reads it */
+		wake_cells(f, hn_page_down(addr), HN_PAGE_SIZE);
+		break;
+	default:
+		break;
+	}
+}
+
+static bool touch(struct fake *f, hn_addr addr, uint32_t tid)
+{
+	struct fake_cell *c = cells_of(f, addr);
+	int tries;
+
+	for (tries = 0; c->mapped && !c->present; tries++) {
+		if (tries > 20)
+			fail_msg("an access never comes to an end");
+		c->sleeper = true;
+		serve(f, addr, tid);
+		if (c->sleeper)
+			fail_msg("an access was not woken");
+	}
+	if (c->mapped && c->value != c->truth)
+		fail_msg("slot %u: the program reads %u, should be %u", slot_of(addr), c->value, c->truth);
+	return c->mapped;
+}
+
+bool fake_read(struct fake *f, hn_addr addr, uint32_t tid) { return touch(f, addr, tid); }
+
+bool fake_write(struct fake *f, hn_addr addr, uint32_t tid)
+{
+	if (!touch(f, addr, tid))
+		return false;
+	cells_of(f, addr)->value = cells_of(f, addr)->truth = ++f->version;
+	return true;
+}
+
+void fake_sleep(struct fake *f, hn_addr addr) { cells_of(f, addr)->sleeper = true; }
+bool fake_sleeps(struct fake *f, hn_addr addr) { return cells_of(f, addr)->sleeper; }
+
+/* ---- system calls ---- */
+
+static bool isolate(struct fake *f, unsigned i, hn_addr start, hn_addr end)
+{
+	struct fake_displaced *d = &f->displaced[i], rest;
+
+	if (d->addr + d->to <= start || d->addr + d->from >= end)
+		return false;
+	if (d->addr + d->from < start) {
+		rest = *d;
+		rest.to = d->from = (uint32_t)(start - d->addr);
+		hn_page_get(&f->hn, rest.page);
+		f->displaced[f->nr_displaced++] = rest;
+	}
+	if (d->addr + d->to > end) {
+		rest = *d;
+		rest.from = d->to = (uint32_t)(end - d->addr);
+		hn_page_get(&f->hn, rest.page);
+		f->displaced[f->nr_displaced++] = rest;
+	}
+	return true;
+}
+
+static void displaced_cut(struct fake *f, hn_addr start, hn_addr end)
+{
+	unsigned i = 0;
+
+	while (i < f->nr_displaced) {
+		if (isolate(f, i, start, end)) {
+			uint32_t page = f->displaced[i].page;
+
+			f->displaced[i] = f->displaced[--f->nr_displaced];
+			hn_page_put(&f->hn, page);
+		} else {
+			i++;
+		}
+	}
+}
+
+static void displaced_move(struct fake *f, hn_addr from, hn_addr to, uint64_t len)
+{
+	unsigned i, nr = f->nr_displaced;
+
+	for (i = 0; i < nr; i++)
+		if (isolate(f, i, from, from + len))
+			f->displaced[i].addr += to - from;
+}
+
+static void drop(struct fake *f, hn_addr addr, uint64_t len, bool mapped)
+{
+	hn_addr a;
+
+	for (a = addr; a < addr + len; a += FAKE_CELL) {
+		struct fake_cell *c = cells_of(f, a);
+
+		c->present = false;
+		c->truth = 0;
+		c->mapped = c->mapped && mapped;
+		f->huge[slot_of(a)] = false;
+	}
+}
+
+void fake_munmap(struct fake *f, hn_addr addr, uint64_t len)
+{
+	drop(f, addr, len, false);
+	hn_gate_write_lock(&f->hn);
+	displaced_cut(f, addr, addr + len);
+	hn_event_unmap(&f->hn, addr, addr + len);
+	hn_gate_write_unlock(&f->hn);
+}
+
+void fake_dontneed_event(struct fake *f, hn_addr addr, uint64_t len)
+{
+	hn_gate_write_lock(&f->hn);
+	displaced_cut(f, addr, addr + len);
+	hn_event_remove(&f->hn, addr, addr + len);
+	hn_gate_write_unlock(&f->hn);
+}
+
+void fake_zap(struct fake *f, hn_addr addr, uint64_t len) { drop(f, addr, len, true); }
+
+void fake_dontneed(struct fake *f, hn_addr addr, uint64_t len)
+{
+	fake_dontneed_event(f, addr, len);
+	fake_zap(f, addr, len);
+}
+
+void fake_mremap(struct fake *f, hn_addr from, hn_addr to, uint64_t len)
+{
+	bool aligned = ((from | to | len) & ~HN_PAGE_MASK) == 0;
+	hn_addr a;
+
+	for (a = 0; a < len; a += FAKE_CELL) {
+		struct fake_cell *s = cells_of(f, from + a), *d = cells_of(f, to + a);
+
+		assert_false(d->mapped); /* the kernel would have unmapped it, with an event of its own */
+		*d = *s;
+		d->sleeper = false;
+		s->mapped = s->present = false;
+		f->huge[slot_of(to + a)] = aligned && f->huge[slot_of(from + a)];
+		f->nid[slot_of(to + a)] = f->nid[slot_of(from + a)];
+	}
+	for (a = 0; a < len; a += FAKE_CELL)
+		f->huge[slot_of(from + a)] = false;
+	hn_gate_write_lock(&f->hn);
+	displaced_move(f, from, to, len);
+	hn_event_remap(&f->hn, from, to, len);
+	hn_event_unmap(&f->hn, from, from + len); /* follows, says the kernel */
+	hn_gate_write_unlock(&f->hn);
+}
+
+static void put_part(struct fake *f, const struct fake_displaced *d)
+{
+	uint32_t off;
+
+	for (off = d->from; off < d->to; off += FAKE_CELL) {
+		struct fake_cell *c = cells_of(f, d->addr + off);
+
+		expect(f, c->mapped, "a displaced part was put where nothing is mapped");
+		if (!c->present) {
+			c->present = true;
+			c->value = f->staging[d->page].value[off / FAKE_CELL];
+		}
+	}
+	wake_cells(f, d->addr + d->from, d->to - d->from);
+}
+
+void fake_resolve(struct fake *f)
+{
+	unsigned i = 0;
+
+	while (i < f->nr_displaced) {
+		struct fake_displaced d = f->displaced[i];
+
+		if (!hn_page_trylock(&f->hn, d.page)) {
+			i++;
+			continue;
+		}
+		put_part(f, &d);
+		f->displaced[i] = f->displaced[--f->nr_displaced];
+		hn_page_unlock(&f->hn, d.page);
+		hn_page_put(&f->hn, d.page);
+	}
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+/* The policies: one row per decision, then the record they decide on. */
+#include "fake.h"
+
+struct row {
+	const char *what;
+	uint32_t policy;
+	int page_nid, last_nid, thread_nid;
+	bool held;
+	int target;
+	bool local;
+	int refusal; /* -1: none */
+};
+
+#define STAY HN_NO_NODE
+
+static const struct row rows[] = {
+	{ "local", HN_POLICY_TWO_STAGE, 1, STAY, 1, false, STAY, true, -1 },
+	{ "local, last was remote", HN_POLICY_TWO_STAGE, 1, 2, 1, false, STAY, true, -1 },
+	{ "local, held", HN_POLICY_TWO_STAGE, 1, 1, 1, true, STAY, true, -1 },
+	{ "first sample", HN_POLICY_TWO_STAGE, 0, STAY, 1, false, STAY, false, HN_REFUSE_FILTER },
+	{ "last was local", HN_POLICY_TWO_STAGE, 0, 0, 1, false, STAY, false, HN_REFUSE_FILTER },
+	{ "last was a third", HN_POLICY_TWO_STAGE, 0, 2, 1, false, STAY, false, HN_REFUSE_FILTER },
+	{ "two in a row", HN_POLICY_TWO_STAGE, 0, 1, 1, false, 1, false, -1 },
+	{ "two in a row, held", HN_POLICY_TWO_STAGE, 0, 1, 1, true, STAY, false, HN_REFUSE_HELD },
+	{ "first sample, held", HN_POLICY_TWO_STAGE, 0, STAY, 1, true, STAY, false, HN_REFUSE_HELD },
+	{ "thread unknown", HN_POLICY_TWO_STAGE, 0, 1, STAY, false, STAY, false, HN_REFUSE_NO_NODE },
+	{ "page unknown", HN_POLICY_TWO_STAGE, STAY, 1, 1, false, STAY, false, HN_REFUSE_NO_NODE },
+	{ "both unknown", HN_POLICY_TWO_STAGE, STAY, STAY, STAY, false, STAY, false, HN_REFUSE_NO_NODE },
+	{ "observe: local", HN_POLICY_OBSERVE, 1, 0, 1, false, STAY, true, -1 },
+	{ "observe: first", HN_POLICY_OBSERVE, 0, STAY, 1, false, STAY, false, HN_REFUSE_FILTER },
+	{ "observe: two in a row", HN_POLICY_OBSERVE, 0, 1, 1, false, STAY, false, HN_REFUSE_OBSERVE },
+	{ "always: next", HN_POLICY_ALWAYS, 0, STAY, 0, false, 1, false, -1 },
+	{ "always: round", HN_POLICY_ALWAYS, 3, STAY, 1, false, 0, false, -1 },
+	{ "always: held", HN_POLICY_ALWAYS, 3, STAY, 1, true, STAY, false, HN_REFUSE_HELD },
+	{ "always: thread unknown", HN_POLICY_ALWAYS, 3, 3, STAY, false, STAY, false, HN_REFUSE_NO_NODE },
+};
+
+static struct fake *with_policy(uint32_t policy, uint32_t seed, uint32_t nodes)
+{
+	struct hn_params par = fake_params;
+
+	par.policy = policy;
+	par.seed = seed;
+	par.nr_nodes = nodes;
+	return fake_new_with(&fake_geometry, &par);
+}
+
+static int ask(struct fake *f, unsigned slot, int thread_nid, bool *local)
+{
+	enum hn_refusal refusal = HN_NR_REFUSALS;
+
+	return hn_policy_misplaced(&f->hn, fake_entry(f, slot), fake_at(slot), thread_nid, hn_now_ms(&f->hn), &refusal,
+				   local);
+}
+
+static void check_row(const struct row *r)
+{
+	struct fake *f = with_policy(r->policy, 1, 4);
+	enum hn_refusal refusal = HN_NR_REFUSALS;
+	struct hn_entry *e;
+	bool local = !r->local;
+	int target;
+
+	fake_manage(f, 0, 1, 0);
+	e = fake_entry(f, 0);
+	e->nid = (int16_t)r->page_nid;
+	e->last_nid = (int16_t)r->last_nid;
+	if (r->held)
+		hn_entry_hold(&f->hn, e, HN_E_NO_MOVE, 1000);
+	target = hn_policy_misplaced(&f->hn, e, fake_at(0), r->thread_nid, hn_now_ms(&f->hn), &refusal, &local);
+	if (target != r->target || local != r->local || (r->refusal >= 0 && (int)refusal != r->refusal))
+		fail_msg("%s: target %d, local %d, refusal %d", r->what, target, local, (int)refusal);
+	fake_finish(f);
+}
+
+static void test_table(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		check_row(&rows[i]);
+}
+
+/* The kernel's blind spot: there, local samples go unrecorded and two remote ones around them make a move. */
+static void test_local_samples_are_recorded(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 1, 0);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_REFUSED);
+	assert_int_equal(fake_sample(f, 0, 0), HN_FAULT_LOCAL);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_REFUSED);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_MIGRATED);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_LOCAL);
+	assert_int_equal(f->stats.samples, 5);
+	assert_int_equal(f->stats.sample_from[0], 1);
+	assert_int_equal(f->stats.sample_from[1], 4);
+}
+
+static void test_unknown_node_resets_the_filter(void **state)
+{
+	struct fake *f = *state;
+
+	f->thread_nid[9] = HN_NO_NODE;
+	fake_manage(f, 0, 1, 0);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_REFUSED);
+	assert_int_equal(fake_sample(f, 0, 9), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_NO_NODE);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_FILTER);
+}
+
+static void test_always_goes_round(void **state)
+{
+	struct fake *f = with_policy(HN_POLICY_ALWAYS, 1, 3);
+	int i;
+
+	(void)state;
+	fake_manage(f, 0, 1, 0);
+	for (i = 1; i <= 7; i++) {
+		assert_int_equal(fake_sample(f, 0, 0), HN_FAULT_MIGRATED);
+		assert_int_equal(fake_entry(f, 0)->nid, i % 3);
+	}
+	fake_finish(f);
+}
+
+static void test_alternate_alternates(void **state)
+{
+	struct fake *f = with_policy(HN_POLICY_ALTERNATE, 1, 2);
+	enum hn_outcome last = HN_NR_OUTCOMES;
+	int i;
+
+	(void)state;
+	fake_manage(f, 0, 1, 0);
+	for (i = 0; i < 8; i++) {
+		enum hn_outcome out = fake_sample(f, 0, 0);
+
+		assert_true(out == HN_FAULT_MIGRATED || out == HN_FAULT_LOCAL);
+		assert_int_not_equal(out, last);
+		last = out;
+	}
+	fake_finish(f);
+}
+
+/* One bit per target: what a seed makes of the first 64 generations of 4 pages. */
+static uint64_t trace(uint32_t seed, int targets[4])
+{
+	struct fake *f = with_policy(HN_POLICY_RANDOM, seed, 4);
+	uint64_t bits = 0;
+	unsigned i, slot;
+
+	fake_manage(f, 0, 4, 0);
+	for (i = 0; i < 64; i++)
+		for (slot = 0; slot < 4; slot++) {
+			bool local;
+			int target = ask(f, slot, 0, &local);
+
+			assert_true(local ? target == STAY : target >= 1 && target < 4);
+			targets[local ? 0 : target]++;
+			bits = bits * 31 + (uint64_t)(target + 1);
+			fake_entry(f, slot)->gen++;
+		}
+	fake_finish(f);
+	return bits;
+}
+
+static void test_random_is_a_function_of_its_seed(void **state)
+{
+	int n[4] = { 0 }, i;
+
+	(void)state;
+	assert_true(trace(7, n) == trace(7, n));
+	assert_true(trace(7, n) != trace(8, n));
+	for (i = 0; i < 4; i++) /* 1024 draws: about 256 each */
+		assert_in_range(n[i], 180, 340);
+}
+
+static void test_one_node_never_moves(void **state)
+{
+	uint32_t policy;
+
+	(void)state;
+	for (policy = 0; policy < HN_NR_POLICIES; policy++) {
+		struct fake *f = with_policy(policy, 1, 1);
+		int i;
+
+		fake_manage(f, 0, 1, 0);
+		for (i = 0; i < 6; i++)
+			assert_int_equal(fake_sample(f, 0, 0), HN_FAULT_LOCAL);
+		fake_finish(f);
+	}
+}
+
+static void test_observe_never_moves(void **state)
+{
+	struct fake *f = with_policy(HN_POLICY_OBSERVE, 1, 4);
+	int i;
+
+	(void)state;
+	fake_manage(f, 0, 1, 0);
+	for (i = 0; i < 6; i++)
+		assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_REFUSED);
+	assert_int_equal(f->stats.refused[HN_REFUSE_FILTER], 1);
+	assert_int_equal(f->stats.refused[HN_REFUSE_OBSERVE], 5);
+	assert_int_equal(f->script[FAKE_TARGET_GET].calls, 0);
+	fake_finish(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_table),
+		fake_test(test_local_samples_are_recorded),
+		fake_test(test_unknown_node_resets_the_filter),
+		cmocka_unit_test(test_always_goes_round),
+		cmocka_unit_test(test_alternate_alternates),
+		cmocka_unit_test(test_random_is_a_function_of_its_seed),
+		cmocka_unit_test(test_one_node_never_moves),
+		cmocka_unit_test(test_observe_never_moves),
+	};
+
+	return fake_run(tests);
+}
