@@ -165,8 +165,10 @@ static bool set_up(void)
 		return give_up("not managed: close_range is not available", (int)-err);
 	settle_in();
 	hn_agent.slot = hn_slot_take(hn_agent.shm, HN_SLOT_LIVE);
-	if (!hn_agent.slot)
-		return give_up("not managed: no room in the shared memory of this run", 0);
+	if (!hn_agent.slot) { /* counted there; nobody to tell */
+		hn_store_release(&hn_agent.state, HN_AGENT_FAILED);
+		return false;
+	}
 	hn_agent.slot->mover_used = c->mover;
 	fill_setup(&run->live, c, &hn_agent.shm->machine);
 	link_counters(&run->live, hn_agent.slot);

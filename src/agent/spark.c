@@ -38,6 +38,7 @@ static struct {
 	uint32_t looks;
 	bool handler_set;
 	char buf[16384];
+	char stack[32768] __attribute__((aligned(64)));
 } spark;
 
 struct kernel_sigaction {
@@ -83,21 +84,43 @@ static bool is_worth_it(void)
 	return found >= enough;
 }
 
-void hn_spark_look(void)
+static bool may_look(void)
 {
-	if (hn_load_acquire(&hn_agent.state) != HN_AGENT_IDLE || !hn_lock_try(&spark.busy))
-		return;
+	return hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE && hn_lock_try(&spark.busy);
+}
+
+/* A look needs a few KiB, more than a program may have reserved for its handlers: it brings its own stack. */
+static void look_locked(void)
+{
 	if (has_grown() && is_worth_it()) {
 		hn_agent_start();
 		hn_spark_off();
 	}
-	hn_unlock(&spark.busy);
 }
 
 static void on_spark(int sig)
 {
+	void *top = spark.stack + sizeof(spark.stack);
+
 	(void)sig;
-	hn_spark_look();
+	if (!may_look())
+		return;
+	__asm__ volatile("mov %%rsp, %%rbx\n\t"
+			 "mov %[top], %%rsp\n\t"
+			 "call *%[fn]\n\t"
+			 "mov %%rbx, %%rsp"
+			 :
+			 : [top] "r"(top), [fn] "r"(look_locked)
+			 : "rbx", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
+	hn_unlock(&spark.busy);
+}
+
+void hn_spark_look(void)
+{
+	if (!may_look())
+		return;
+	look_locked();
+	hn_unlock(&spark.busy);
 }
 
 static bool set_handler(void)

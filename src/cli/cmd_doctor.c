@@ -50,20 +50,20 @@ static const struct argp doctor_argp = {
 static void print_wrapped(const char *prefix, const char *text)
 {
 	size_t column = INDENT + strlen(prefix);
+	const char *blank = "";
 
 	printf("%*s%s", INDENT, "", prefix);
 	while (*text) {
 		size_t word = strcspn(text, " ");
 
-		if (column > INDENT && column + word > COLUMNS) {
+		if (*blank && column + strlen(blank) + word > COLUMNS) {
 			printf("\n%*s", INDENT, "");
 			column = INDENT;
+			blank = "";
 		}
-		printf("%.*s", (int)word, text);
-		column += word;
+		column += (size_t)printf("%s%.*s", blank, (int)word, text);
+		blank = " ";
 		text += word + strspn(text + word, " ");
-		if (*text && column + 1 + strcspn(text, " ") <= COLUMNS)
-			column += (size_t)printf(" ");
 	}
 	putchar('\n');
 }

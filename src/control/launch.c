@@ -178,9 +178,8 @@ static void child_main(const struct hn_launch *l, int error_fd)
 		execvp(l->argv[0], l->argv);
 		err = errno;
 	}
-	if (write(error_fd, &err, sizeof(err)) != sizeof(err))
-		_exit(HN_EXIT_FAILURE);
-	_exit(err == ENOENT ? HN_EXIT_NOT_FOUND : HN_EXIT_NOT_RUN);
+	/* what the parent reads decides, not this status */
+	_exit(write(error_fd, &err, sizeof(err)) == sizeof(err) ? HN_EXIT_NOT_RUN : HN_EXIT_FAILURE);
 }
 
 static int read_exec_errno(int fd)

@@ -11,7 +11,6 @@
 #include "control/table.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -51,21 +50,6 @@ void hn_config_defaults(struct hn_config *c)
 		.min_mib = 16,
 		.initial_node = HN_INITIAL_FIRST,
 	};
-}
-
-/*
- * Who starts us with standard error closed must not find our lines in the next file we open. The program gets the
- * descriptors as they were.
- */
-static void hold_standard_descriptors(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
 }
 
 /* Everything that can fail for reasons of ours is done before the program starts. */
@@ -174,9 +158,9 @@ static int run_all(struct run *r)
 {
 	int failed;
 
-	hold_standard_descriptors();
 	/* before there is anything to clean up: a line written to a closed pipe must not end us half-way */
 	hn_signals_take();
+	hn_run_dir_sweep();
 	if (run_prepare(r) != 0)
 		return HN_EXIT_FAILURE;
 	run_announce(r);

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: MIT
 #include "control/shm.h"
 
+#include "control/proc.h"
 #include "control/say.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#define SWEEP_MIN_AGE_S 60
 
 _Static_assert(sizeof(struct hn_slot) % sizeof(uint64_t) == 0, "slots are copied word by word");
 
@@ -48,7 +54,9 @@ static int shm_make_file(struct hn_run_dir *d)
 	if (fd < 0)
 		return -errno;
 	/* against an odd umask */
-	err = fchmod(fd, 0600) ? -errno : -posix_fallocate(fd, 0, sizeof(struct hn_shm));
+	err = fchmod(fd, 0600) || flock(fd, LOCK_SH | LOCK_NB) ? -errno : 0;
+	if (!err)
+		err = -posix_fallocate(fd, 0, sizeof(struct hn_shm));
 	if (!err) {
 		p = mmap(NULL, sizeof(struct hn_shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (p == MAP_FAILED)
@@ -56,9 +64,11 @@ static int shm_make_file(struct hn_run_dir *d)
 		else
 			d->shm = p;
 	}
-	close(fd);
-	if (err)
+	d->fd = fd;
+	if (err) {
+		close(fd);
 		unlink(d->file);
+	}
 	return err;
 }
 
@@ -109,8 +119,82 @@ void hn_run_dir_close(struct hn_run_dir *d, bool remove)
 {
 	munmap(d->shm, sizeof(struct hn_shm));
 	d->shm = NULL;
-	if (!remove)
+	if (remove) {
+		unlink(d->file);
+		rmdir(d->dir);
+	}
+	close(d->fd);
+}
+
+/* ---- what others have left behind ---- */
+
+static bool sweep_has_live_agent(const struct hn_shm *s)
+{
+	for (unsigned i = 0; i < HN_SHM_SLOTS; i++)
+		if (hn_load_acquire(&s->slot[i].state) != HN_SLOT_FREE &&
+		    !hn_process_is_gone(s->slot[i].pid, s->slot[i].start_ticks))
+			return true;
+	return false;
+}
+
+/* Does nobody need the run whose file this is? A file that we do not understand is somebody's. */
+static bool sweep_is_stale(int fd)
+{
+	struct stat st;
+	struct hn_shm *s;
+	bool stale;
+
+	/* a controller holds the lock shared, also where its pid means nothing to us (containers) */
+	if (fstat(fd, &st) != 0 || st.st_size != sizeof(struct hn_shm) || flock(fd, LOCK_EX | LOCK_NB) != 0)
+		return false;
+	s = mmap(NULL, sizeof(*s), PROT_READ, MAP_SHARED, fd, 0);
+	if (s == MAP_FAILED)
+		return false;
+	stale = s->magic == HN_SHM_MAGIC && s->slot_bytes == sizeof(struct hn_slot) && !sweep_has_live_agent(s);
+	munmap(s, sizeof(*s));
+	return stale;
+}
+
+static void sweep_dir(int parent, const char *name)
+{
+	int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	int fd;
+
+	if (dir < 0)
 		return;
-	unlink(d->file);
-	rmdir(d->dir);
+	/* a run that is just starting has not locked its file yet */
+	if (fstat(dir, &st) == 0 && st.st_uid == geteuid() && time(NULL) - st.st_mtime > SWEEP_MIN_AGE_S) {
+		fd = openat(dir, "run", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0) {
+			if (sweep_is_stale(fd) && unlinkat(dir, "run", 0) == 0)
+				unlinkat(parent, name, AT_REMOVEDIR);
+			close(fd);
+		}
+	}
+	close(dir);
+}
+
+static void sweep_in(const char *parent)
+{
+	DIR *d = opendir(parent);
+	const struct dirent *e;
+	char prefix[32];
+
+	if (!d)
+		return;
+	snprintf(prefix, sizeof(prefix), "hugenuma.%u.", (unsigned)geteuid());
+	while ((e = readdir(d)))
+		if (strncmp(e->d_name, prefix, strlen(prefix)) == 0)
+			sweep_dir(dirfd(d), e->d_name);
+	closedir(d);
+}
+
+void hn_run_dir_sweep(void)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+	sweep_in("/dev/shm");
+	if (runtime && runtime[0] == '/')
+		sweep_in(runtime);
 }

@@ -12,6 +12,7 @@
 struct hn_run_dir {
 	char dir[512];  /* mode 0700, owned by us */
 	char file[520]; /* dir + "/run", mode 0600 */
+	int fd;         /* of the file, locked (flock, shared) as long as this controller lives */
 	struct hn_shm *shm;
 };
 
@@ -22,6 +23,12 @@ struct hn_run_dir {
  */
 int hn_run_dir_create(struct hn_run_dir *d, const struct hn_config *config, const struct hn_machine *machine, char *err,
 		      size_t err_len);
+
+/*
+ * Remove run directories of this user that nobody needs any more: their controller has ended without doing so (killed,
+ * or its program had left daemons behind), and none of their agents is alive.
+ */
+void hn_run_dir_sweep(void);
 
 /* Unmap; with `remove` also delete file and directory. */
 void hn_run_dir_close(struct hn_run_dir *d, bool remove);

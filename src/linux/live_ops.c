@@ -49,11 +49,13 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 	struct hn_live *live = hn_live_of(be);
 	uint64_t huge = hn_pagemap_huge_prefix(live->fd_pagemap, haddr, haddr + nr * HN_PAGE_SIZE);
 	hn_addr staged = (hn_addr)(uintptr_t)hn_staging(live, first);
-	uint64_t done = 0, moved;
+	uint64_t done = 0, moved, step = huge;
 	int err = -ENOENT;
 
 	while (done < huge) {
-		err = hn_uffd_move(live->fd, staged + done, haddr + done, huge - done, &moved);
+		uint64_t len = step < huge - done ? step : huge - done;
+
+		err = hn_uffd_move(live->fd, staged + done, haddr + done, len, &moved);
 		done += moved & HN_PAGE_MASK;
 		if (moved & ~HN_PAGE_MASK) {
 			bool home = undo_part(live, haddr + done, staged + done, moved & ~HN_PAGE_MASK);
@@ -62,7 +64,9 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 			err = home ? -ENOENT : -EAGAIN;
 			break;
 		}
-		if (err && moved == 0) /* the true error comes only when nothing could be moved */
+		if (err == -EINVAL && len > HN_PAGE_SIZE)
+			step = HN_PAGE_SIZE; /* the run may span two mappings, which one move may not */
+		else if (err && moved == 0) /* the true error comes only when nothing could be moved */
 			break;
 	}
 	*why = done < huge ? arm_error(err) : HN_ARM_ABSENT;

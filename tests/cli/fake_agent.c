@@ -8,6 +8,7 @@
  *   FAKE_MODE   managed (default), idle: a slot without pages, unmanaged: a slot that says why, missed: no slot,
  *               unloaded: as if the library had not been loaded
  *   FAKE_TEXT   message to leave in the slot
+ *   FAKE_TICKS  start time to leave in the slot, instead of the true one
  *   FAKE_DUMP   file to write what the controller passed
  */
 #include "agent/layout.h"
@@ -102,9 +103,9 @@ static void fill_stats(struct hn_stats *s)
 
 static void fill_slot(struct hn_slot *slot, bool managed)
 {
-	const char *text = getenv("FAKE_TEXT");
+	const char *text = getenv("FAKE_TEXT"), *ticks = getenv("FAKE_TICKS");
 
-	slot->start_ticks = start_ticks();
+	slot->start_ticks = ticks ? strtoull(ticks, NULL, 10) : start_ticks();
 	snprintf(slot->comm, sizeof(slot->comm), "%s", program_invocation_short_name);
 	slot->started_ms = now_ms();
 	slot->agent_cpu_ns = 20000000;

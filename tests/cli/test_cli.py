@@ -149,10 +149,11 @@ def test_options_after_program_are_its_own():
     same((r.returncode, r.stdout), (0, "--period-ms=0 -- x\n"))
 
 
-def started(script, before=""):
+def started(script, before="", args=(), env=None):
     """A run of a shell script, returned when the shell has got past `before`."""
     ready = path("ready")
-    p = subprocess.Popen([HUGENUMA, "run", "-q", "--", "sh", "-c", f"{before} : > {ready}; {script}"], env=environment())
+    p = subprocess.Popen([HUGENUMA, "run", "-q", *args, "--", "sh", "-c", f"{before} : > {ready}; {script}"],
+                         env=environment(**(env or {})))
     while not os.path.exists(ready):
         same(p.poll(), None, "ended early")
         time.sleep(0.01)
@@ -276,12 +277,14 @@ def test_bad_words():
 
 
 def test_bad_topologies():
-    for bad in ("", "x", "node:0 pu:2", "node:65 pu:1", "/none.xml", path("bad.xml")):
+    for bad, text in (("", "expected an hwloc"), ("x", "'x' is no topology: expected an hwloc synthetic"),
+                      ("node:0 pu:2", "is no topology"), ("node:65 pu:1", "more than 64 NUMA nodes"),
+                      ("/none.xml", "cannot read topology file /none.xml: No such"), (path("bad.xml"), "is no topology")):
         with open(path("bad.xml"), "w", encoding="ascii") as f:
             f.write("<topology><object/>\n")
         r = run(f"--topology={bad}", "--", "true")
         same(r.returncode, 125, f"--topology={bad}")
-        found("^hugenuma run: --topology: ", r.stderr)
+        found(f"^hugenuma run: --topology: .*{text}", r.stderr)
 
 
 def test_usage_errors():
@@ -547,6 +550,18 @@ def test_programs_left_running():
     found(rf"^sleep \(pid {pid}\), still running$", text)
 
 
+def test_reused_pids_are_not_taken_for_the_same_process():
+    """The pid is there, but its process started at another time than the one in the slot."""
+    p = started("sleep 30 >/dev/null 2>&1 & echo $! > " + path("pid") + "; sleep 0.2", args=["--report", path("r.json")],
+                env={"FAKE_ONLY": "sleep", "FAKE_TICKS": "1"})
+    p.wait(TIMEOUT)
+    with open(path("pid"), encoding="ascii") as f:
+        os.kill(int(f.read()), signal.SIGKILL)
+    with open(path("r.json"), encoding="utf-8") as f:
+        report = json.load(f)
+    same((report["managed_count"], report["running_count"]), (2, 0))
+
+
 def test_zombies_are_not_running():
     """A child that has ended and that its parent never waits for, while the parent lives on elsewhere."""
     script = ("import os,subprocess,time\n"
@@ -557,6 +572,35 @@ def test_zombies_are_not_running():
     report, _ = report_of("--", sys.executable, "-c", script, env={"FAKE_ONLY": "sleep"})
     same((report["managed_count"], report["running_count"]), (1, 0))
     same(run_dirs(), [], "run directories left")
+
+
+def test_stale_run_directories_are_swept():
+    """Of runs whose directory is old: one goes on; of two the controller was killed, and of one of these the program."""
+    def started_run(killed):
+        p = started("exec sleep 60", before=f"echo $$ >{path('pid')};", env={"FAKE_ONLY": "sleep"})
+        LAST.append(p.pid)
+        time.sleep(0.3)  # the slot is taken
+        if killed:
+            p.kill()
+            p.wait()
+        with open(path("pid"), encoding="ascii") as f:
+            return int(f.read()), "/dev/shm/" + run_dirs()[0]
+
+    runs = [started_run(False), started_run(True), started_run(True)]
+
+    def dirs_after_a_run():
+        run("-q", "--", "true")
+        return [os.path.exists(d) for _, d in runs]
+
+    os.kill(runs[2][0], signal.SIGKILL)
+    same(dirs_after_a_run(), [True, True, True], "young directories")
+    for _, d in runs:
+        os.utime(d, (0, 0))
+    same(dirs_after_a_run(), [True, True, False], "old directories")
+    os.kill(runs[1][0], signal.SIGKILL)
+    time.sleep(0.1)
+    same(dirs_after_a_run(), [True, False, False], "the other program has ended too")
+    os.kill(runs[0][0], signal.SIGKILL)
 
 
 # ---- the report ----
@@ -693,6 +737,10 @@ def test_doctor_status_and_text_agree():
     same(r.returncode, 0 if answer["would_manage"] else 1)
     for c in answer["checks"]:
         found(f"^{c['verdict']:4}  {c['name']:17} ", r.stdout)
+        for words in (c["meaning"], c["mend"]):
+            found(re.escape(words or ""), re.sub(r"\s+", " ", r.stdout))
+    if max(len(line) for line in r.stdout.splitlines() if line.startswith(" ")) > 100:
+        raise AssertionError(f"lines too long:\n{r.stdout}")
     found("would manage a program here" if answer["would_manage"] else "would not manage", r.stdout)
 
 

@@ -23,6 +23,10 @@ SKIP_STATUS = 77
 AGGRESSIVE = ["--topology", "node:4 pu:2", "--initial-node", "interleave", "--period-ms", "20", "--window-mib", "1024",
               "--min-mib", "8"]
 
+# The policy users get, which leaves pages alone once they are where they are used, and the one that never does:
+# every hint migrates its page, so that a program of one thread, too, works on memory that keeps moving.
+POLICIES = [("two-stage", ["--policy", "two-stage"]), ("always", ["--policy", "always"])]
+
 
 def mib(n):
     return n << 20

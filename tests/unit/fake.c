@@ -2,6 +2,7 @@
 #include "fake.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -340,15 +341,25 @@ int fake_teardown(void **state)
 	return 0;
 }
 
+static const char *about(const struct fake *f)
+{
+	static char text[80];
+
+	if (!f->about)
+		return "";
+	snprintf(text, sizeof(text), "%s: ", f->about);
+	return text;
+}
+
 void fake_verify(struct fake *f)
 {
 	const char *what;
 	int bad = hn_verify(&f->hn, HN_VERIFY_WALK, &what);
 
 	if (bad)
-		fail_msg("I%d: %s", bad, what);
+		fail_msg("%sI%d: %s", about(f), bad, what);
 	if (f->broken)
-		fail_msg("contract: %s", f->broken);
+		fail_msg("%scontract: %s", about(f), f->broken);
 }
 
 /* Where the content of a cell is, or NULL where the program would read zeros. */
@@ -380,17 +391,18 @@ void fake_check(struct fake *f)
 		const uint32_t *home = home_of(f, i);
 
 		if (f->cell[i].mapped && (home ? *home : 0) != f->cell[i].truth)
-			fail_msg("slot %u cell %u: %u, should be %u", i / FAKE_CELLS, i % FAKE_CELLS, home ? *home : 0,
-				 f->cell[i].truth);
+			fail_msg("%sslot %u cell %u: %u, should be %u", about(f), i / FAKE_CELLS, i % FAKE_CELLS,
+				 home ? *home : 0, f->cell[i].truth);
 		if (f->cell[i].sleeper)
-			fail_msg("slot %u cell %u: a thread was left asleep", i / FAKE_CELLS, i % FAKE_CELLS);
+			fail_msg("%sslot %u cell %u: a thread was left asleep", about(f), i / FAKE_CELLS,
+				 i % FAKE_CELLS);
 	}
 	for (i = 0; i < FAKE_MAX_PAGES; i++) {
 		bool live = i < f->hn.core->geo.nr_pages && hn_pages(&f->hn)[i].refs.v != 0;
 
 		staged += f->staging[i].used;
 		if (f->staging[i].used != live)
-			fail_msg("page %u: %s", i, live ? "an id without content" : "content without an id");
+			fail_msg("%spage %u: %s", about(f), i, live ? "an id without content" : "content without an id");
 	}
 	assert_true(staged >= f->stats.armed_now);
 	assert_int_equal(f->targets_out, 0);
@@ -511,14 +523,14 @@ static bool touch(struct fake *f, hn_addr addr, uint32_t tid)
 
 	for (tries = 0; c->mapped && !c->present; tries++) {
 		if (tries > 20)
-			fail_msg("an access never comes to an end");
+			fail_msg("%san access never comes to an end", about(f));
 		c->sleeper = true;
 		serve(f, addr, tid);
 		if (c->sleeper)
-			fail_msg("an access was not woken");
+			fail_msg("%san access was not woken", about(f));
 	}
 	if (c->mapped && c->value != c->truth)
-		fail_msg("slot %u: the program reads %u, should be %u", slot_of(addr), c->value, c->truth);
+		fail_msg("%sslot %u: the program reads %u, should be %u", about(f), slot_of(addr), c->value, c->truth);
 	return c->mapped;
 }
 
@@ -622,7 +634,7 @@ void fake_dontneed(struct fake *f, hn_addr addr, uint64_t len)
 	fake_zap(f, addr, len);
 }
 
-void fake_mremap(struct fake *f, hn_addr from, hn_addr to, uint64_t len)
+static void move_cells(struct fake *f, hn_addr from, hn_addr to, uint64_t len)
 {
 	bool aligned = ((from | to | len) & ~HN_PAGE_MASK) == 0;
 	hn_addr a;
@@ -633,16 +645,29 @@ void fake_mremap(struct fake *f, hn_addr from, hn_addr to, uint64_t len)
 		assert_false(d->mapped); /* the kernel would have unmapped it, with an event of its own */
 		*d = *s;
 		d->sleeper = false;
-		s->mapped = s->present = false;
 		f->huge[slot_of(to + a)] = aligned && f->huge[slot_of(from + a)];
 		f->nid[slot_of(to + a)] = f->nid[slot_of(from + a)];
 	}
-	for (a = 0; a < len; a += FAKE_CELL)
-		f->huge[slot_of(from + a)] = false;
+}
+
+void fake_mremap(struct fake *f, hn_addr from, hn_addr to, uint64_t len)
+{
+	move_cells(f, from, to, len);
+	drop(f, from, len, false);
 	hn_gate_write_lock(&f->hn);
 	displaced_move(f, from, to, len);
 	hn_event_remap(&f->hn, from, to, len);
 	hn_event_unmap(&f->hn, from, from + len); /* follows, says the kernel */
+	hn_gate_write_unlock(&f->hn);
+}
+
+void fake_mremap_dontunmap(struct fake *f, hn_addr from, hn_addr to, uint64_t len)
+{
+	move_cells(f, from, to, len);
+	drop(f, from, len, true);
+	hn_gate_write_lock(&f->hn);
+	displaced_move(f, from, to, len);
+	hn_event_remap(&f->hn, from, to, len);
 	hn_gate_write_unlock(&f->hn);
 }
 

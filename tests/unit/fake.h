@@ -88,6 +88,7 @@ struct fake {
 	unsigned in_copy_nr; /* how often it was called */
 	bool copying;
 	const char *broken; /* the first breach of a contract seen */
+	const char *about;  /* which of many cases this is, for messages */
 };
 
 /* A fresh fake with the default geometry and parameters: 4 nodes, 4 chunks of 8 entries, 16 pages, two-stage. */
@@ -138,6 +139,8 @@ void fake_dontneed(struct fake *f, hn_addr addr, uint64_t len);
 void fake_dontneed_event(struct fake *f, hn_addr addr, uint64_t len);
 void fake_zap(struct fake *f, hn_addr addr, uint64_t len);
 void fake_mremap(struct fake *f, hn_addr from, hn_addr to, uint64_t len);
+/* With MREMAP_DONTUNMAP: the old place stays mapped and reads zeros. */
+void fake_mremap_dontunmap(struct fake *f, hn_addr from, hn_addr to, uint64_t len);
 /* Put displaced parts where they belong, as far as no migration reads them. */
 void fake_resolve(struct fake *f);
 void fake_verify(struct fake *f);

@@ -62,7 +62,7 @@ static void test_runs(void **state)
 	assert_int_equal(take_all_back(f), 0);
 	hn_unmanage(&f->hn, fake_at(4));
 	assert_int_equal(hn_scan_pass(&f->hn, 16), 9);
-	assert_int_equal(f->script[FAKE_ARM].calls, 6); /* 2-3; 4 ids up to the end of the pool; the rest; 8-11 */
+	assert_int_equal(f->script[FAKE_ARM].calls, 6); /* 2-3; 5-7; 8 has the last id of the pool; 9-11 */
 }
 
 static void test_budget_is_kept(void **state)

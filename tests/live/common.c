@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+#include "common.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "uapi/uapi.h"
+
+#define PATIENCE_MS 8000u
+
+void live_fail(const char *file, int line, const char *what)
+{
+	dprintf(2, "%s:%d: not so: %s (errno: %s)\n", file, line, what, strerror(errno));
+	_exit(1);
+}
+
+void live_skip(const char *why)
+{
+	dprintf(2, "%s\n", why);
+	_exit(EXIT_SKIPPED);
+}
+
+bool live_is_bare(void) { return getenv("LIVE_BARE") != NULL; }
+
+uint64_t live_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
+void live_sleep_ms(unsigned int ms)
+{
+	struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
+
+	while (nanosleep(&t, &t) != 0 && errno == EINTR)
+		;
+}
+
+/* ---- memory ---- */
+
+char *live_reserve(size_t bytes)
+{
+	static uintptr_t next = (uintptr_t)1 << 40;
+	void *p;
+
+	p = mmap((void *)next, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	CHECK(p == (void *)next);
+	/* Room behind it to grow, and no neighbour to merge with. */
+	next += (bytes + 64 * HUGE) & ~(HUGE - 1);
+	CHECK(madvise(p, bytes, MADV_HUGEPAGE) == 0);
+	return p;
+}
+
+char *live_arena(size_t pages, uint64_t seed)
+{
+	char *p = live_reserve(pages * HUGE);
+
+	live_fill(p, pages * HUGE, seed);
+	return p;
+}
+
+void live_fill_from(void *p, size_t bytes, uint64_t seed, size_t first)
+{
+	uint64_t *w = p;
+	size_t i;
+
+	for (i = 0; i < bytes / 8; i++)
+		w[i] = live_word(seed, first + i);
+}
+
+void live_fill(void *p, size_t bytes, uint64_t seed) { live_fill_from(p, bytes, seed, 0); }
+
+static bool is_word(const uint64_t *w, uint64_t want)
+{
+	if (*w == want)
+		return true;
+	dprintf(2, "%p holds %016llx instead of %016llx\n", (const void *)w, (unsigned long long)*w,
+		(unsigned long long)want);
+	return false;
+}
+
+bool live_matches(const void *p, size_t bytes, uint64_t seed, size_t first)
+{
+	const uint64_t *w = p;
+	size_t i;
+
+	for (i = 0; i < bytes / 8; i++)
+		if (!is_word(&w[i], live_word(seed, first + i)))
+			return false;
+	return true;
+}
+
+void live_verify_from(const void *p, size_t bytes, uint64_t seed, size_t first)
+{
+	CHECK(live_matches(p, bytes, seed, first));
+}
+
+void live_verify(const void *p, size_t bytes, uint64_t seed) { live_verify_from(p, bytes, seed, 0); }
+
+void live_verify_zero(const void *p, size_t bytes)
+{
+	const uint64_t *w = p;
+	size_t i;
+
+	for (i = 0; i < bytes / 8; i++)
+		CHECK(is_word(&w[i], 0));
+}
+
+/* ---- the page map ---- */
+
+static size_t mapped(const void *p, size_t bytes, uint64_t kind)
+{
+	struct hn_page_region r[64];
+	struct hn_pm_scan_arg arg = {
+		.size = sizeof(arg), .start = (uintptr_t)p, .end = (uintptr_t)p + bytes, .vec = (uintptr_t)r, .vec_len = 64,
+		.category_mask = kind,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), n, i;
+	size_t sum = 0;
+
+	/* A program that closes everything in a loop must not look meanwhile. */
+	CHECK(fd >= 0);
+	while (arg.start < arg.end) {
+		n = ioctl(fd, HN_PAGEMAP_SCAN, &arg);
+		CHECK(n >= 0);
+		for (i = 0; i < n; i++)
+			sum += r[i].end - r[i].start;
+		arg.start = arg.walk_end;
+	}
+	close(fd);
+	return sum;
+}
+
+size_t live_present(const void *p, size_t bytes) { return mapped(p, bytes, HN_PAGE_IS_PRESENT); }
+
+size_t live_huge(const void *p, size_t bytes) { return mapped(p, bytes, HN_PAGE_IS_HUGE); }
+
+bool live_absent_within(const void *p, size_t bytes, unsigned int ms)
+{
+	uint64_t end = live_now_ms() + ms;
+
+	if (live_is_bare())
+		return true;
+	while (live_present(p, bytes)) {
+		if (live_now_ms() > end)
+			return false;
+		live_sleep_ms(1);
+	}
+	return true;
+}
+
+void live_wait_absent(const void *p, size_t bytes) { CHECK(live_absent_within(p, bytes, PATIENCE_MS)); }
+
+/* ---- the process ---- */
+
+size_t live_status_kib(const char *field)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	size_t len = strlen(field), kib = 0;
+	char line[256];
+
+	CHECK(f);
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, field, len))
+			kib = strtoul(line + len, NULL, 10);
+	fclose(f);
+	return kib;
+}
+
+void live_reap(int pid)
+{
+	int status = -1;
+
+	CHECK(pid > 0);
+	CHECK(waitpid(pid, &status, 0) == pid);
+	if (status)
+		dprintf(2, "child's wait status: %#x\n", (unsigned int)status);
+	CHECK(status == 0);
+}
+
+int live_main(int argc, char **argv, const struct live_case *cases)
+{
+	const struct live_case *c;
+
+	if (argc == 2 && !strcmp(argv[1], "--list")) {
+		for (c = cases; c->name; c++)
+			puts(c->name);
+		return 0;
+	}
+	for (c = cases; argc >= 2 && c->name; c++)
+		if (!strcmp(argv[1], c->name)) {
+			c->run();
+			return 0;
+		}
+	fprintf(stderr, "usage: %s --list | CASE\n", argv[0]);
+	return 2;
+}
