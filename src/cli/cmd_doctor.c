@@ -79,8 +79,9 @@ static void print_text(const struct hn_doctor *d)
 		if (c->mend)
 			print_wrapped("to mend: ", c->mend);
 	}
-	printf("\n`hugenuma run' %s\n", hn_doctor_would_manage(d) ? "would manage a program here." :
-									"would not manage a program here: see FAIL above.");
+	printf("\n`hugenuma run' %s\n",
+	       hn_doctor_would_manage(d) ? "would manage a program here." :
+					   "would not manage a program here: see FAIL above.");
 }
 
 static json_t *text_or_null(const char *s)
@@ -115,7 +116,7 @@ int hn_cmd_doctor(int argc, char **argv)
 
 	if (argp_parse(&doctor_argp, argc, argv, 0, NULL, &json) != 0 || !d) {
 		free(d);
-		return HN_EXIT_FAILURE;
+		return HUGENUMA_EXIT_FAILED;
 	}
 	hn_doctor_examine(d);
 	if (json)
@@ -125,7 +126,7 @@ int hn_cmd_doctor(int argc, char **argv)
 	if (res != 0 || fflush(stdout) != 0) {
 		fprintf(stderr, "%s: cannot write the result\n", argv[0]);
 		free(d);
-		return HN_EXIT_FAILURE;
+		return HUGENUMA_EXIT_FAILED;
 	}
 	status = hn_doctor_would_manage(d) ? 0 : 1;
 	free(d);

@@ -26,7 +26,8 @@ static const struct number numbers[] = {
 	{ "period-ms", "ms", offsetof(struct hn_config, period_ms), 1, 600000, "time between scan passes" },
 	{ "window-mib", "MiB", offsetof(struct hn_config, window_mib), 2, 1048576, "memory armed per scan pass at most" },
 	{ "handlers", "threads", offsetof(struct hn_config, handlers), 1, 16, "threads that serve faults, per process" },
-	{ "max-armed-mib", "MiB", offsetof(struct hn_config, max_armed_mib), 2, 65536, "memory armed at one time at most" },
+	{ "max-armed-mib", "MiB", offsetof(struct hn_config, max_armed_mib), 2, 65536,
+	  "memory armed at one time at most" },
 	{ "min-mib", "MiB", offsetof(struct hn_config, min_mib), 2, 1048576,
 	  "huge pages a process must have to be managed" },
 	{ "seed", "", offsetof(struct hn_config, seed), 0, UINT32_MAX, "seed of --policy=random" },
@@ -249,8 +250,8 @@ static const char run_doc[] =
 	"Run PROGRAM and balance its huge pages, and those of its children, over the NUMA nodes.\v"
 	"The program is not changed; it must be dynamically linked. Whatever goes wrong with balancing, the program runs "
 	"on, a line says why, and the exit status is the program's.\n\n"
-	"Exit status: that of PROGRAM; 128 + N when signal N ended it; 125 when hugenuma itself failed and PROGRAM was not "
-	"started, 126 when PROGRAM cannot be executed, 127 when it cannot be found.\n\n"
+	"Exit status: that of PROGRAM; 128 + N when signal N ended it; 125 when hugenuma itself failed and PROGRAM was "
+	"not started, 126 when PROGRAM cannot be executed, 127 when it cannot be found.\n\n"
 	"Signals: TERM and HUP are passed on to PROGRAM; INT and QUIT reach it from the terminal by themselves, and "
 	"hugenuma waits for it to end.\n\n"
 	"Environment: HUGENUMA_AGENT names the agent library to load instead of the one installed.";
@@ -264,6 +265,6 @@ int hn_cmd_run(int argc, char **argv)
 	hn_config_defaults(&o.config);
 	option_table_fill(&table);
 	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &o) != 0 || !o.argv)
-		return HN_EXIT_FAILURE;
+		return HUGENUMA_EXIT_FAILED;
 	return hn_run(&o);
 }

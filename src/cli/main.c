@@ -96,12 +96,12 @@ static int cmd_help(int argc, char **argv)
 
 	if (argc > 2) {
 		fprintf(stderr, "%s: expected one command\n", argv[0]);
-		return HN_EXIT_FAILURE;
+		return HUGENUMA_EXIT_FAILED;
 	}
 	c = argc == 2 ? command_find(argv[1]) : NULL;
 	if (argc == 2 && !c && strcmp(argv[1], help_option) != 0) {
 		fprintf(stderr, "%s: '%s': no such command\n", argv[0], argv[1]);
-		return HN_EXIT_FAILURE;
+		return HUGENUMA_EXIT_FAILED;
 	}
 	if (!c || c->main == cmd_help) {
 		static char name[] = "hugenuma";
@@ -117,9 +117,9 @@ int main(int argc, char **argv)
 {
 	struct chosen chosen = { 0 };
 
-	argp_err_exit_status = HN_EXIT_FAILURE;
+	argp_err_exit_status = HUGENUMA_EXIT_FAILED;
 	if (argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen) != 0 || !chosen.command)
-		return HN_EXIT_FAILURE;
+		return HUGENUMA_EXIT_FAILED;
 	chosen.argv[0] = (char *)chosen.command->title;
 	return chosen.command->main(chosen.argc, chosen.argv);
 }

@@ -25,7 +25,8 @@
 
 const char *const hn_verdict_names[3] = { "ok", "warn", "FAIL" };
 
-static const char *const kernel_mend = "run Linux 6.8 or newer, built with CONFIG_USERFAULTFD and CONFIG_TRANSPARENT_HUGEPAGE";
+static const char *const kernel_mend =
+	"run Linux 6.8 or newer, built with CONFIG_USERFAULTFD and CONFIG_TRANSPARENT_HUGEPAGE";
 
 static struct hn_check *add(struct hn_doctor *d, enum hn_verdict verdict, const char *name, const char *meaning,
 			    const char *mend, const char *found_fmt, ...) __attribute__((format(printf, 6, 7)));
@@ -75,8 +76,8 @@ static void examine_permission(struct hn_doctor *d, const struct hn_uffd_probe *
 	    "system calls that touch an armed page must wait for it; that takes a userfaultfd for kernel faults",
 	    "as root, one of: put KERNEL==\"userfaultfd\", MODE=\"0666\" (or GROUP=\"somegroup\", MODE=\"0660\") into "
 	    "/etc/udev/rules.d/99-userfaultfd.rules and run `udevadm control --reload && udevadm trigger "
-	    "--name-match=userfaultfd'; or sysctl vm.unprivileged_userfaultfd=1; or grant CAP_SYS_PTRACE. In a container: pass "
-	    "the device /dev/userfaultfd in",
+	    "--name-match=userfaultfd'; or sysctl vm.unprivileged_userfaultfd=1; or grant CAP_SYS_PTRACE. In a "
+	    "container: pass the device /dev/userfaultfd in",
 	    "/dev/userfaultfd: %s; userfaultfd(2): %s; for user faults only: %s; CAP_SYS_PTRACE: %s",
 	    error_text(p->device), error_text(p->syscall), error_text(p->user_mode),
 	    hn_probe_capability(CAP_SYS_PTRACE) ? "yes" : "no");
@@ -150,7 +151,8 @@ static void examine_move(struct hn_doctor *d)
 	move_text(&p, text, sizeof(text));
 	add(d, p.step == HN_MOVE_DONE ? HN_VERDICT_OK : HN_VERDICT_FAIL, "move",
 	    "tried for real, in the doctor's own memory",
-	    p.step == HN_MOVE_NOT_HUGE ? "free memory or allow huge pages (see `huge pages'), then ask again" : kernel_mend,
+	    p.step == HN_MOVE_NOT_HUGE ? "free memory or allow huge pages (see `huge pages'), then ask again" :
+					 kernel_mend,
 	    "%s", text);
 }
 
@@ -280,7 +282,8 @@ static void examine_kernel_balancing(struct hn_doctor *d, unsigned real_nodes)
 		meaning = "`run' gives programs the policy MPOL_LOCAL, which keeps the kernel's balancing off them";
 	else if (on)
 		meaning = "the kernel's balancing costs faults and, with one node, has nothing to gain";
-	add(d, HN_VERDICT_OK, "kernel balancing", meaning, NULL, "kernel.numa_balancing = %s", text[0] ? text : "not there");
+	add(d, HN_VERDICT_OK, "kernel balancing", meaning, NULL, "kernel.numa_balancing = %s",
+	    text[0] ? text : "not there");
 }
 
 /* ---- around the program ---- */
@@ -293,7 +296,8 @@ static void examine_map_count(struct hn_doctor *d)
 	hn_read_text("/proc/sys/vm/max_map_count", text, sizeof(text));
 	count = strtoull(text, NULL, 10);
 	add(d, count < MAX_MAP_COUNT ? HN_VERDICT_WARN : HN_VERDICT_OK, "map count",
-	    "registering memory can split mappings; a program near the limit is left alone", "sysctl vm.max_map_count=65530",
+	    "registering memory can split mappings; a program near the limit is left alone",
+	    "sysctl vm.max_map_count=65530",
 	    "vm.max_map_count = %s", text[0] ? text : "unknown");
 }
 

@@ -179,7 +179,7 @@ static void child_main(const struct hn_launch *l, int error_fd)
 		err = errno;
 	}
 	/* what the parent reads decides, not this status */
-	_exit(write(error_fd, &err, sizeof(err)) == sizeof(err) ? HN_EXIT_NOT_RUN : HN_EXIT_FAILURE);
+	_exit(write(error_fd, &err, sizeof(err)) == sizeof(err) ? HUGENUMA_EXIT_CANNOT_EXECUTE : HUGENUMA_EXIT_FAILED);
 }
 
 static int read_exec_errno(int fd)

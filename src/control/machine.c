@@ -45,7 +45,8 @@ static hwloc_topology_t topology_open(const char *topology, struct error err)
 	hwloc_topology_destroy(t);
 	if (topology)
 		hn_set_error(err.text, err.len,
-			     "'%s' is no topology: expected an hwloc synthetic description such as \"%s\" or an hwloc XML file",
+			     "'%s' is no topology: expected an hwloc synthetic description such as \"%s\" or "
+			     "an hwloc XML file",
 			     topology, HN_DEFAULT_TOPOLOGY);
 	else
 		hn_set_error(err.text, err.len, "hwloc cannot read this machine's topology: %s", strerror(errno));
@@ -58,7 +59,8 @@ static hwloc_topology_t topology_open_real(struct error err)
 
 	if (t && !hwloc_topology_is_thissystem(t)) {
 		hn_set_error(err.text, err.len,
-			     "hwloc was told to show another machine: unset HWLOC_XMLFILE and HWLOC_SYNTHETIC, use --topology");
+			     "hwloc was told to show another machine: unset HWLOC_XMLFILE and HWLOC_SYNTHETIC, "
+			     "use --topology");
 		hwloc_topology_destroy(t);
 		return NULL;
 	}

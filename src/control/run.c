@@ -108,14 +108,14 @@ static int run_start(struct run *r)
 	err = hn_child_start(&r->child, &l);
 	if (err) {
 		hn_say("cannot start a process: %s", strerror(-err));
-		return HN_EXIT_FAILURE;
+		return HUGENUMA_EXIT_FAILED;
 	}
 	if (!r->child.exec_errno)
 		return 0;
 	while (!r->child.ended)
 		hn_child_wait(&r->child, POLL_MS);
 	hn_say("cannot run %s: %s", r->options->argv[0], strerror(r->child.exec_errno));
-	return r->child.exec_errno == ENOENT ? HN_EXIT_NOT_FOUND : HN_EXIT_NOT_RUN;
+	return r->child.exec_errno == ENOENT ? HUGENUMA_EXIT_NOT_FOUND : HUGENUMA_EXIT_CANNOT_EXECUTE;
 }
 
 static void run_watch(struct run *r)
@@ -162,7 +162,7 @@ static int run_all(struct run *r)
 	hn_signals_take();
 	hn_run_dir_sweep();
 	if (run_prepare(r) != 0)
-		return HN_EXIT_FAILURE;
+		return HUGENUMA_EXIT_FAILED;
 	run_announce(r);
 	failed = run_start(r);
 	if (failed) {
@@ -184,7 +184,7 @@ int hn_run(const struct hn_run_options *o)
 
 	if (!r) {
 		hn_say("out of memory");
-		return HN_EXIT_FAILURE;
+		return HUGENUMA_EXIT_FAILED;
 	}
 	r->options = o;
 	r->ledger.messages.quiet = o->quiet;

@@ -7,11 +7,9 @@
 
 #include "agent/layout.h"
 #include "control/ledger.h"
+#include "hugenuma.h"
 
-/* Exit statuses of our own, as in env(1). */
-#define HN_EXIT_FAILURE 125     /* hugenuma itself failed; the program was not started */
-#define HN_EXIT_NOT_RUN 126     /* the program was found but cannot be executed */
-#define HN_EXIT_NOT_FOUND 127   /* no such program */
+/* The exit status of a program that a signal ended; our own failures are in hugenuma.h. */
 #define HN_EXIT_SIGNAL_BASE 128 /* + signal number */
 
 struct hn_run_options {

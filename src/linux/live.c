@@ -63,7 +63,7 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	uint64_t have;
 	long fd;
 
-	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_stop = -1;
+	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_stop = live->fd_probe = -1;
 	fd = live->fd = hn_uffd_open(NEEDED, &have);
 	if (fd == -EINVAL)
 		return fail(why, "this kernel's userfaultfd has no UFFDIO_MOVE (Linux 6.8 or later is needed)", fd);
@@ -79,6 +79,8 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	if (fd < 0)
 		return fail(why, "cannot open /proc/self/maps", fd);
 	fd = live->fd_stop = (int)HN_SYS(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
+	if (fd >= 0)
+		fd = live->fd_probe = (int)HN_SYS(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
 	return fd < 0 ? fail(why, "cannot make an eventfd", fd) : 0;
 }
 
@@ -141,6 +143,7 @@ void hn_live_close(struct hn_live *live)
 	close_one(&live->fd_pagemap);
 	close_one(&live->fd_maps);
 	close_one(&live->fd_stop);
+	close_one(&live->fd_probe);
 }
 
 uint64_t hn_live_own_bytes(const struct hn_live *live)

@@ -87,12 +87,14 @@ struct hn_live {
 	int fd_pagemap;
 	int fd_maps;
 	int fd_stop;  /* eventfd: readable when handlers must leave */
+	int fd_probe; /* eventfd: reads memory that may be gone, see who.c */
 
 	char *staging, *trash, *pool;
 	struct hn_range own[32]; /* our areas, guards included */
 	uint32_t nr_own;
 
 	struct hn_word lead; /* the one handler that waits for messages */
+	struct hn_word probe_lock; /* fd_probe; try only */
 	struct hn_word deferred_lock;
 	uint32_t nr_deferred;
 	hn_addr deferred[HN_MAX_DEFERRED];

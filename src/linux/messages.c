@@ -119,13 +119,15 @@ static void on_quiet(struct hn_worker *w)
 	}
 }
 
+/* Is there something that on_quiet() has to see to? */
+static bool has_chores(struct hn_live *live) { return live->nr_deferred || hn_load_relaxed(&live->nr_displaced); }
+
 /* False when the handlers are asked to leave. */
 static bool wait_for_message(struct hn_worker *w)
 {
 	struct pollfd p[2] = { { .fd = w->live->fd, .events = POLLIN }, { .fd = w->live->fd_stop, .events = POLLIN } };
-	bool busy = w->live->nr_deferred || hn_load_relaxed(&w->live->nr_displaced);
 
-	HN_SYS(SYS_poll, p, 2, busy ? 1 : -1, 0, 0, 0);
+	HN_SYS(SYS_poll, p, 2, has_chores(w->live) ? 1 : -1, 0, 0, 0);
 	return !(p[1].revents & POLLIN);
 }
 
@@ -140,6 +142,9 @@ static bool lead(struct hn_worker *w)
 		switch (read_one(w, &m)) {
 		case GOT_FAULT:
 			serve_fault(w, &m, now);
+			/* Most often there is no other message: find out by sleeping, not by a read that fails first. */
+			if (w->leading && !has_chores(w->live) && !wait_for_message(w))
+				return false;
 			break;
 		case GOT_EVENT:
 			on_quiet(w);

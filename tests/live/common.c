@@ -58,11 +58,14 @@ char *live_reserve(size_t bytes)
 	return p;
 }
 
+/* Filled before it looks like data to anybody: executable memory is left alone. So it appears all at once. */
 char *live_arena(size_t pages, uint64_t seed)
 {
 	char *p = live_reserve(pages * HUGE);
 
+	(void)mprotect(p, pages * HUGE, PROT_READ | PROT_WRITE | PROT_EXEC);
 	live_fill(p, pages * HUGE, seed);
+	CHECK(mprotect(p, pages * HUGE, PROT_READ | PROT_WRITE) == 0);
 	return p;
 }
 

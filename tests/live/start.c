@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Programs with and without huge pages worth managing. Those with: huge memory from malloc, used again and again for
+ * half a second, and verified at the end.
+ */
+#include <malloc.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common.h"
+
+#define BIG ((size_t)64 << 20)
+#define BUSY_MS 700u
+#define SEED 3u
+
+/* Touch a word of every huge page, change the first of all, for a while; then verify the rest. */
+static void use(char *p, size_t bytes)
+{
+	uint64_t end = live_now_ms() + BUSY_MS;
+	volatile uint64_t sum = 0;
+	size_t off;
+
+	live_fill(p, bytes, SEED);
+	while (live_now_ms() < end)
+		for (off = 0; off < bytes; off += HUGE)
+			sum += *(volatile uint64_t *)(void *)(p + off + 64);
+	live_verify(p, bytes, SEED);
+}
+
+static void use_malloc(void)
+{
+	char *p = malloc(BIG);
+
+	CHECK(p);
+	use(p, BIG);
+	free(p);
+}
+
+static void burn(void)
+{
+	uint64_t end = live_now_ms() + BUSY_MS;
+	volatile uint64_t x = 1;
+
+	while (live_now_ms() < end)
+		x = live_word(x, 1);
+}
+
+/* Many small blocks: the heap proper, grown by brk. */
+static void use_brk(void)
+{
+	enum { BLOCKS = 1024, SIZE = 64 << 10 };
+	static char *block[BLOCKS];
+	uint64_t end = live_now_ms() + BUSY_MS;
+	volatile uint64_t sum = 0;
+	char *low = sbrk(0);
+	int i;
+
+	CHECK(mallopt(M_MMAP_THRESHOLD, 32 << 20) == 1);
+	for (i = 0; i < BLOCKS; i++) {
+		block[i] = malloc(SIZE);
+		CHECK(block[i]);
+		live_fill(block[i], SIZE, (uint64_t)i);
+	}
+	CHECK((char *)sbrk(0) - low >= BLOCKS * SIZE - (1 << 20));
+	while (live_now_ms() < end)
+		for (i = 0; i < BLOCKS; i++)
+			sum += *(volatile uint64_t *)(void *)(block[i] + 4096);
+	for (i = 0; i < BLOCKS; i++)
+		live_verify(block[i], SIZE, (uint64_t)i);
+}
+
+/* Threads are there before the memory, and the first one sleeps all the time. */
+static void *late_worker(void *arg)
+{
+	(void)arg;
+	live_sleep_ms(100);
+	use_malloc();
+	return NULL;
+}
+
+static void joinable_workers(void)
+{
+	pthread_t t[2];
+	int i;
+
+	for (i = 0; i < 2; i++)
+		CHECK(pthread_create(&t[i], NULL, late_worker, NULL) == 0);
+	for (i = 0; i < 2; i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+}
+
+static void detached_workers(void)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+
+	CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) == 0);
+	CHECK(pthread_create(&t, &attr, late_worker, NULL) == 0);
+	live_sleep_ms(100 + BUSY_MS + 500);
+}
+
+static void forked_children(void)
+{
+	pid_t pid[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		pid[i] = fork();
+		if (pid[i] == 0) {
+			use_malloc();
+			exit(0);
+		}
+	}
+	for (i = 0; i < 2; i++)
+		live_reap(pid[i]);
+}
+
+static void forked_by_managed(void)
+{
+	use_malloc();
+	forked_children();
+}
+
+static void double_fork(void)
+{
+	int p[2], status;
+	pid_t pid;
+	char c;
+
+	CHECK(pipe(p) == 0);
+	pid = fork();
+	if (pid == 0) {
+		CHECK(setsid() > 0);
+		if (fork())
+			_exit(0);
+		use_malloc();
+		CHECK(write(p[1], "x", 1) == 1);
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	close(p[1]);
+	CHECK(read(p[0], &c, 1) == 1);
+	/* Its descendant has still to end. */
+	CHECK(read(p[0], &c, 1) == 0);
+}
+
+static void exec_again(void)
+{
+	use_malloc();
+	execl("/proc/self/exe", "again", "malloc", NULL);
+	CHECK(!"execl");
+}
+
+/* Cancellation uses the very signal that the late start borrows. */
+static void *wait_for_ever(void *arg)
+{
+	(void)arg;
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void *burn_for_ever(void *arg)
+{
+	volatile uint64_t x = 1;
+
+	(void)arg;
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+	for (;;)
+		x = live_word(x, 1);
+	return NULL;
+}
+
+static void cancel_one(void *(*fn)(void *))
+{
+	void *result = NULL;
+	pthread_t t;
+
+	CHECK(pthread_create(&t, NULL, fn, NULL) == 0);
+	live_sleep_ms(120);
+	CHECK(pthread_cancel(t) == 0);
+	CHECK(pthread_join(t, &result) == 0 && result == PTHREAD_CANCELED);
+}
+
+static void cancel(void)
+{
+	burn();
+	cancel_one(wait_for_ever);
+	cancel_one(burn_for_ever);
+	cancel_one(wait_for_ever);
+}
+
+static void cancel_while_managed(void)
+{
+	use_malloc();
+	cancel();
+	use_malloc();
+}
+
+static const struct live_case cases[] = {
+	{ "burn", burn },
+	{ "malloc", use_malloc },
+	{ "brk", use_brk },
+	{ "joinable workers", joinable_workers },
+	{ "detached workers", detached_workers },
+	{ "forked children", forked_children },
+	{ "forked by managed", forked_by_managed },
+	{ "double fork", double_fork },
+	{ "exec again", exec_again },
+	{ "cancel", cancel },
+	{ "cancel while managed", cancel_while_managed },
+	{ NULL, NULL },
+};
+
+int main(int argc, char **argv) { return live_main(argc, argv, cases); }

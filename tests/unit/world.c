@@ -1,0 +1,1015 @@
+// SPDX-License-Identifier: MIT
+#include "world.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ALL_CELLS 0xffu
+#define STUCK_SECONDS 20
+
+void world_broken(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fputs("FAIL: ", stdout);
+	vfprintf(stdout, format, args);
+	fputc('\n', stdout);
+	fflush(stdout);
+	va_end(args);
+	_exit(1);
+}
+
+uint32_t world_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(*state >> 33);
+}
+
+/* For ops, which have no state of their own. */
+static bool chance(struct world *w, unsigned weight)
+{
+	static _Thread_local uint64_t state;
+
+	if (!state)
+		state = (uint64_t)(uintptr_t)&state * 2654435761u + w->hn.core->par.seed;
+	return world_random(&state) % 1000 < hn_load_relaxed(&w->errors_permille) * weight;
+}
+
+static struct frame *frame_new(struct world *w, int nid)
+{
+	struct frame *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		world_broken("out of memory");
+	f->nid = nid;
+	hn_add_acq_rel(&w->frames, 1);
+	return f;
+}
+
+static void frame_free(struct world *w, struct frame *f)
+{
+	memset(f, 0xdb, sizeof(*f));
+	free(f);
+	hn_add_acq_rel(&w->frames, (uint32_t)-1);
+}
+
+static struct slot *slot_at(struct world *w, hn_addr addr) { return &w->slot[world_slot_of(addr)]; }
+static uint8_t bit_of(hn_addr addr) { return (uint8_t)(1u << world_cell_of(addr)); }
+
+/* ---- sleeping and waking ---- */
+
+static void wake_range(struct world *w, hn_addr addr, uint64_t bytes)
+{
+	struct waiter **p, *x;
+
+	pthread_mutex_lock(&w->uffd);
+	for (p = &w->waiters; (x = *p) != NULL;) {
+		if (x->addr >= addr && x->addr - addr < bytes) {
+			*p = x->next;
+			x->woken = true;
+			pthread_cond_signal(&x->cond);
+		} else {
+			p = &x->next;
+		}
+	}
+	pthread_mutex_unlock(&w->uffd);
+}
+
+static struct timespec seconds_from_now(int s)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += s;
+	return t;
+}
+
+/* Called with the slot lock held, which is dropped once the waiter is in the queue. */
+static void fault_and_sleep(struct world *w, struct slot *s, hn_addr addr, uint32_t tid)
+{
+	struct waiter me = { .addr = addr, .tid = tid, .unread = true, .cond = PTHREAD_COND_INITIALIZER }, **p;
+	struct timespec limit = seconds_from_now(STUCK_SECONDS);
+
+	pthread_mutex_lock(&w->uffd);
+	for (p = &w->waiters; *p; p = &(*p)->next)
+		;
+	*p = &me;
+	pthread_cond_signal(&w->readable);
+	pthread_mutex_unlock(&s->lock);
+	while (!me.woken)
+		if (pthread_cond_timedwait(&me.cond, &w->uffd, &limit) == ETIMEDOUT && !me.woken)
+			world_broken("I3: thread %u sleeps at slot %u cell %u for ever (message %s, entry %d)", tid,
+				     world_slot_of(addr), world_cell_of(addr), me.unread ? "unread" : "read",
+				     (int)hn_state_of(&w->hn, addr));
+	pthread_mutex_unlock(&w->uffd);
+}
+
+/* ---- the program's accesses ---- */
+
+static void access_word(struct slot *s, hn_addr addr, unsigned word, uint64_t value)
+{
+	unsigned cell = world_cell_of(addr);
+	uint64_t *at = &s->frame->word[cell][word], *truth = &s->truth[cell][word];
+
+	if (*at != *truth && !(s->flux == FLUX_DROPPING && *at == 0))
+		world_broken("I1: slot %u cell %u word %u reads %llx, should be %llx", world_slot_of(addr), cell, word,
+			     (unsigned long long)*at, (unsigned long long)*truth);
+	if (value && s->flux == FLUX_NONE)
+		*at = *truth = value;
+}
+
+bool world_access(struct world *w, hn_addr addr, unsigned word, uint64_t value, uint32_t tid)
+{
+	struct slot *s = slot_at(w, addr);
+
+	for (;;) {
+		pthread_mutex_lock(&s->lock);
+		if (!(s->mapped & bit_of(addr)) || s->flux == FLUX_MOVING) {
+			pthread_mutex_unlock(&s->lock);
+			return false;
+		}
+		if (s->present & bit_of(addr))
+			break;
+		fault_and_sleep(w, s, addr, tid);
+	}
+	access_word(s, addr, word, value);
+	pthread_mutex_unlock(&s->lock);
+	return true;
+}
+
+/* ---- ops ---- */
+
+static uint64_t op_now(void *be) { return (uint64_t)hn_load_relaxed(&((struct world *)be)->now_ms) * 1000000u; }
+
+static bool arm_one(struct world *w, hn_addr haddr, uint32_t page, enum hn_arm_error *why)
+{
+	struct slot *s = slot_at(w, haddr);
+	bool good = false;
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->huge || s->present != ALL_CELLS || s->mapped != ALL_CELLS) {
+		*why = HN_ARM_ABSENT;
+	} else if (chance(w, 1)) {
+		*why = HN_ARM_BUSY;
+	} else {
+		if (w->staging[page])
+			world_broken("I2: armed into staging that is taken");
+		w->staging[page] = s->frame;
+		s->frame = NULL;
+		s->present = 0;
+		s->huge = false;
+		good = true;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return good;
+}
+
+static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
+{
+	struct world *w = be;
+	uint32_t n = 0;
+
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	pthread_mutex_lock(&w->uffd);
+	if (w->changing) {
+		nr = 0;
+		*why = HN_ARM_EVENT;
+	}
+	pthread_mutex_unlock(&w->uffd);
+	while (n < nr && arm_one(w, haddr + n * HN_PAGE_SIZE, first + n, why))
+		n++;
+	pthread_rwlock_unlock(&w->mmap_lock);
+	return n;
+}
+
+/* Under mmap_lock: is an event queued unread? */
+static bool is_changing(struct world *w)
+{
+	bool yes;
+
+	pthread_mutex_lock(&w->uffd);
+	yes = w->changing != 0;
+	pthread_mutex_unlock(&w->uffd);
+	return yes;
+}
+
+/* What the program has put in place since is newer and stays. Slot lock held. */
+static void merge(struct world *w, struct slot *s, struct frame *staged)
+{
+	unsigned c;
+
+	for (c = 0; c < WORLD_CELLS; c++)
+		if (!(s->present & (1u << c)))
+			memcpy(s->frame->word[c], staged->word[c], sizeof(staged->word[c]));
+	s->present = ALL_CELLS;
+	frame_free(w, staged);
+}
+
+static int op_disarm(void *be, hn_addr haddr, uint32_t page)
+{
+	struct world *w = be;
+	struct slot *s = slot_at(w, haddr);
+	int err = 0;
+
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	if (is_changing(w) || chance(w, 1)) {
+		err = -EAGAIN;
+		goto out;
+	}
+	pthread_mutex_lock(&s->lock);
+	if (!w->staging[page])
+		world_broken("I2: put back of slot %u from empty staging", world_slot_of(haddr));
+	if (s->mapped != ALL_CELLS)
+		world_broken("I6: put back of slot %u where nothing is mapped", world_slot_of(haddr));
+	if (s->frame) {
+		merge(w, s, w->staging[page]);
+	} else {
+		s->frame = w->staging[page];
+		s->present = ALL_CELLS;
+		s->huge = true;
+	}
+	w->staging[page] = NULL;
+	pthread_mutex_unlock(&s->lock);
+out:
+	pthread_rwlock_unlock(&w->mmap_lock);
+	if (!err)
+		wake_range(w, haddr, HN_PAGE_SIZE);
+	return err;
+}
+
+static void op_discard(void *be, uint32_t page)
+{
+	struct world *w = be;
+
+	if (!w->staging[page])
+		world_broken("I4: discard of empty staging");
+	frame_free(w, w->staging[page]);
+	w->staging[page] = NULL;
+}
+
+/* May run during copy(): both use atomic words. */
+static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
+{
+	struct world *w = be;
+	unsigned c, i;
+
+	for (c = from / WORLD_CELL; c < to / WORLD_CELL; c++)
+		for (i = 0; i < WORLD_WORDS; i++)
+			__atomic_store_n(&w->staging[page]->word[c][i], 0, __ATOMIC_RELAXED);
+}
+
+static void displaced_add(struct world *w, struct displaced d)
+{
+	if (w->nr_displaced == WORLD_MAX_DISPLACED)
+		world_broken("I4: too many displaced parts");
+	w->displaced[w->nr_displaced++] = d;
+}
+
+static void op_displace(void *be, uint32_t page, hn_addr addr, uint32_t from, uint32_t to)
+{
+	struct world *w = be;
+
+	pthread_mutex_lock(&w->displaced_lock);
+	displaced_add(w, (struct displaced){ addr, page, from, to });
+	pthread_mutex_unlock(&w->displaced_lock);
+}
+
+static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
+{
+	struct world *w = be;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		nid[i] = (int16_t)w->staging[first + i]->nid;
+}
+
+static int op_thread_node(void *be, uint32_t tid)
+{
+	struct world *w = be;
+
+	return (int)((tid + hn_load_relaxed(&w->node_phase)) % w->hn.core->par.nr_nodes);
+}
+
+static int op_target_get(void *be, int nid, uint32_t *target)
+{
+	struct world *w = be;
+	int err = -ENOMEM;
+	uint32_t i;
+
+	if (chance(w, 4))
+		return err;
+	pthread_mutex_lock(&w->target_lock);
+	for (i = 0; i < WORLD_TARGETS && err; i++)
+		if (!w->target[i]) {
+			w->target[i] = frame_new(w, nid);
+			*target = i;
+			err = 0;
+		}
+	pthread_mutex_unlock(&w->target_lock);
+	return err;
+}
+
+static struct frame *target_take(struct world *w, uint32_t target)
+{
+	struct frame *f;
+
+	pthread_mutex_lock(&w->target_lock);
+	f = w->target[target];
+	w->target[target] = NULL;
+	pthread_mutex_unlock(&w->target_lock);
+	if (!f)
+		world_broken("I4: a target was given back twice");
+	return f;
+}
+
+static void op_target_put(void *be, uint32_t target)
+{
+	struct world *w = be;
+
+	frame_free(w, target_take(w, target));
+}
+
+static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
+{
+	struct world *w = be;
+	struct frame *to;
+	unsigned c, i;
+
+	(void)nid;
+	pthread_mutex_lock(&w->target_lock);
+	to = w->target[target];
+	pthread_mutex_unlock(&w->target_lock);
+	for (c = 0; c < WORLD_CELLS; c++) {
+		const struct frame *from = w->staging[page];
+
+		/* A real copy reads whatever is mapped there: zeros when the page is gone. */
+		for (i = 0; i < WORLD_WORDS; i++)
+			to->word[c][i] = from ? __atomic_load_n(&from->word[c][i], __ATOMIC_RELAXED) : 0;
+		sched_yield();
+	}
+	if (chance(w, 8))
+		usleep(300);
+	return chance(w, 2) ? -EIO : 0;
+}
+
+static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
+{
+	struct world *w = be;
+	struct slot *s = slot_at(w, haddr);
+	int err = 0;
+
+	(void)page;
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	if (is_changing(w) || chance(w, 1))
+		err = -EAGAIN;
+	else if (chance(w, 2))
+		err = -ENOMEM;
+	if (!err) {
+		pthread_mutex_lock(&s->lock);
+		if (s->mapped != ALL_CELLS)
+			world_broken("I6: commit to slot %u where nothing is mapped", world_slot_of(haddr));
+		if (s->present) {
+			err = -EEXIST;
+		} else {
+			s->frame = target_take(w, target);
+			s->present = ALL_CELLS;
+			s->huge = true;
+		}
+		pthread_mutex_unlock(&s->lock);
+	}
+	pthread_rwlock_unlock(&w->mmap_lock);
+	if (!err)
+		wake_range(w, haddr, HN_PAGE_SIZE);
+	return err;
+}
+
+static void op_wake(void *be, hn_addr addr, uint64_t bytes) { wake_range(be, addr, bytes); }
+
+static const struct hn_ops ops = {
+	.now_ns = op_now,
+	.arm = op_arm,
+	.disarm = op_disarm,
+	.discard = op_discard,
+	.zero = op_zero,
+	.displace = op_displace,
+	.page_nodes = op_page_nodes,
+	.thread_node = op_thread_node,
+	.target_get = op_target_get,
+	.target_put = op_target_put,
+	.copy = op_copy,
+	.commit = op_commit,
+	.wake = op_wake,
+};
+
+/* ---- displaced parts ---- */
+
+static hn_addr lo_of(const struct displaced *d) { return d->addr + d->from; }
+static hn_addr hi_of(const struct displaced *d) { return d->addr + d->to; }
+
+static bool displaced_isolate(struct world *w, unsigned i, hn_addr start, hn_addr end)
+{
+	struct displaced *d = &w->displaced[i], rest;
+
+	if (hi_of(d) <= start || lo_of(d) >= end)
+		return false;
+	if (lo_of(d) < start) {
+		rest = *d;
+		rest.to = d->from = (uint32_t)(start - d->addr);
+		hn_page_get(&w->hn, rest.page);
+		displaced_add(w, rest);
+	}
+	if (hi_of(d) > end) {
+		rest = *d;
+		rest.from = d->to = (uint32_t)(end - d->addr);
+		hn_page_get(&w->hn, rest.page);
+		displaced_add(w, rest);
+	}
+	return true;
+}
+
+static void displaced_cut(struct world *w, hn_addr start, hn_addr end)
+{
+	unsigned i = 0;
+
+	pthread_mutex_lock(&w->displaced_lock);
+	while (i < w->nr_displaced) {
+		uint32_t page = w->displaced[i].page;
+
+		if (displaced_isolate(w, i, start, end)) {
+			w->displaced[i] = w->displaced[--w->nr_displaced];
+			hn_page_put(&w->hn, page);
+		} else {
+			i++;
+		}
+	}
+	pthread_mutex_unlock(&w->displaced_lock);
+}
+
+static void displaced_move(struct world *w, hn_addr from, hn_addr to, uint64_t len)
+{
+	unsigned i, nr;
+
+	pthread_mutex_lock(&w->displaced_lock);
+	nr = w->nr_displaced;
+	for (i = 0; i < nr; i++)
+		if (displaced_isolate(w, i, from, from + len))
+			w->displaced[i].addr += to - from;
+	pthread_mutex_unlock(&w->displaced_lock);
+}
+
+static bool displaced_overlaps(struct world *w, hn_addr addr, uint64_t len)
+{
+	bool yes = false;
+	unsigned i;
+
+	pthread_mutex_lock(&w->displaced_lock);
+	for (i = 0; i < w->nr_displaced; i++)
+		yes = yes || (hi_of(&w->displaced[i]) > addr && lo_of(&w->displaced[i]) < addr + len);
+	pthread_mutex_unlock(&w->displaced_lock);
+	return yes;
+}
+
+/* mmap_lock held for reading, no event unread. */
+static void put_cell(struct world *w, hn_addr addr, const uint64_t *words)
+{
+	struct slot *s = slot_at(w, addr);
+
+	pthread_mutex_lock(&s->lock);
+	if (!(s->mapped & bit_of(addr)))
+		world_broken("I6: a displaced part was put where nothing is mapped");
+	if (!s->frame)
+		s->frame = frame_new(w, 0);
+	if (!(s->present & bit_of(addr))) {
+		if (words)
+			memcpy(s->frame->word[world_cell_of(addr)], words, sizeof(s->frame->word[0]));
+		else
+			memset(s->frame->word[world_cell_of(addr)], 0, sizeof(s->frame->word[0]));
+		s->present |= bit_of(addr);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Gate shared, displaced_lock and page lock held. False: an event comes first. */
+static bool put_part(struct world *w, const struct displaced *d)
+{
+	uint32_t off;
+	bool good;
+
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	good = !is_changing(w);
+	for (off = d->from; good && off < d->to; off += WORLD_CELL)
+		put_cell(w, d->addr + off, w->staging[d->page]->word[off / WORLD_CELL]);
+	pthread_rwlock_unlock(&w->mmap_lock);
+	if (good)
+		wake_range(w, lo_of(d), d->to - d->from);
+	return good;
+}
+
+static void displaced_resolve(struct world *w)
+{
+	unsigned i = 0;
+
+	hn_gate_read_lock(&w->hn);
+	pthread_mutex_lock(&w->displaced_lock);
+	while (i < w->nr_displaced) {
+		struct displaced d = w->displaced[i];
+		bool done = false;
+
+		if (hn_page_trylock(&w->hn, d.page)) {
+			done = put_part(w, &d);
+			if (done)
+				w->displaced[i] = w->displaced[--w->nr_displaced];
+			hn_page_unlock(&w->hn, d.page);
+			if (done)
+				hn_page_put(&w->hn, d.page);
+		}
+		i += !done;
+	}
+	pthread_mutex_unlock(&w->displaced_lock);
+	hn_gate_read_unlock(&w->hn);
+}
+
+/* ---- handlers ---- */
+
+static void defer(struct world *w, hn_addr addr)
+{
+	bool full;
+
+	pthread_mutex_lock(&w->uffd);
+	full = w->nr_deferred == WORLD_MAX_DEFERRED;
+	if (!full)
+		w->deferred[w->nr_deferred++] = addr;
+	pthread_mutex_unlock(&w->uffd);
+	if (full)
+		wake_range(w, hn_page_down(addr), HN_PAGE_SIZE);
+}
+
+static void wake_deferred(struct world *w)
+{
+	hn_addr addr[WORLD_MAX_DEFERRED];
+	uint32_t nr;
+
+	pthread_mutex_lock(&w->uffd);
+	nr = w->nr_deferred;
+	memcpy(addr, w->deferred, nr * sizeof(addr[0]));
+	w->nr_deferred = 0;
+	pthread_mutex_unlock(&w->uffd);
+	while (nr--)
+		wake_range(w, hn_page_down(addr[nr]), HN_PAGE_SIZE);
+}
+
+/* A first touch. Gate exclusive, mmap_lock for reading, no event unread, no part displaced to this cell. */
+static void fill_hole(struct world *w, hn_addr addr, bool parts)
+{
+	struct slot *s = slot_at(w, addr);
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->frame && s->mapped == ALL_CELLS && !parts) {
+		s->frame = frame_new(w, 0);
+		s->present = ALL_CELLS;
+		s->huge = true;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (s->mapped & bit_of(addr)) /* changes only with mmap_lock held for writing */
+		put_cell(w, addr, NULL);
+}
+
+/*
+ * The gate is held exclusively from the look at the entry to the end of the filling: with it shared, a remap could bring
+ * an armed page here or the scanner arm the one that is here, and zeros would bury it.
+ */
+static void serve_unmanaged(struct world *w, hn_addr addr)
+{
+	bool wait = true;
+
+	displaced_resolve(w);
+	hn_gate_write_lock(&w->hn);
+	if (hn_state_of(&w->hn, addr) == HN_ARMED) {
+		wait = false;
+	} else if (!displaced_overlaps(w, addr, 1)) {
+		bool parts = displaced_overlaps(w, hn_page_down(addr), HN_PAGE_SIZE);
+
+		pthread_rwlock_rdlock(&w->mmap_lock);
+		wait = is_changing(w);
+		if (!wait)
+			fill_hole(w, addr, parts);
+		pthread_rwlock_unlock(&w->mmap_lock);
+	}
+	hn_gate_write_unlock(&w->hn);
+	if (wait)
+		defer(w, addr);
+	else
+		wake_range(w, hn_page_down(addr), HN_PAGE_SIZE);
+}
+
+static void process(struct world *w, const struct event *e)
+{
+	switch (e->kind) {
+	case EVENT_UNMAP:
+		displaced_cut(w, e->from, e->from + e->len);
+		hn_event_unmap(&w->hn, e->from, e->from + e->len);
+		break;
+	case EVENT_REMOVE:
+		displaced_cut(w, e->from, e->from + e->len);
+		hn_event_remove(&w->hn, e->from, e->from + e->len);
+		break;
+	case EVENT_REMAP:
+		displaced_move(w, e->from, e->to, e->len);
+		hn_event_remap(&w->hn, e->from, e->to, e->len);
+		break;
+	}
+}
+
+enum got { GOT_NOTHING, GOT_FAULT, GOT_EVENT };
+
+/* read(2) on the userfaultfd: faults first. Reading an event lets its caller go on. */
+static enum got read_message(struct world *w, hn_addr *addr, uint32_t *tid, struct event *event)
+{
+	enum got got = GOT_NOTHING;
+	struct waiter *x;
+	struct event *e;
+
+	pthread_mutex_lock(&w->uffd);
+	for (x = w->waiters; x && !x->unread; x = x->next)
+		;
+	e = w->events;
+	if (x) {
+		x->unread = false;
+		*addr = x->addr;
+		*tid = x->tid;
+		got = GOT_FAULT;
+	} else if (e) {
+		w->events = e->next;
+		w->changing--;
+		*event = *e;
+		e->read = true;
+		pthread_cond_signal(&e->cond);
+		got = GOT_EVENT;
+	}
+	pthread_mutex_unlock(&w->uffd);
+	return got;
+}
+
+static void wait_readable(struct world *w)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_nsec += 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_nsec -= 1000000000;
+		t.tv_sec++;
+	}
+	pthread_mutex_lock(&w->uffd);
+	pthread_cond_timedwait(&w->readable, &w->uffd, &t);
+	pthread_mutex_unlock(&w->uffd);
+}
+
+bool world_serve(struct world *w)
+{
+	struct hn_verdict v;
+	struct event event;
+	enum hn_outcome out;
+	hn_addr addr = 0;
+	uint32_t tid = 0;
+	enum got got;
+
+	hn_gate_write_lock(&w->hn);
+	got = read_message(w, &addr, &tid, &event);
+	if (got == GOT_EVENT)
+		process(w, &event);
+	hn_gate_write_unlock(&w->hn);
+	if (got == GOT_FAULT) {
+		out = hn_fault(&w->hn, addr, tid, op_now(w), &v);
+		if (out == HN_FAULT_DEFERRED)
+			defer(w, addr);
+		else if (out == HN_FAULT_UNMANAGED)
+			serve_unmanaged(w, addr);
+		return true;
+	}
+	displaced_resolve(w);
+	wake_deferred(w);
+	if (got == GOT_NOTHING)
+		wait_readable(w);
+	return got != GOT_NOTHING;
+}
+
+/* ---- the scanner's side ---- */
+
+static void look_at(struct world *w, unsigned slot, uint64_t *rnd)
+{
+	hn_addr haddr = WORLD_BASE + slot * HN_PAGE_SIZE;
+	struct slot *s = &w->slot[slot];
+	bool huge, gone;
+	int nid = 0;
+
+	hn_gate_read_lock(&w->hn);
+	pthread_mutex_lock(&s->lock);
+	if (s->present == ALL_CELLS && !s->huge && world_random(rnd) % 4 == 0)
+		s->huge = true; /* khugepaged was here */
+	huge = s->huge;
+	gone = s->frame && !s->huge;
+	if (huge)
+		nid = s->frame->nid;
+	pthread_mutex_unlock(&s->lock);
+	if (huge)
+		hn_manage(&w->hn, haddr, nid);
+	else if (gone)
+		hn_unmanage(&w->hn, haddr);
+	hn_gate_read_unlock(&w->hn);
+}
+
+void world_discover(struct world *w, uint64_t *rnd)
+{
+	unsigned i;
+
+	for (i = 0; i < WORLD_SLOTS; i++)
+		look_at(w, i, rnd);
+}
+
+void world_tick(struct world *w, uint32_t ms)
+{
+	if (hn_load_acquire(&w->zaps_pending) == 0)
+		hn_add_acq_rel(&w->now_ms, ms);
+}
+
+/* ---- system calls ---- */
+
+bool world_claim(struct world *w, hn_addr from, uint64_t len, enum flux flux)
+{
+	unsigned first = world_slot_of(from), last = world_slot_of(from + len - 1), i;
+
+	for (i = first; i <= last; i++) {
+		struct slot *s = &w->slot[i];
+		bool taken;
+
+		pthread_mutex_lock(&s->lock);
+		taken = s->flux != FLUX_NONE;
+		if (!taken)
+			s->flux = flux;
+		pthread_mutex_unlock(&s->lock);
+		if (taken) {
+			if (i > first)
+				world_release(w, from, (i - first) * HN_PAGE_SIZE - (from & ~HN_PAGE_MASK));
+			return false;
+		}
+	}
+	return true;
+}
+
+void world_release(struct world *w, hn_addr from, uint64_t len)
+{
+	unsigned first = world_slot_of(from), last = world_slot_of(from + len - 1), i;
+
+	for (i = first; i <= last; i++) {
+		pthread_mutex_lock(&w->slot[i].lock);
+		w->slot[i].flux = FLUX_NONE;
+		pthread_mutex_unlock(&w->slot[i].lock);
+	}
+}
+
+bool world_is_unmapped(struct world *w, hn_addr from, uint64_t len)
+{
+	bool unmapped = true;
+	hn_addr a;
+
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	for (a = from; a < from + len; a += WORLD_CELL)
+		unmapped = unmapped && !(slot_at(w, a)->mapped & bit_of(a));
+	pthread_rwlock_unlock(&w->mmap_lock);
+	return unmapped;
+}
+
+/* mmap_lock held for writing, so that no move runs; from here on they are refused until the event is read. */
+static void queue_event(struct world *w, struct event *e)
+{
+	struct event **p;
+
+	pthread_cond_init(&e->cond, NULL);
+	pthread_mutex_lock(&w->uffd);
+	w->changing++;
+	for (p = &w->events; *p; p = &(*p)->next)
+		;
+	*p = e;
+	pthread_cond_signal(&w->readable);
+	pthread_mutex_unlock(&w->uffd);
+}
+
+static void wait_read(struct world *w, struct event *e)
+{
+	struct timespec limit = seconds_from_now(STUCK_SECONDS);
+
+	pthread_mutex_lock(&w->uffd);
+	while (!e->read)
+		if (pthread_cond_timedwait(&e->cond, &w->uffd, &limit) == ETIMEDOUT && !e->read)
+			world_broken("I3: an event is not read");
+	pthread_mutex_unlock(&w->uffd);
+	pthread_cond_destroy(&e->cond);
+}
+
+/* Take the cell's memory away. */
+static void zap_cell(struct world *w, hn_addr addr, bool unmap)
+{
+	struct slot *s = slot_at(w, addr);
+
+	pthread_mutex_lock(&s->lock);
+	s->present &= (uint8_t)~bit_of(addr);
+	s->huge = false;
+	if (unmap)
+		s->mapped &= (uint8_t)~bit_of(addr);
+	if (!s->present && s->frame) {
+		frame_free(w, s->frame);
+		s->frame = NULL;
+	}
+	memset(s->truth[world_cell_of(addr)], 0, sizeof(s->truth[0]));
+	pthread_mutex_unlock(&s->lock);
+}
+
+void world_munmap(struct world *w, hn_addr from, uint64_t len)
+{
+	struct event e = { .kind = EVENT_UNMAP, .from = from, .len = len };
+	hn_addr a;
+
+	pthread_rwlock_wrlock(&w->mmap_lock);
+	for (a = from; a < from + len; a += WORLD_CELL)
+		zap_cell(w, a, true);
+	queue_event(w, &e);
+	pthread_rwlock_unlock(&w->mmap_lock);
+	wait_read(w, &e);
+}
+
+void world_mmap(struct world *w, hn_addr from, uint64_t len)
+{
+	hn_addr a;
+
+	pthread_rwlock_wrlock(&w->mmap_lock);
+	for (a = from; a < from + len; a += WORLD_CELL) {
+		pthread_mutex_lock(&slot_at(w, a)->lock);
+		slot_at(w, a)->mapped |= bit_of(a);
+		pthread_mutex_unlock(&slot_at(w, a)->lock);
+	}
+	pthread_rwlock_unlock(&w->mmap_lock);
+}
+
+void world_dontneed(struct world *w, hn_addr from, uint64_t len, uint64_t *rnd)
+{
+	struct event e = { .kind = EVENT_REMOVE, .from = from, .len = len };
+	hn_addr a;
+
+	hn_add_acq_rel(&w->zaps_pending, 1);
+	pthread_rwlock_wrlock(&w->mmap_lock);
+	queue_event(w, &e);
+	pthread_rwlock_unlock(&w->mmap_lock);
+	wait_read(w, &e);
+	if (world_random(rnd) % 4 == 0)
+		usleep(world_random(rnd) % 2000);
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	for (a = from; a < from + len; a += WORLD_CELL)
+		zap_cell(w, a, false);
+	pthread_rwlock_unlock(&w->mmap_lock);
+	hn_add_acq_rel(&w->zaps_pending, (uint32_t)-1);
+}
+
+static void move_slot(struct slot *s, struct slot *d)
+{
+	pthread_mutex_lock(&s->lock);
+	pthread_mutex_lock(&d->lock);
+	d->frame = s->frame;
+	d->present = s->present;
+	d->mapped = s->mapped;
+	d->huge = s->huge;
+	memcpy(d->truth, s->truth, sizeof(d->truth));
+	memset(s->truth, 0, sizeof(s->truth));
+	s->frame = NULL;
+	s->present = s->mapped = 0;
+	s->huge = false;
+	pthread_mutex_unlock(&d->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void move_cell(struct world *w, hn_addr from, hn_addr to)
+{
+	struct slot *s = slot_at(w, from), *d = slot_at(w, to);
+	uint64_t truth[WORLD_WORDS], words[WORLD_WORDS];
+	bool mapped, present;
+
+	pthread_mutex_lock(&s->lock);
+	mapped = s->mapped & bit_of(from);
+	present = s->present & bit_of(from);
+	memcpy(truth, s->truth[world_cell_of(from)], sizeof(truth));
+	if (present)
+		memcpy(words, s->frame->word[world_cell_of(from)], sizeof(words));
+	pthread_mutex_unlock(&s->lock);
+	zap_cell(w, from, true);
+	pthread_mutex_lock(&d->lock);
+	if (mapped)
+		d->mapped |= bit_of(to);
+	memcpy(d->truth[world_cell_of(to)], truth, sizeof(truth));
+	pthread_mutex_unlock(&d->lock);
+	if (present)
+		put_cell(w, to, words);
+}
+
+void world_mremap(struct world *w, hn_addr from, hn_addr to, uint64_t len)
+{
+	struct event remap = { .kind = EVENT_REMAP, .from = from, .to = to, .len = len };
+	struct event unmap = { .kind = EVENT_UNMAP, .from = from, .len = len };
+	bool whole = ((from | to | len) & ~HN_PAGE_MASK) == 0;
+	hn_addr a;
+
+	pthread_rwlock_wrlock(&w->mmap_lock);
+	for (a = 0; a < len; a += whole ? HN_PAGE_SIZE : WORLD_CELL) {
+		if (whole)
+			move_slot(slot_at(w, from + a), slot_at(w, to + a));
+		else
+			move_cell(w, from + a, to + a);
+	}
+	queue_event(w, &remap);
+	pthread_rwlock_unlock(&w->mmap_lock);
+	wait_read(w, &remap);
+	pthread_rwlock_wrlock(&w->mmap_lock);
+	queue_event(w, &unmap);
+	pthread_rwlock_unlock(&w->mmap_lock);
+	wait_read(w, &unmap);
+}
+
+/* ---- life ---- */
+
+struct world *world_new(const struct hn_geometry *geo, const struct hn_params *par, unsigned mapped_slots)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	pthread_rwlockattr_t attr;
+	unsigned i;
+
+	if (!w || geo->nr_pages > WORLD_MAX_PAGES)
+		world_broken("out of memory");
+	w->hn = (struct hn){ .core = calloc(1, hn_core_bytes(geo)), .ops = &ops, .be = w, .stats = &w->stats };
+	if (!w->hn.core || hn_core_init(w->hn.core, geo, par) != 0)
+		world_broken("the engine does not want these parameters");
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&w->mmap_lock, &attr);
+	pthread_mutex_init(&w->uffd, NULL);
+	pthread_cond_init(&w->readable, NULL);
+	pthread_mutex_init(&w->target_lock, NULL);
+	pthread_mutex_init(&w->displaced_lock, NULL);
+	for (i = 0; i < WORLD_SLOTS; i++)
+		pthread_mutex_init(&w->slot[i].lock, NULL);
+	w->errors_permille.v = 4;
+	world_mmap(w, WORLD_BASE, mapped_slots * HN_PAGE_SIZE);
+	return w;
+}
+
+static uint32_t check_slot(struct world *w, unsigned slot)
+{
+	const struct slot *s = &w->slot[slot];
+	unsigned c, i;
+
+	for (c = 0; c < WORLD_CELLS; c++)
+		for (i = 0; i < WORLD_WORDS; i++) {
+			bool there = s->present & (1u << c);
+			uint64_t v = there ? s->frame->word[c][i] : 0;
+
+			if ((s->mapped & (1u << c)) && v != s->truth[c][i])
+				world_broken("I1: at the end slot %u cell %u word %u is %llx, should be %llx", slot, c, i,
+					     (unsigned long long)v, (unsigned long long)s->truth[c][i]);
+		}
+	return s->frame != NULL;
+}
+
+void world_finish(struct world *w)
+{
+	uint32_t frames = 0;
+	const char *what;
+	unsigned i;
+	int bad;
+
+	for (i = 0; i < 1000000 && w->nr_displaced; i++)
+		displaced_resolve(w);
+	bad = hn_verify(&w->hn, HN_VERIFY_WALK, &what);
+	if (bad)
+		world_broken("I%d: %s", bad, what);
+	if (w->waiters || w->events || w->nr_displaced)
+		world_broken("I3: somebody or something still waits");
+	for (i = 0; i < w->hn.core->geo.nr_pages; i++)
+		if (hn_load_relaxed(&w->hn.core->gate) != 0 || w->staging[i])
+			world_broken("I4: page %u was left in staging", i);
+	for (i = 0; i < WORLD_TARGETS; i++)
+		if (w->target[i])
+			world_broken("I4: target %u was not given back", i);
+	for (i = 0; i < WORLD_SLOTS; i++)
+		frames += check_slot(w, i);
+	if (hn_load_acquire(&w->frames) != frames)
+		world_broken("I4: %u frames, %u in the program", hn_load_relaxed(&w->frames), frames);
+	for (i = 0; i < WORLD_SLOTS; i++)
+		free(w->slot[i].frame);
+	free(w->hn.core);
+	free(w);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * world.h - a small machine for stress tests of the engine with real threads: page tables, faults that sleep, a queue
+ * of messages, events whose callers sleep until they are read. It follows the kernel's rules where they matter:
+ *
+ *   - messages of faults are read before events;
+ *   - arm, disarm and commit answer "not now" while an event is queued unread;
+ *   - the caller of munmap, mremap and madvise goes on as soon as its event has been read;
+ *   - the zap of MADV_DONTNEED comes some time after that, and the pages may be in use until then;
+ *   - a wake-up reaches whoever sleeps in the range at that moment and nobody else.
+ *
+ * Memory is words in cells, eight cells to a huge page ("slot"); truth[] is what the program would read without the
+ * engine, so every access can be checked when it happens. Frames come from malloc and go back to free, so the address
+ * sanitizer sees stale ones; what the engine has to synchronise (staging, copy, program accesses) is plain memory, so
+ * the thread sanitizer sees whether it does.
+ */
+#ifndef WORLD_H
+#define WORLD_H
+
+#include <pthread.h>
+
+#include "core/core.h"
+
+#define WORLD_BASE ((hn_addr)0x7f0000000000)
+#define WORLD_SLOTS 40u
+#define WORLD_CELLS 8u
+#define WORLD_CELL (HN_PAGE_SIZE / WORLD_CELLS)
+#define WORLD_WORDS 8u /* per cell */
+#define WORLD_MAX_PAGES 16u
+#define WORLD_TARGETS 16u
+#define WORLD_MAX_DISPLACED 256u
+#define WORLD_MAX_DEFERRED 64u
+
+struct frame {
+	int nid;
+	uint64_t word[WORLD_CELLS][WORLD_WORDS];
+};
+
+enum flux {
+	FLUX_NONE,
+	FLUX_DROPPING, /* MADV_DONTNEED under way: reads see the old word or zero */
+	FLUX_MOVING,   /* munmap or mremap under way: a sane program stays away */
+};
+
+struct slot {
+	pthread_mutex_t lock; /* the page-table lock */
+	struct frame *frame;
+	uint8_t present, mapped; /* a bit per cell */
+	bool huge;
+	enum flux flux;
+	uint64_t truth[WORLD_CELLS][WORLD_WORDS];
+};
+
+struct waiter {
+	struct waiter *next;
+	hn_addr addr;
+	uint32_t tid;
+	bool unread, woken;
+	pthread_cond_t cond;
+};
+
+enum event_kind { EVENT_UNMAP, EVENT_REMOVE, EVENT_REMAP };
+
+struct event {
+	struct event *next;
+	enum event_kind kind;
+	hn_addr from, to;
+	uint64_t len;
+	bool read;
+	pthread_cond_t cond;
+};
+
+struct displaced {
+	hn_addr addr;
+	uint32_t page, from, to;
+};
+
+struct world {
+	struct hn hn;
+	struct hn_stats stats;
+	struct slot slot[WORLD_SLOTS];
+	pthread_rwlock_t mmap_lock;
+
+	pthread_mutex_t uffd; /* inside mmap_lock and slot locks */
+	pthread_cond_t readable;
+	struct waiter *waiters;
+	struct event *events;
+	unsigned changing; /* events not read yet; raised with mmap_lock held for writing */
+	uint32_t nr_deferred;
+	hn_addr deferred[WORLD_MAX_DEFERRED];
+
+	struct frame *staging[WORLD_MAX_PAGES]; /* the engine's locks */
+	pthread_mutex_t target_lock;
+	struct frame *target[WORLD_TARGETS];
+	pthread_mutex_t displaced_lock;
+	unsigned nr_displaced;
+	struct displaced displaced[WORLD_MAX_DISPLACED];
+
+	struct hn_word now_ms, zaps_pending, node_phase, frames, errors_permille;
+};
+
+/* Something is not as it must be: say it and end the process with status 1. */
+void world_broken(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+struct world *world_new(const struct hn_geometry *geo, const struct hn_params *par, unsigned mapped_slots);
+/* Everything is quiet and drained: contents, frames, ids, targets, sleepers, walkers. Frees. */
+void world_finish(struct world *w);
+
+static inline unsigned world_slot_of(hn_addr addr) { return (unsigned)((addr - WORLD_BASE) >> HN_PAGE_SHIFT); }
+static inline unsigned world_cell_of(hn_addr addr) { return (unsigned)((addr - WORLD_BASE) / WORLD_CELL) % WORLD_CELLS; }
+static inline hn_addr world_at(unsigned cell) { return WORLD_BASE + cell * WORLD_CELL; }
+
+/* A cheap random number, one state per thread. */
+uint32_t world_random(uint64_t *state);
+
+/* One access of thread tid; value 0 reads. False: it would be a SIGSEGV, or the slot is in flux. */
+bool world_access(struct world *w, hn_addr addr, unsigned word, uint64_t value, uint32_t tid);
+
+/* One message read and served; false when there was none for a while. */
+bool world_serve(struct world *w);
+/* Look for huge pages and hand them to the engine; sometimes collapse a slot of small ones. */
+void world_discover(struct world *w, uint64_t *rnd);
+/* Let time pass, unless a zap is on its way: quarantines are meant to outlast those. */
+void world_tick(struct world *w, uint32_t ms);
+/* Claim the slots of [from, from + len) for a system call; all or nothing. */
+bool world_claim(struct world *w, hn_addr from, uint64_t len, enum flux flux);
+void world_release(struct world *w, hn_addr from, uint64_t len);
+/* System calls on claimed ranges. */
+void world_munmap(struct world *w, hn_addr from, uint64_t len);
+void world_mmap(struct world *w, hn_addr from, uint64_t len);
+void world_dontneed(struct world *w, hn_addr from, uint64_t len, uint64_t *rnd);
+void world_mremap(struct world *w, hn_addr from, hn_addr to, uint64_t len);
+bool world_is_unmapped(struct world *w, hn_addr from, uint64_t len);
+
+#endif
