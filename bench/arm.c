@@ -3,9 +3,10 @@
  * arm: what arming a page costs, by the engine and by a bare loop of batched UFFDIO_MOVE
  *
  * Both work on the same arena, the same staging, the same descriptor, in batches of the same size, windows of the
- * default size going round the arena; sides alternate, and so does who begins. Taken back outside the clock of arming,
- * with a clock of its own: by hn_drain, and by one bare MOVE per page. "busy": a second thread runs on another CPU, so
- * that every batch has to flush that CPU's TLB too, as in any program with threads.
+ * default size going round the arena; sides alternate, and so does who begins. A third side ("look") asks PAGEMAP_SCAN
+ * before each batch, as whoever moves pages safely must. Taken back outside the clock of arming, with a clock of its
+ * own: by hn_drain, and by one bare MOVE per page. "busy": a second thread runs on another CPU, so that the kernel has
+ * to flush that CPU's TLB too, as in any program with threads.
  */
 #include "common.h"
 
@@ -14,7 +15,7 @@
 #include <stdio.h>
 
 static struct bench b;
-static atomic_bool busy, leave;
+static atomic_bool running, leave;
 
 #define MAX_PASSES 1000u
 
@@ -40,7 +41,8 @@ static void ours(struct times *t)
 	note(t, start, armed, bench_now_ns());
 }
 
-static void bare(struct times *t)
+/* With `look`, each batch is preceded by the one system call that tells which of its pages may be moved at all. */
+static void bare(struct times *t, bool look)
 {
 	static uint32_t at, staged;
 	size_t batch = HN_ARM_BATCH * (size_t)HN_PAGE_SIZE;
@@ -48,8 +50,13 @@ static void bare(struct times *t)
 	uint64_t start = bench_now_ns(), armed;
 	uint32_t i;
 
-	for (i = 0; i < BENCH_WINDOW_PAGES / HN_ARM_BATCH; i++)
+	for (i = 0; i < BENCH_WINDOW_PAGES / HN_ARM_BATCH; i++) {
+		hn_addr start_of = (hn_addr)(uintptr_t)from + i * batch;
+
+		if (look && hn_pagemap_huge_prefix(b.live.fd_pagemap, start_of, start_of + batch) != batch)
+			bench_die("a page of the arena is not huge any more");
 		bench_move(b.live.fd, to + i * batch, from + i * batch, batch);
+	}
 	armed = bench_now_ns();
 	for (i = 0; i < BENCH_WINDOW_PAGES; i++)
 		bench_move(b.live.fd, from + i * HN_PAGE_SIZE, to + i * HN_PAGE_SIZE, HN_PAGE_SIZE);
@@ -76,32 +83,31 @@ static void report(const char *how, unsigned int round, const char *side, const 
 	printf("}\n");
 }
 
-/* A and B take turns pass by pass, so that what disturbs one disturbs the other. */
+/* The sides take turns pass by pass, so that what disturbs one disturbs the others. */
 static void one_round(const char *how, unsigned int round, unsigned int passes)
 {
-	static struct times a, o;
+	static struct times o, a, l;
 	unsigned int i;
 
-	a.nr = o.nr = 0;
-	for (i = 0; i < passes; i++) {
-		if ((i + round) % 2) {
-			ours(&o);
-			bare(&a);
-		} else {
-			bare(&a);
-			ours(&o);
+	o.nr = a.nr = l.nr = 0;
+	for (i = 0; i < 3 * passes; i++) {
+		switch ((i + i / 3 + round) % 3) {
+		case 0: ours(&o); break;
+		case 1: bare(&a, false); break;
+		case 2: bare(&l, true); break;
 		}
 	}
 	report(how, round, "ours", &o);
 	report(how, round, "bare", &a);
+	report(how, round, "look", &l);
 }
 
 static void *keep_busy(void *arg)
 {
 	bench_pin(bench_nr_cpus() - 1);
+	atomic_store(&running, true);
 	while (!atomic_load(&leave))
-		while (atomic_load(&busy) && !atomic_load(&leave))
-			;
+		;
 	return arg;
 }
 
@@ -129,7 +135,8 @@ int main(int argc, char **argv)
 		return 0;
 	if (pthread_create(&thread, NULL, keep_busy, NULL))
 		bench_die("cannot start a thread");
-	atomic_store(&busy, true);
+	while (!atomic_load(&running))
+		;
 	all_rounds("busy", rounds, passes);
 	atomic_store(&leave, true);
 	pthread_join(thread, NULL);

@@ -28,15 +28,24 @@ struct hn_control {
 	struct hn_word kick;   /* raised to wake the scanner */
 };
 
+/* Stacks that the program made for its threads itself. Under lock. */
+struct hn_stacks {
+	struct hn_word lock;
+	struct hn_word changes; /* raised with every new range */
+	uint32_t nr, next;
+	struct hn_range range[HN_USER_STACKS];
+};
+
 struct hn_agent {
 	struct hn_shm *shm;
+	uint32_t pid; /* of the process that this state is about */
 	struct hn_slot *slot;
 	struct hn_live *live;
 	struct hn_word state; /* enum hn_agent_state */
 	struct hn_control control;
 	ptrdiff_t rseq_from_robust, tp_from_robust;
-	struct hn_range user_stack[64]; /* program side writes, scanner copies */
-	struct hn_word nr_user_stacks;
+	struct hn_stacks stacks;
+	struct hn_word lockall; /* one mlockall at a time */
 	uint32_t nr_threads;
 	uint32_t tid[HN_AGENT_THREADS];
 };
@@ -50,6 +59,17 @@ int hn_bare_thread(void (*fn)(void *arg), void *arg, struct hn_live *live);
 /* ---- scanner.c ---- */
 /* Start managing this process, once; any thread, also in a signal handler. */
 void hn_agent_start(void);
+
+/* ---- threads.c ---- */
+void hn_threads_load(void);
+void hn_threads_reset(void);
+/* Scanner side: give the backend the stacks known now; returns the number of changes so far. */
+uint32_t hn_stacks_copy(struct hn_live *live);
+
+/* ---- fork.c, lockall.c; program side ---- */
+void hn_fork_load(void);
+void hn_fork_handle(void);
+void hn_lockall_load(void);
 
 /* ---- control.c; program side ---- */
 /* Return with every page in place, and keep it so until resume. False: the agent did not answer in time. */

@@ -4,12 +4,32 @@
  * the child would read zeros where a page lies in staging.
  */
 #include <linux/futex.h>
+#include <signal.h>
 #include <time.h>
 
 #include "agent/agent.h"
 #include "linux/sys.h"
 
 #define PATIENCE_S 60 /* for an agent that does not get a CPU; one that runs answers in microseconds */
+
+/*
+ * A signal handler may fork too: while its thread holds the lock it must not get the chance. Raw, as the program's own
+ * idea of its mask is none of our business.
+ */
+static uint64_t lock_control(void)
+{
+	uint64_t all = ~0ull, old = 0;
+
+	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
+	hn_lock(&hn_agent.control.lock);
+	return old;
+}
+
+static void unlock_control(uint64_t old)
+{
+	hn_unlock(&hn_agent.control.lock);
+	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
+}
 
 static void kick(void)
 {
@@ -22,6 +42,9 @@ static bool may_arm(void)
 {
 	uint32_t s = hn_load_acquire(&hn_agent.state);
 
+	/* A process made behind libc's back has this memory but none of its threads. */
+	if (hn_agent.pid != (uint32_t)hn_sys_getpid())
+		return false;
 	return s == HN_AGENT_STARTING || s == HN_AGENT_RUNNING;
 }
 
@@ -34,10 +57,11 @@ bool hn_agent_pause(void)
 	struct hn_control *c = &hn_agent.control;
 	uint64_t end = hn_live_now_ns(NULL) + PATIENCE_S * 1000000000ull;
 	struct timespec step = { .tv_nsec = 50000000 };
+	uint64_t old;
 
-	hn_lock(&c->lock);
+	old = lock_control();
 	hn_add_acq_rel(&c->wanted, 1);
-	hn_unlock(&c->lock);
+	unlock_control(old);
 	if (!may_arm())
 		return true;
 	kick();
@@ -52,10 +76,10 @@ bool hn_agent_pause(void)
 void hn_agent_resume(void)
 {
 	struct hn_control *c = &hn_agent.control;
+	uint64_t old = lock_control();
 
-	hn_lock(&c->lock);
 	hn_add_acq_rel(&c->wanted, (uint32_t)-1);
-	hn_unlock(&c->lock);
+	unlock_control(old);
 	kick();
 }
 

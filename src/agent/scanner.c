@@ -208,13 +208,9 @@ static void publish(uint64_t now_ms)
 	hn_series_offer(&s->stats, now_ms - s->started_ms);
 }
 
-static void copy_user_stacks(struct hn_live *live)
-{
-	memcpy(live->user_stack, hn_agent.user_stack, sizeof(live->user_stack));
-}
-
 struct pace {
 	uint64_t look_ms, series_ms, pass_ms;
+	uint32_t stacks_seen;
 };
 
 /* Looking costs time in proportion to the memory there is: never more than one part in LOOK_SHARE of a CPU. */
@@ -230,8 +226,8 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 {
 	uint64_t now = hn_live_now_ns(w) / 1000000;
 
-	if (now >= p->look_ms) {
-		copy_user_stacks(w->live);
+	if (now >= p->look_ms || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen) {
+		p->stacks_seen = hn_stacks_copy(w->live);
 		hn_discover(w);
 		p->look_ms = next_look(w, now);
 	}
@@ -266,7 +262,7 @@ static void scanner_main(void *arg)
 {
 	const struct hn_config *c = &hn_agent.shm->config;
 	struct hn_worker *w = &run->scanner;
-	struct pace pace = { 0, 0, 0 };
+	struct pace pace = { 0, 0, 0, 0 };
 
 	(void)arg;
 	register_thread("hugenuma-scan");

@@ -10,7 +10,7 @@
  * program in every call that takes signals (for cancelling threads; libc installs its own handler when a thread is first
  * cancelled, and that one ignores ours); (2) a thread's CPU-time timer is handled by the kernel when that thread is on
  * its way back to user mode, so no system call is interrupted (CONFIG_POSIX_CPU_TIMERS_TASK_WORK, all x86-64 kernels
- * since 5.9); tests/live/spark_test.c counts EINTR.
+ * since 5.9); tests/live/spark.c counts EINTR.
  */
 #include <errno.h>
 #include <fcntl.h>

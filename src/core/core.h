@@ -156,6 +156,8 @@ enum hn_state hn_state_of(const struct hn *hn, hn_addr haddr);
 void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end);
 /* [start, end) is about to be dropped (MADV_DONTNEED, MADV_FREE): nothing of it may come back (R15, R16). */
 void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end);
+/* The program forked: call give() for every armed page, whose content the child does not have. */
+void hn_for_each_armed(struct hn *hn, void (*give)(void *arg, hn_addr haddr, uint32_t page), void *arg);
 /* [from, from+len) was moved to `to`; the content must follow. */
 void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len);
 
@@ -172,6 +174,8 @@ void hn_page_unlock(struct hn *hn, uint32_t page);
 void hn_page_wait(struct hn *hn, uint32_t page);
 void hn_page_get(struct hn *hn, uint32_t page);
 void hn_page_put(struct hn *hn, uint32_t page);
+/* True when no page is armed, displaced, or still to be discarded by a migrator. A hint, unless arming is off. */
+bool hn_page_all_free(const struct hn *hn);
 
 /* ---- invariant walkers (verify.c) ---- */
 enum hn_verify_level {

@@ -162,3 +162,21 @@ void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len)
 	hn->ops->wake(hn->be, from, len);
 	hn->ops->wake(hn->be, to, len);
 }
+
+/* With the gate held exclusively an entry's lock is free or held by nobody who waits for us: the scanner's short look. */
+void hn_for_each_armed(struct hn *hn, void (*give)(void *arg, hn_addr haddr, uint32_t page), void *arg)
+{
+	uint32_t page;
+
+	for (page = 0; page < hn->core->geo.nr_pages; page++) {
+		hn_addr haddr = hn_page_haddr(hn, page);
+		struct hn_entry *e = haddr ? hn_entry_find(hn, haddr) : NULL;
+
+		if (!e)
+			continue;
+		hn_lock(&e->lock);
+		if (e->state == HN_ARMED && e->page == page)
+			give(arg, haddr, page);
+		hn_unlock(&e->lock);
+	}
+}

@@ -66,6 +66,16 @@ bool hn_page_any_free(const struct hn *hn)
 	return false;
 }
 
+bool hn_page_all_free(const struct hn *hn)
+{
+	uint32_t i;
+
+	for (i = 0; i < hn->core->geo.nr_pages; i++)
+		if (hn_load_acquire(&hn_pages(hn)[i].refs) != 0)
+			return false;
+	return true;
+}
+
 uint32_t hn_page_alloc_run(struct hn *hn, uint32_t nr, uint32_t *first)
 {
 	struct hn_core *c = hn->core;

@@ -25,15 +25,18 @@ static int two_stage(const struct hn_entry *e, int thread_nid, enum hn_refusal *
 	return thread_nid;
 }
 
-/* The torture policies do not ask who faulted; they only want pages on the move. */
-static int chaos(const struct hn *hn, const struct hn_entry *e, hn_addr haddr)
+/*
+ * The torture policies only want pages on the move. Threads of different nodes get different verdicts for one hint, as
+ * they would from a real policy: the founding race needs one that stays while another moves (R1).
+ */
+static int chaos(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid)
 {
 	const struct hn_params *par = &hn->core->par;
-	uint64_t r = mix(haddr ^ ((uint64_t)par->seed << 32) ^ e->gen);
+	uint64_t r = mix(haddr ^ ((uint64_t)par->seed << 32) ^ ((uint64_t)(uint32_t)thread_nid << 53) ^ e->gen);
 
 	switch (par->policy) {
 	case HN_POLICY_ALTERNATE:
-		return e->gen & 2 ? (e->nid + 1) % (int)par->nr_nodes : e->nid;
+		return (e->gen / 2 + (uint32_t)thread_nid) & 1 ? (e->nid + 1) % (int)par->nr_nodes : e->nid;
 	case HN_POLICY_RANDOM:
 		return (int)(r % par->nr_nodes);
 	default:
@@ -57,7 +60,7 @@ int hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr h
 		*refusal = HN_REFUSE_NO_NODE;
 		return HN_NO_NODE;
 	}
-	target = is_chaos(policy) ? chaos(hn, e, haddr) : thread_nid;
+	target = is_chaos(policy) ? chaos(hn, e, haddr, thread_nid) : thread_nid;
 	if (target == e->nid) {
 		*local = true;
 		return HN_NO_NODE;

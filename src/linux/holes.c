@@ -10,15 +10,17 @@
 #include "linux/live.h"
 #include "linux/sys.h"
 
-/* 0 when served, -EAGAIN when an event comes first, other errors: try it smaller. Gate held shared. */
+/*
+ * 0 when served, -EAGAIN when an event comes first, other errors: try it smaller. Gate held shared. The place need not be
+ * in a region known to us: a registered mapping that grows in place stays registered, and the kernel checks the rest.
+ */
 static int serve_huge(struct hn_worker *w, hn_addr haddr, uint32_t tid)
 {
 	struct hn_live *live = w->live;
-	int nid = hn_who_node(live, tid), err;
+	int nid = hn_who_node(w, tid), err;
 	uint32_t slot;
 
-	if (!hn_region_covers(live, haddr, haddr + HN_PAGE_SIZE) ||
-	    !hn_pagemap_is_empty(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE))
+	if (!hn_pagemap_is_empty(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE))
 		return -EEXIST;
 	err = hn_pool_get(live, nid < 0 ? 0 : nid, true, &slot);
 	if (err)

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "linux/sys.h"
 #include "uapi/uapi.h"
@@ -64,7 +65,10 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	long fd;
 
 	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_stop = live->fd_probe = -1;
-	fd = live->fd = hn_uffd_open(NEEDED, &have);
+	/* Fork events take CAP_SYS_PTRACE; without them only forks through libc are safe (docs/protocol.md, "Fork"). */
+	fd = live->fd = hn_uffd_open(NEEDED | HN_UFFD_FEATURE_EVENT_FORK, &have);
+	if (fd == -EPERM)
+		fd = live->fd = hn_uffd_open(NEEDED, &have);
 	if (fd == -EINVAL)
 		return fail(why, "this kernel's userfaultfd has no UFFDIO_MOVE (Linux 6.8 or later is needed)", fd);
 	if (fd < 0)
@@ -92,6 +96,30 @@ static struct hn_geometry geometry(const struct hn_setup *s)
 	return (struct hn_geometry){ .chunk_shift = 6, .nr_chunks = pages / 64 * 2 + 256, .nr_pages = s->nr_pages };
 }
 
+/* What we take is missing to the program: where there is a limit we may only ask for a small part of it. */
+static bool fits_limit(int resource, uint64_t bytes)
+{
+	struct {
+		uint64_t cur, max;
+	} r;
+
+	if (HN_SYS(SYS_prlimit64, 0, resource, NULL, &r, 0, 0))
+		return true;
+	return bytes <= r.cur / 8;
+}
+
+/* Everything but the first `keep` of our areas; nothing of the program is in them. */
+static void give_up_areas(struct hn_live *live, uint32_t keep)
+{
+	while (live->nr_own > keep) {
+		const struct hn_range *r = &live->own[--live->nr_own];
+
+		hn_sys_munmap((void *)(uintptr_t)r->start, r->end - r->start);
+	}
+	live->core = NULL;
+	live->staging = live->trash = live->pool = NULL;
+}
+
 static int make_areas(struct hn_live *live, struct hn_live_error *why)
 {
 	uint64_t staging = (uint64_t)live->setup.nr_pages * HN_PAGE_SIZE;
@@ -99,6 +127,8 @@ static int make_areas(struct hn_live *live, struct hn_live_error *why)
 	struct hn_geometry geo = geometry(&live->setup);
 	uint64_t any;
 
+	if (!fits_limit(RLIMIT_AS, 2 * staging) || !fits_limit(RLIMIT_DATA, 2 * staging))
+		return fail(why, "not managed: the limit on address space leaves little room (ulimit -v; try --max-armed-mib)", 0);
 	live->core = hn_area(live, hn_core_bytes(&geo), false);
 	live->staging = hn_area(live, staging, true);
 	live->trash = hn_area(live, staging, true);
@@ -119,14 +149,43 @@ static int make_areas(struct hn_live *live, struct hn_live_error *why)
 
 int hn_live_open(struct hn_live *live, struct hn_live_error *why)
 {
+	uint32_t owned = live->nr_own;
 	int ret = open_files(live, why);
 
 	if (ret == 0)
 		ret = make_areas(live, why);
-	if (ret)
+	if (ret) {
 		hn_live_close(live);
+		give_up_areas(live, owned);
+	}
 	return ret;
 }
+
+static void protect_staging(struct hn_live *live, int prot)
+{
+	uint64_t bytes = (uint64_t)live->setup.nr_pages * HN_PAGE_SIZE;
+
+	HN_SYS(SYS_munlock, live->staging, bytes, 0, 0, 0, 0);
+	HN_SYS(SYS_munlock, live->trash, bytes, 0, 0, 0, 0);
+	HN_SYS(SYS_mprotect, live->staging, bytes, prot, 0, 0, 0);
+	HN_SYS(SYS_mprotect, live->trash, bytes, prot, 0, 0, 0);
+}
+
+bool hn_live_hide(struct hn_live *live)
+{
+	struct hn hn = { .core = live->core };
+	int tries;
+
+	/* A migrator may still have an old frame to get rid of. */
+	for (tries = 0; tries < 10000 && !hn_page_all_free(&hn); tries++)
+		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+	if (!hn_page_all_free(&hn))
+		return false;
+	protect_staging(live, PROT_NONE);
+	return true;
+}
+
+void hn_live_show(struct hn_live *live) { protect_staging(live, PROT_READ | PROT_WRITE); }
 
 static void close_one(int *fd)
 {

@@ -24,6 +24,7 @@
 #define HN_MAX_DEFERRED 64
 #define HN_MAX_EXCLUDES 4096
 #define HN_MAX_CANDIDATES 512
+#define HN_USER_STACKS 256
 #define HN_POOL_PER_NODE 20 /* more than there can be handlers, so that each finds a slot */
 #define HN_DEALT_THREADS 4096
 
@@ -111,7 +112,8 @@ struct hn_live {
 	struct hn_candidate candidate[HN_MAX_CANDIDATES];
 	uint32_t nr_excludes;
 	struct hn_range exclude[HN_MAX_EXCLUDES];
-	struct hn_range user_stack[64]; /* stacks the program supplied itself; see agent/threads */
+	uint32_t nr_user_stacks;
+	struct hn_range user_stack[HN_USER_STACKS]; /* stacks the program made itself; see agent/threads.c */
 	char maps_buf[16384];
 
 	ptrdiff_t rseq_from_robust; /* where a thread's rseq area is, from its robust list; 0 = unknown */
@@ -125,10 +127,19 @@ struct hn_live {
 	struct hn_pool_slot pool_slot[HN_MAX_NODES * HN_POOL_PER_NODE];
 };
 
+/* Where a thread's robust list was a short while ago. */
+struct hn_known {
+	uint32_t tid, until_ms;
+	hn_addr robust;
+};
+
+#define HN_KNOWN_THREADS 64
+
 struct hn_worker {
 	struct hn hn; /* hn.be points at this worker */
 	struct hn_live *live;
 	bool leading;
+	struct hn_known known[HN_KNOWN_THREADS];
 };
 
 /* ---- live.c ---- */
@@ -141,10 +152,16 @@ struct hn_live_error {
 
 /*
  * Open descriptors and make the areas. Call in the first agent thread, whose descriptor table is private already.
- * 0 or -1 with *why filled and everything undone but the areas.
+ * 0 or -1 with *why filled and everything undone.
  */
 int hn_live_open(struct hn_live *live, struct hn_live_error *why);
 void hn_live_close(struct hn_live *live);
+/*
+ * With arming off: make staging and trash unreachable, so that nothing can fill them (false: they are in use); and
+ * reachable and unlocked again.
+ */
+bool hn_live_hide(struct hn_live *live);
+void hn_live_show(struct hn_live *live);
 void hn_worker_init(struct hn_worker *w, struct hn_live *live);
 extern const struct hn_ops hn_live_ops;
 
@@ -236,6 +253,10 @@ void hn_handler_loop(struct hn_worker *w);
 void hn_lead_release(struct hn_worker *w);
 void hn_defer(struct hn_live *live, hn_addr addr);
 
+/* ---- forked.c ---- */
+/* Give the child whose userfaultfd is `fd` copies of all that is armed or displaced; closes fd. Gate exclusive. */
+void hn_fork_serve(struct hn_worker *w, int fd);
+
 /* ---- discover.c; scanner thread ---- */
 /* Look for huge pages: register new mappings, manage new pages, give up bad regions. */
 void hn_discover(struct hn_worker *w);
@@ -251,7 +272,8 @@ bool hn_live_drain(struct hn_worker *w, uint32_t ms);
 /* ---- who.c ---- */
 /* Learn the layout of libc's thread area; call in an ordinary thread. */
 void hn_who_learn(ptrdiff_t *rseq_from_robust, ptrdiff_t *tp_from_robust);
-int hn_who_node(struct hn_live *live, uint32_t tid);
+/* Node of a thread that sleeps in a fault, or HN_NO_NODE. Gate held. */
+int hn_who_node(struct hn_worker *w, uint32_t tid);
 /* Fill live->exclude with what must never be armed: thread control blocks and the stacks below them. */
 void hn_exclude_threads(struct hn_live *live);
 

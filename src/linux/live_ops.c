@@ -102,7 +102,7 @@ static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
 	hn_page_nodes(hn_live_of(be), first, nr, nid);
 }
 
-static int op_thread_node(void *be, uint32_t tid) { return hn_who_node(hn_live_of(be), tid); }
+static int op_thread_node(void *be, uint32_t tid) { return hn_who_node(be, tid); }
 
 static int op_target_get(void *be, int nid, uint32_t *target)
 {

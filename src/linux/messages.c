@@ -76,7 +76,8 @@ static void on_event(struct hn_worker *w, const struct uffd_msg *m)
 	case UFFD_EVENT_REMAP: on_remap(w, m); break;
 	case UFFD_EVENT_REMOVE: on_remove(w, m); break;
 	case UFFD_EVENT_UNMAP: on_unmap(w, m); break;
-	default: break; /* EVENT_FORK is not asked for: see docs/protocol.md, "Fork" */
+	case UFFD_EVENT_FORK: hn_fork_serve(w, (int)m->arg.fork.ufd); break;
+	default: break;
 	}
 }
 

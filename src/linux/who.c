@@ -14,6 +14,8 @@
 #include "linux/live.h"
 #include "linux/sys.h"
 
+#define KNOWN_MS 1000u
+
 /* glibc 2.35 and later say where the area is, from the thread pointer; weak, because older ones do not. */
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
@@ -63,9 +65,28 @@ static bool probe_u64(struct hn_live *live, hn_addr from, uint64_t *to)
 	return ok;
 }
 
-static int cpu_from_rseq(struct hn_live *live, uint32_t tid)
+/*
+ * Asking for the list costs as much as reading through it, and threads fault more than once. When the thread has ended
+ * since and its number is another's, a wrong sample is all that comes of it; but its memory may be managed by now, and
+ * a read there could wait for ourselves. So inside our regions the answer is always fresh: the thread that asks for its
+ * page sleeps, and what it sleeps on is not its control block.
+ */
+static hn_addr known_robust_list(struct hn_worker *w, uint32_t tid)
 {
-	hn_addr head = live->rseq_from_robust ? robust_list(tid) : 0;
+	struct hn_known *k = &w->known[tid % HN_KNOWN_THREADS];
+	uint32_t now_ms = (uint32_t)(hn_live_now_ns(NULL) / 1000000);
+
+	if (k->tid != tid || (int32_t)(k->until_ms - now_ms) < 0)
+		*k = (struct hn_known){ tid, now_ms + KNOWN_MS, robust_list(tid) };
+	else if (hn_region_at(w->live, k->robust + (hn_addr)w->live->rseq_from_robust))
+		return robust_list(tid);
+	return k->robust;
+}
+
+static int cpu_from_rseq(struct hn_worker *w, uint32_t tid)
+{
+	struct hn_live *live = w->live;
+	hn_addr head = live->rseq_from_robust ? known_robust_list(w, tid) : 0;
 	uint32_t cpu_id_start, cpu_id;
 	uint64_t both;
 
@@ -145,13 +166,14 @@ static int dealt_node(struct hn_live *live, uint32_t tid)
 	return (int)(tid % live->setup.nr_nodes);
 }
 
-int hn_who_node(struct hn_live *live, uint32_t tid)
+int hn_who_node(struct hn_worker *w, uint32_t tid)
 {
+	struct hn_live *live = w->live;
 	int cpu;
 
 	if (live->setup.deal_threads)
 		return dealt_node(live, tid);
-	cpu = cpu_from_rseq(live, tid);
+	cpu = cpu_from_rseq(w, tid);
 	if (cpu < 0)
 		cpu = cpu_from_stat(tid);
 	return cpu >= 0 && (uint32_t)cpu < live->setup.nr_cpus ? live->setup.cpu_node[cpu] : HN_NO_NODE;
@@ -195,9 +217,8 @@ void hn_exclude_threads(struct hn_live *live)
 	char buf[4096] __attribute__((aligned(8)));
 
 	live->nr_excludes = 0;
-	for (i = 0; i < 64; i++)
-		if (live->user_stack[i].end)
-			exclude(live, live->user_stack[i].start, live->user_stack[i].end);
+	for (i = 0; i < live->nr_user_stacks; i++)
+		exclude(live, live->user_stack[i].start, live->user_stack[i].end);
 	while (fd >= 0 && (n = HN_SYS(SYS_getdents64, fd, buf, sizeof(buf), 0, 0, 0)) > 0) {
 		const struct dirent64 *d;
 

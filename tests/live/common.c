@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -47,13 +48,12 @@ void live_sleep_ms(unsigned int ms)
 
 char *live_reserve(size_t bytes)
 {
-	static uintptr_t next = (uintptr_t)1 << 40;
-	void *p;
-
-	p = mmap((void *)next, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-	CHECK(p == (void *)next);
+	static _Atomic uintptr_t next = (uintptr_t)1 << 40;
 	/* Room behind it to grow, and no neighbour to merge with. */
-	next += (bytes + 64 * HUGE) & ~(HUGE - 1);
+	void *at = (void *)atomic_fetch_add(&next, (bytes + 64 * HUGE) & ~(HUGE - 1)), *p;
+
+	p = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	CHECK(p == at);
 	CHECK(madvise(p, bytes, MADV_HUGEPAGE) == 0);
 	return p;
 }

@@ -76,7 +76,7 @@ static void *late_worker(void *arg)
 {
 	(void)arg;
 	live_sleep_ms(100);
-	use_malloc();
+	use(live_reserve(BIG), BIG);
 	return NULL;
 }
 

@@ -401,6 +401,22 @@ static void test_quarantine_of_what_was_not_known(void **state)
 	assert_true(fake_read(f, fake_at(30), 0));
 }
 
+/* Memory that was registered in the same hold of the gate: no event on it can have been read. */
+static void test_fresh_memory_needs_no_quarantine(void **state)
+{
+	struct fake *f = *state;
+
+	fake_map(f, 3, 2, 1);
+	hn_gate_write_lock(&f->hn);
+	assert_int_equal(hn_manage_fresh(&f->hn, fake_at(3), 1), 0);
+	hn_event_remove(&f->hn, fake_at(3), fake_at(4));
+	assert_int_equal(hn_manage_fresh(&f->hn, fake_at(3), 1), HN_EBUSY); /* a quarantine that stands, stands */
+	assert_int_equal(hn_manage_fresh(&f->hn, fake_at(4), 1), 0);
+	hn_gate_write_unlock(&f->hn);
+	fake_zap(f, fake_at(3), HN_PAGE_SIZE);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(4), 1), 1);
+}
+
 /* The same with an entry that is in quarantine already when the second event comes. */
 static void test_second_remove_in_quarantine(void **state)
 {
@@ -439,6 +455,7 @@ int main(void)
 		fake_test(test_hold_does_not_return_after_half_a_wrap),
 		fake_test(test_quarantine_after_remove),
 		fake_test(test_quarantine_of_what_was_not_known),
+		fake_test(test_fresh_memory_needs_no_quarantine),
 		fake_test(test_second_remove_in_quarantine),
 	};
 

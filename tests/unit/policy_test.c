@@ -177,6 +177,31 @@ static void test_random_is_a_function_of_its_seed(void **state)
 		assert_in_range(n[i], 180, 340);
 }
 
+/* One hint, two threads of different nodes: one verdict to move and one to stay, or no torture would see R1. */
+static void test_chaos_disagrees_about_one_hint(void **state)
+{
+	static const uint32_t policies[] = { HN_POLICY_ALTERNATE, HN_POLICY_RANDOM };
+	unsigned i, gen;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		struct fake *f = with_policy(policies[i], 1, 4);
+		unsigned disagree = 0;
+
+		fake_manage(f, 0, 1, 0);
+		for (gen = 0; gen < 64; gen++) {
+			bool local[2];
+
+			fake_entry(f, 0)->gen = gen;
+			ask(f, 0, 0, &local[0]);
+			ask(f, 0, 1, &local[1]);
+			disagree += local[0] != local[1];
+		}
+		assert_true(disagree >= 10);
+		fake_finish(f);
+	}
+}
+
 static void test_one_node_never_moves(void **state)
 {
 	uint32_t policy;
@@ -217,6 +242,7 @@ int main(void)
 		cmocka_unit_test(test_always_goes_round),
 		cmocka_unit_test(test_alternate_alternates),
 		cmocka_unit_test(test_random_is_a_function_of_its_seed),
+		cmocka_unit_test(test_chaos_disagrees_about_one_hint),
 		cmocka_unit_test(test_one_node_never_moves),
 		cmocka_unit_test(test_observe_never_moves),
 	};

@@ -2,11 +2,11 @@
 /*
  * stress_core - the engine under real threads, over the world of world.c.
  *
- *   stress_core [--seconds N] [--seed N] [--policy N]
+ *   stress_core [--seconds N] [--seed N] [--policy N] [--stuck N]
  *
  * Threads of a program read and write checked words, others unmap, drop and move its memory, handlers serve messages,
  * a scanner arms and a drainer takes back. Every access is checked against what it must see; a thread that is not woken
- * is reported; in the end all books must balance. Exit status: 0 clean, 1 with a line "FAIL: ..." that names the
+ * for --stuck seconds is reported; in the end all books must balance. Exit status: 0 clean, 1 with a line "FAIL: ..." that names the
  * invariant, 2 usage.
  */
 #include <getopt.h>
@@ -115,13 +115,13 @@ static void one_system_call(struct self *me)
 		if (world_claim(w, from, len, FLUX_MOVING)) {
 			world_munmap(w, from, len);
 			if (world_random(&me->rnd) % 8)
-				world_mmap(w, from, len);
+				world_mmap(w, from, len, world_random(&me->rnd) % 2);
 			world_release(w, from, len);
 		}
 	} else if (what < 7) {
 		one_remap(me, from, len);
 	} else if (world_claim(w, from, len, FLUX_MOVING)) {
-		world_mmap(w, from, len); /* over what may be mapped in part: fills gaps */
+		world_mmap(w, from, len, false); /* over what may be mapped in part: fills gaps */
 		world_release(w, from, len);
 	}
 	hn_stat_add(&me->run->system_calls, 1);
@@ -133,7 +133,7 @@ static void *event_thread(void *arg)
 
 	while (!hn_load_relaxed(&me->run->stop_program)) {
 		one_system_call(me);
-		usleep(world_random(&me->rnd) % 1500);
+		usleep(world_random(&me->rnd) % 4000);
 	}
 	return NULL;
 }
@@ -174,7 +174,7 @@ static void *scanner_thread(void *arg)
 static void drain(struct run *run)
 {
 	struct world *w = run->w;
-	time_t limit = time(NULL) + 20;
+	time_t limit = time(NULL) + world_stuck_seconds;
 
 	while (hn_drain(&w->hn, 0, ~(hn_addr)0)) {
 		if (time(NULL) > limit)
@@ -244,7 +244,7 @@ static void one_round(uint64_t seed, uint32_t policy)
 	/* Few chunks, so that they run out and are reclaimed, and fewer page ids than pages. */
 	const struct hn_geometry geo = { .nr_chunks = 8, .chunk_shift = 2, .nr_pages = 12 };
 	const struct hn_params par = {
-		.nr_nodes = 3, .policy = policy, .seed = (uint32_t)seed, .expiry_ms = 120, .quarantine_ms = 40,
+		.nr_nodes = 3, .policy = policy, .seed = (uint32_t)seed, .expiry_ms = 400, .quarantine_ms = 40,
 	};
 	struct self program[NR_PROGRAM], handler[NR_HANDLERS], events[NR_EVENTS], scanner[1], drainer[1];
 	struct run run = { .w = world_new(&geo, &par, MAPPED_SLOTS), .seed = seed };
@@ -279,7 +279,7 @@ static double now(void)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: stress_core [--seconds N] [--seed N] [--policy N]\n");
+	fprintf(stderr, "usage: stress_core [--seconds N] [--seed N] [--policy N] [--stuck N]\n");
 	exit(2);
 }
 
@@ -289,6 +289,7 @@ int main(int argc, char **argv)
 		{ "seconds", required_argument, NULL, 's' },
 		{ "seed", required_argument, NULL, 'r' },
 		{ "policy", required_argument, NULL, 'p' },
+		{ "stuck", required_argument, NULL, 't' },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const uint32_t policies[] = { HN_POLICY_ALTERNATE, HN_POLICY_RANDOM, HN_POLICY_TWO_STAGE, HN_POLICY_ALWAYS };
@@ -301,6 +302,7 @@ int main(int argc, char **argv)
 		switch (opt) {
 		case 's': seconds = atof(optarg); break;
 		case 'r': seed = strtoull(optarg, NULL, 0); break;
+		case 't': world_stuck_seconds = atoi(optarg); break;
 		case 'p': policy = atoi(optarg); break;
 		default: usage();
 		}

@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #define ALL_CELLS 0xffu
-#define STUCK_SECONDS 20
+
+int world_stuck_seconds = 20;
 
 void world_broken(const char *format, ...)
 {
@@ -95,7 +96,7 @@ static struct timespec seconds_from_now(int s)
 static void fault_and_sleep(struct world *w, struct slot *s, hn_addr addr, uint32_t tid)
 {
 	struct waiter me = { .addr = addr, .tid = tid, .unread = true, .cond = PTHREAD_COND_INITIALIZER }, **p;
-	struct timespec limit = seconds_from_now(STUCK_SECONDS);
+	struct timespec limit = seconds_from_now(world_stuck_seconds);
 
 	pthread_mutex_lock(&w->uffd);
 	for (p = &w->waiters; *p; p = &(*p)->next)
@@ -248,9 +249,8 @@ static void op_discard(void *be, uint32_t page)
 {
 	struct world *w = be;
 
-	if (!w->staging[page])
-		world_broken("I4: discard of empty staging");
-	frame_free(w, w->staging[page]);
+	if (w->staging[page]) /* as in a live process, discarding nothing does nothing; fake.c is stricter */
+		frame_free(w, w->staging[page]);
 	w->staging[page] = NULL;
 }
 
@@ -347,15 +347,16 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
 	to = w->target[target];
 	pthread_mutex_unlock(&w->target_lock);
 	for (c = 0; c < WORLD_CELLS; c++) {
-		const struct frame *from = w->staging[page];
-
-		/* A real copy reads whatever is mapped there: zeros when the page is gone. */
+		if (!w->staging[page]) /* must not be, but then the kernel would map zeros there */
+			w->staging[page] = frame_new(w, 0);
 		for (i = 0; i < WORLD_WORDS; i++)
-			to->word[c][i] = from ? __atomic_load_n(&from->word[c][i], __ATOMIC_RELAXED) : 0;
+			to->word[c][i] = __atomic_load_n(&w->staging[page]->word[c][i], __ATOMIC_RELAXED);
 		sched_yield();
 	}
 	if (chance(w, 8))
 		usleep(300);
+	if (chance(w, 2))
+		usleep(4000); /* long enough for the program to move the place and come back to it */
 	return chance(w, 2) ? -EIO : 0;
 }
 
@@ -683,8 +684,11 @@ bool world_serve(struct world *w)
 
 	hn_gate_write_lock(&w->hn);
 	got = read_message(w, &addr, &tid, &event);
-	if (got == GOT_EVENT)
+	if (got == GOT_EVENT) {
+		if (chance(w, 25)) /* the event's caller goes on while we are held up */
+			usleep(500);
 		process(w, &event);
+	}
 	hn_gate_write_unlock(&w->hn);
 	if (got == GOT_FAULT) {
 		out = hn_fault(&w->hn, addr, tid, op_now(w), &v);
@@ -804,7 +808,7 @@ static void queue_event(struct world *w, struct event *e)
 
 static void wait_read(struct world *w, struct event *e)
 {
-	struct timespec limit = seconds_from_now(STUCK_SECONDS);
+	struct timespec limit = seconds_from_now(world_stuck_seconds);
 
 	pthread_mutex_lock(&w->uffd);
 	while (!e->read)
@@ -845,15 +849,22 @@ void world_munmap(struct world *w, hn_addr from, uint64_t len)
 	wait_read(w, &e);
 }
 
-void world_mmap(struct world *w, hn_addr from, uint64_t len)
+void world_mmap(struct world *w, hn_addr from, uint64_t len, bool populate)
 {
 	hn_addr a;
 
 	pthread_rwlock_wrlock(&w->mmap_lock);
 	for (a = from; a < from + len; a += WORLD_CELL) {
-		pthread_mutex_lock(&slot_at(w, a)->lock);
-		slot_at(w, a)->mapped |= bit_of(a);
-		pthread_mutex_unlock(&slot_at(w, a)->lock);
+		struct slot *s = slot_at(w, a);
+
+		pthread_mutex_lock(&s->lock);
+		if (s->mapped == 0 && populate && (a & ~HN_PAGE_MASK) == 0 && a + HN_PAGE_SIZE <= from + len) {
+			s->frame = frame_new(w, 0);
+			s->present = s->mapped = ALL_CELLS;
+			s->huge = true;
+		}
+		s->mapped |= bit_of(a);
+		pthread_mutex_unlock(&s->lock);
 	}
 	pthread_rwlock_unlock(&w->mmap_lock);
 }
@@ -877,21 +888,32 @@ void world_dontneed(struct world *w, hn_addr from, uint64_t len, uint64_t *rnd)
 	hn_add_acq_rel(&w->zaps_pending, (uint32_t)-1);
 }
 
+/* One lock after the other: both slots are claimed, and mmap_lock is held for writing. */
 static void move_slot(struct slot *s, struct slot *d)
 {
+	uint64_t truth[WORLD_CELLS][WORLD_WORDS];
+	struct frame *frame;
+	uint8_t present, mapped;
+	bool huge;
+
 	pthread_mutex_lock(&s->lock);
-	pthread_mutex_lock(&d->lock);
-	d->frame = s->frame;
-	d->present = s->present;
-	d->mapped = s->mapped;
-	d->huge = s->huge;
-	memcpy(d->truth, s->truth, sizeof(d->truth));
-	memset(s->truth, 0, sizeof(s->truth));
+	frame = s->frame;
+	present = s->present;
+	mapped = s->mapped;
+	huge = s->huge;
+	memcpy(truth, s->truth, sizeof(truth));
 	s->frame = NULL;
 	s->present = s->mapped = 0;
 	s->huge = false;
-	pthread_mutex_unlock(&d->lock);
+	memset(s->truth, 0, sizeof(s->truth));
 	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_lock(&d->lock);
+	d->frame = frame;
+	d->present = present;
+	d->mapped = mapped;
+	d->huge = huge;
+	memcpy(d->truth, truth, sizeof(truth));
+	pthread_mutex_unlock(&d->lock);
 }
 
 static void move_cell(struct world *w, hn_addr from, hn_addr to)
@@ -963,7 +985,7 @@ struct world *world_new(const struct hn_geometry *geo, const struct hn_params *p
 	for (i = 0; i < WORLD_SLOTS; i++)
 		pthread_mutex_init(&w->slot[i].lock, NULL);
 	w->errors_permille.v = 4;
-	world_mmap(w, WORLD_BASE, mapped_slots * HN_PAGE_SIZE);
+	world_mmap(w, WORLD_BASE, mapped_slots * HN_PAGE_SIZE, false);
 	return w;
 }
 

@@ -99,6 +99,9 @@ struct world {
 	struct hn_word now_ms, zaps_pending, node_phase, frames, errors_permille;
 };
 
+/* How long a thread may sleep in a fault before that is reported. */
+extern int world_stuck_seconds;
+
 /* Something is not as it must be: say it and end the process with status 1. */
 void world_broken(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
@@ -127,7 +130,8 @@ bool world_claim(struct world *w, hn_addr from, uint64_t len, enum flux flux);
 void world_release(struct world *w, hn_addr from, uint64_t len);
 /* System calls on claimed ranges. */
 void world_munmap(struct world *w, hn_addr from, uint64_t len);
-void world_mmap(struct world *w, hn_addr from, uint64_t len);
+/* `populate`: whole slots are filled by the kernel itself, as in memory that is not registered (yet). */
+void world_mmap(struct world *w, hn_addr from, uint64_t len, bool populate);
 void world_dontneed(struct world *w, hn_addr from, uint64_t len, uint64_t *rnd);
 void world_mremap(struct world *w, hn_addr from, hn_addr to, uint64_t len);
 bool world_is_unmapped(struct world *w, hn_addr from, uint64_t len);

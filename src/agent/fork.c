@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+/*
+ * fork.c - a child must not find holes where its parent's pages lie in staging (docs/protocol.md, "Fork"). Program side.
+ *
+ * fork(3) runs our handlers. libc's two ways around them, _Fork(3) and clone(2) without CLONE_VM, are wrapped.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "linux/sys.h"
+
+pid_t _Fork(void); /* glibc 2.34 and later declare it */
+
+typedef int (*clone_fn)(int (*)(void *), void *, int, void *, ...);
+
+static pid_t (*real_fork)(void);
+static clone_fn real_clone;
+
+static void before_fork(void) { hn_agent_pause(); }
+
+static void after_fork_in_parent(void) { hn_agent_resume(); }
+
+/* No agent thread and none of its areas came along; the child is managed in its own right when it is worth it. */
+static void after_fork_in_child(void)
+{
+	if (!hn_agent.shm)
+		return;
+	hn_agent.pid = (uint32_t)hn_sys_getpid();
+	hn_agent.slot = NULL;
+	hn_agent.live = NULL;
+	hn_control_reset();
+	hn_threads_reset();
+	hn_spark_reset();
+	hn_store_release(&hn_agent.state, HN_AGENT_IDLE);
+	hn_spark_arm((uint32_t)hn_sys_gettid());
+}
+
+__attribute__((visibility("default"))) pid_t _Fork(void)
+{
+	pid_t pid;
+
+	if (!real_fork) {
+		errno = ENOSYS;
+		return -1;
+	}
+	before_fork();
+	pid = real_fork();
+	if (pid == 0)
+		after_fork_in_child();
+	else
+		after_fork_in_parent();
+	return pid;
+}
+
+struct clone_start {
+	int (*fn)(void *);
+	void *arg;
+};
+
+/* The record is the child's own copy of what lies on the stack of the thread that called clone. */
+static int cloned(void *arg)
+{
+	struct clone_start s = *(struct clone_start *)arg;
+
+	after_fork_in_child();
+	return s.fn(s.arg);
+}
+
+__attribute__((visibility("default"))) int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
+{
+	struct clone_start s = { fn, arg };
+	void *parent_tid, *tls, *child_tid;
+	va_list more;
+	int pid;
+
+	va_start(more, arg);
+	parent_tid = va_arg(more, void *);
+	tls = va_arg(more, void *);
+	child_tid = va_arg(more, void *);
+	va_end(more);
+	if (!real_clone)
+		hn_fork_load();
+	if ((flags & CLONE_VM) || !hn_agent.shm || !fn)
+		return real_clone(fn, stack, flags, arg, parent_tid, tls, child_tid);
+	before_fork();
+	pid = real_clone(cloned, stack, flags, &s, parent_tid, tls, child_tid);
+	after_fork_in_parent();
+	return pid;
+}
+
+void hn_fork_load(void)
+{
+	real_fork = (pid_t(*)(void))dlsym(RTLD_NEXT, "_Fork");
+	real_clone = (clone_fn)dlsym(RTLD_NEXT, "clone");
+}
+
+void hn_fork_handle(void) { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }

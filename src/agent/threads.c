@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+/*
+ * threads.c - pthread_create, seen from outside: each new thread of a process that is not managed yet is watched
+ * (spark.c), and stacks of the program's own making are kept out of managed memory. Program side.
+ *
+ * Why the stacks must be known before their threads start: the last thing a thread does is to have the kernel clear a
+ * word in its control block, and where that word's page is absent the kernel gives up without a word: whoever joins the
+ * thread waits for ever.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include "agent/agent.h"
+#include "linux/sys.h"
+
+typedef int (*create_fn)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+static create_fn real_create;
+
+/* ---- stacks ---- */
+
+/* True when the range is new. Neighbours are merged: a pool of stacks is one range. */
+static bool add_range(struct hn_stacks *s, uintptr_t start, uintptr_t end)
+{
+	uint32_t i;
+
+	for (i = 0; i < s->nr; i++) {
+		struct hn_range *r = &s->range[i];
+
+		if (start >= r->start && end <= r->end)
+			return false;
+		if (start <= r->end && end >= r->start) {
+			r->start = start < r->start ? start : r->start;
+			r->end = end > r->end ? end : r->end;
+			return true;
+		}
+	}
+	/* A full table forgets its oldest; a stack that is used again is simply noted again. */
+	if (s->nr < HN_USER_STACKS)
+		i = s->nr++;
+	else
+		i = s->next++ % HN_USER_STACKS;
+	s->range[i] = (struct hn_range){ start, end };
+	return true;
+}
+
+static void note_user_stack(const pthread_attr_t *attr)
+{
+	struct hn_stacks *s = &hn_agent.stacks;
+	void *at = NULL;
+	size_t size = 0;
+	bool is_new;
+
+	/* Attributes without a stack of their own say it begins `size` below address 0. */
+	if (!attr || pthread_attr_getstack(attr, &at, &size) || !at || !size || (uintptr_t)at + size == 0)
+		return;
+	hn_lock(&s->lock);
+	is_new = add_range(s, (uintptr_t)at, (uintptr_t)at + size);
+	if (is_new)
+		hn_add_acq_rel(&s->changes, 1);
+	hn_unlock(&s->lock);
+	/* The scanner looks at the changes before it arms again. */
+	if (is_new && hn_load_acquire(&hn_agent.state) != HN_AGENT_IDLE) {
+		hn_agent_pause();
+		hn_agent_resume();
+	}
+}
+
+uint32_t hn_stacks_copy(struct hn_live *live)
+{
+	struct hn_stacks *s = &hn_agent.stacks;
+	uint32_t i, changes;
+
+	hn_lock(&s->lock);
+	changes = hn_load_relaxed(&s->changes);
+	for (i = 0; i < s->nr; i++)
+		live->user_stack[i] = s->range[i];
+	live->nr_user_stacks = s->nr;
+	hn_unlock(&s->lock);
+	return changes;
+}
+
+/* ---- watching ---- */
+
+/* What a new thread is to run, until it has picked it up. No heap: a fixed number, and then threads go unwatched. */
+struct launch {
+	struct hn_word taken;
+	void *(*fn)(void *);
+	void *arg;
+};
+
+static struct launch launches[256];
+
+static struct launch *take_launch(void)
+{
+	uint32_t i;
+
+	for (i = 0; i < sizeof(launches) / sizeof(launches[0]); i++)
+		if (hn_load_relaxed(&launches[i].taken) == 0 && hn_cas_acquire(&launches[i].taken, 0, 1))
+			return &launches[i];
+	return NULL;
+}
+
+static void *watched(void *arg)
+{
+	struct launch *l = arg;
+	void *(*fn)(void *) = l->fn;
+
+	arg = l->arg;
+	hn_store_release(&l->taken, 0);
+	hn_spark_arm((uint32_t)hn_sys_gettid());
+	return fn(arg);
+}
+
+static int create_watched(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	struct launch *l = take_launch();
+	int err;
+
+	if (!l)
+		return real_create(thread, attr, fn, arg);
+	l->fn = fn;
+	l->arg = arg;
+	err = real_create(thread, attr, watched, l);
+	if (err)
+		hn_store_release(&l->taken, 0);
+	else
+		hn_spark_look();
+	return err;
+}
+
+__attribute__((visibility("default"))) int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+							  void *(*fn)(void *), void *arg)
+{
+	if (!real_create)
+		hn_threads_load();
+	if (!hn_agent.shm)
+		return real_create(thread, attr, fn, arg);
+	note_user_stack(attr);
+	if (hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE)
+		return create_watched(thread, attr, fn, arg);
+	return real_create(thread, attr, fn, arg);
+}
+
+void hn_threads_load(void) { real_create = (create_fn)dlsym(RTLD_NEXT, "pthread_create"); }
+
+/* In a forked child: whoever held what is not here. */
+void hn_threads_reset(void)
+{
+	uint32_t i;
+
+	hn_agent.stacks.lock = (struct hn_word){ 0 };
+	for (i = 0; i < sizeof(launches) / sizeof(launches[0]); i++)
+		hn_store_relaxed(&launches[i].taken, 0);
+}

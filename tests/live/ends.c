@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Ways for a program to end while its pages are absent.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common.h"
+
+#define PAGES 8u
+#define BYTES (PAGES * HUGE)
+#define SEED 53u
+
+static char *arena;
+
+static void at_exit(void)
+{
+	live_verify(arena, BYTES, SEED);
+	printf("at exit\n");
+}
+
+static void get_arena(void)
+{
+	arena = live_arena(PAGES, SEED);
+	CHECK(atexit(at_exit) == 0);
+	live_wait_absent(arena, BYTES);
+}
+
+static void by_exit(void)
+{
+	get_arena();
+	exit(21);
+}
+
+static void *exit_22(void *arg)
+{
+	(void)arg;
+	exit(22);
+}
+
+static void by_other_thread(void)
+{
+	pthread_t t;
+
+	get_arena();
+	CHECK(pthread_create(&t, NULL, exit_22, NULL) == 0);
+	for (;;)
+		pause();
+}
+
+static void by_underscore_exit(void)
+{
+	get_arena();
+	_exit(23);
+}
+
+static void *outlive(void *arg)
+{
+	(void)arg;
+	live_sleep_ms(200);
+	live_verify(arena, BYTES, SEED);
+	return NULL;
+}
+
+/* The last of the program's threads to end is not the first one. */
+static void by_last_thread(void)
+{
+	pthread_t t;
+
+	get_arena();
+	CHECK(pthread_create(&t, NULL, outlive, NULL) == 0);
+	pthread_exit(NULL);
+}
+
+static void no_core(void) { CHECK(setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) == 0); }
+
+static void by_abort(void)
+{
+	get_arena();
+	no_core();
+	abort();
+}
+
+static void by_kill(void)
+{
+	get_arena();
+	kill(getpid(), SIGKILL);
+	for (;;)
+		pause();
+}
+
+static void by_segv(void)
+{
+	get_arena();
+	no_core();
+	*(volatile int *)16 = 1;
+}
+
+static void by_quick_exit(void)
+{
+	get_arena();
+	quick_exit(24);
+}
+
+static void by_exec(void)
+{
+	get_arena();
+	execl("/bin/sh", "sh", "-c", "exit 25", NULL);
+}
+
+static void *exec_sh(void *arg)
+{
+	(void)arg;
+	execl("/bin/sh", "sh", "-c", "exit 26", NULL);
+	return NULL;
+}
+
+static void by_exec_of_thread(void)
+{
+	pthread_t t;
+
+	get_arena();
+	CHECK(pthread_create(&t, NULL, exec_sh, NULL) == 0);
+	for (;;)
+		pause();
+}
+
+/* Runs for a while whatever happens outside, then writes "fine" to the file named in LIVE_FILE. */
+static void outlive_the_controller(void)
+{
+	const char *path = getenv("LIVE_FILE");
+	uint64_t end = live_now_ms() + 1200;
+	unsigned int i = 0;
+	int fd;
+
+	arena = live_arena(PAGES, SEED);
+	CHECK(path);
+	for (; live_now_ms() < end; i++) {
+		live_verify(arena, BYTES, SEED + i);
+		live_fill(arena, BYTES, SEED + i + 1);
+		live_sleep_ms(10);
+		if (i % 32 == 0)
+			live_wait_absent(arena, BYTES);
+	}
+	live_verify(arena, BYTES, SEED + i);
+	live_wait_absent(arena, BYTES); /* still at work */
+	live_verify(arena, BYTES, SEED + i);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	CHECK(fd >= 0 && write(fd, "fine\n", 5) == 5);
+	close(fd);
+}
+
+static const struct live_case cases[] = {
+	{ "exit", by_exit },
+	{ "exit by another thread", by_other_thread },
+	{ "_exit", by_underscore_exit },
+	{ "the last thread ends", by_last_thread },
+	{ "abort", by_abort },
+	{ "SIGKILL", by_kill },
+	{ "SIGSEGV", by_segv },
+	{ "quick_exit", by_quick_exit },
+	{ "exec", by_exec },
+	{ "exec by another thread", by_exec_of_thread },
+	{ "outlive the controller", outlive_the_controller },
+	{ NULL, NULL },
+};
+
+int main(int argc, char **argv) { return live_main(argc, argv, cases); }

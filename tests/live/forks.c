@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Processes made while pages are absent: a child must see what its parent saw, and each its own from then on.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common.h"
+
+#define PAGES 6u
+#define BYTES (PAGES * HUGE)
+#define SEED 31u
+
+static char *arena;
+
+static void absent_arena(void)
+{
+	arena = live_arena(PAGES, SEED);
+	live_wait_absent(arena, BYTES);
+}
+
+static void child_reads(void)
+{
+	pid_t pid;
+
+	absent_arena();
+	pid = fork();
+	if (pid == 0) {
+		live_verify(arena, BYTES, SEED);
+		_exit(0);
+	}
+	live_verify(arena, BYTES, SEED);
+	live_reap(pid);
+	live_verify(arena, BYTES, SEED);
+}
+
+/* Each writes over its own copy, both at once, and is let be armed meanwhile. */
+static void both_write(void)
+{
+	unsigned int i;
+	pid_t pid;
+
+	absent_arena();
+	pid = fork();
+	for (i = 1; i < 6; i++) {
+		uint64_t mine = SEED + i + (pid ? 1000 : 2000), last = i == 1 ? SEED : mine - 1;
+
+		live_verify(arena, BYTES, last);
+		live_fill(arena, BYTES, mine);
+		live_sleep_ms(20);
+		live_verify(arena, BYTES, mine);
+	}
+	if (pid == 0)
+		_exit(0);
+	live_reap(pid);
+	live_verify(arena, BYTES, SEED + 5 + 1000);
+}
+
+/* ---- many forks, threads at work ---- */
+
+static atomic_bool stop;
+
+/* A page per writer; every word of its first base page holds the round, so that a child can tell a torn copy. */
+static void *writer(void *arg)
+{
+	volatile uint64_t *w = arg;
+	uint64_t round = 0;
+	size_t i;
+
+	while (!atomic_load(&stop)) {
+		for (i = 0; i < 512; i++)
+			CHECK(w[i] == round);
+		round++;
+		for (i = 0; i < 512; i++)
+			w[i] = round;
+	}
+	return NULL;
+}
+
+/* A snapshot in the middle of a round: a prefix is one ahead of the rest, or behind by nothing. */
+static void check_snapshot(const uint64_t *w)
+{
+	size_t i;
+
+	CHECK(w[511] == w[0] || w[511] + 1 == w[0]);
+	for (i = 1; i < 512; i++)
+		CHECK(w[i] == w[i - 1] || w[i] == w[511]);
+}
+
+static void forks_with_writers(void)
+{
+	pthread_t t[2];
+	int i, k;
+
+	absent_arena();
+	for (i = 0; i < 2; i++) {
+		memset(arena + (size_t)i * HUGE, 0, 4096);
+		CHECK(pthread_create(&t[i], NULL, writer, arena + (size_t)i * HUGE) == 0);
+	}
+	for (k = 0; k < 50; k++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			for (i = 0; i < 2; i++)
+				check_snapshot((const uint64_t *)(const void *)(arena + (size_t)i * HUGE));
+			live_verify_from(arena + 2 * HUGE, BYTES - 2 * HUGE, SEED, 2 * HUGE / 8);
+			_exit(0);
+		}
+		live_reap(pid);
+		/* Written pages can be taken away again. */
+		if (k % 10 == 0)
+			live_fill_from(arena + 2 * HUGE, BYTES - 2 * HUGE, SEED, 2 * HUGE / 8);
+	}
+	atomic_store(&stop, true);
+	for (i = 0; i < 2; i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+	live_verify_from(arena + 2 * HUGE, BYTES - 2 * HUGE, SEED, 2 * HUGE / 8);
+}
+
+static void *forker(void *arg)
+{
+	int i;
+
+	(void)arg;
+	for (i = 0; i < 10; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			live_verify(arena, BYTES, SEED);
+			_exit(0);
+		}
+		live_reap(pid);
+	}
+	return NULL;
+}
+
+static void forks_at_once(void)
+{
+	pthread_t t[4];
+	int i;
+
+	absent_arena();
+	for (i = 0; i < 4; i++)
+		CHECK(pthread_create(&t[i], NULL, forker, NULL) == 0);
+	for (i = 0; i < 4; i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+	live_verify(arena, BYTES, SEED);
+}
+
+/* Children of children, each of them forking at once and living long enough to be noticed. */
+static void generations(void)
+{
+	int depth = 0;
+	pid_t pid = 0;
+
+	absent_arena();
+	while (depth < 4 && (pid = fork()) == 0) {
+		depth++;
+		live_verify(arena, BYTES, SEED + (uint64_t)depth - 1);
+		live_fill(arena, BYTES, SEED + (uint64_t)depth);
+		live_sleep_ms(100);
+		live_verify(arena, BYTES, SEED + (uint64_t)depth);
+	}
+	if (pid)
+		live_reap(pid);
+	live_verify(arena, BYTES, SEED + (uint64_t)depth);
+	if (depth)
+		_exit(0);
+}
+
+/* ---- other ways to make processes ---- */
+
+static void vfork_exec(void)
+{
+	unsigned int i;
+
+	absent_arena();
+	for (i = 0; i < 20; i++) {
+		pid_t pid = vfork();
+
+		if (pid == 0) {
+			/* Still the parent's memory. */
+			if (*(volatile uint64_t *)(void *)(arena + (i % PAGES) * HUGE) != live_word(SEED, (i % PAGES) * HUGE / 8))
+				_exit(1);
+			execl("/bin/true", "true", NULL);
+			_exit(2);
+		}
+		live_reap(pid);
+	}
+	live_verify(arena, BYTES, SEED);
+}
+
+static void spawn(void)
+{
+	static char name[] = "true";
+	char *argv[] = { name, NULL };
+	unsigned int i;
+	pid_t pid;
+
+	absent_arena();
+	for (i = 0; i < 20; i++) {
+		CHECK(posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ) == 0);
+		live_reap(pid);
+	}
+	live_verify(arena, BYTES, SEED);
+}
+
+static void shells(void)
+{
+	char line[64] = "";
+	unsigned int i;
+	FILE *f;
+
+	absent_arena();
+	for (i = 0; i < 10; i++) {
+		CHECK(system("exit 3") == 3 << 8);
+		f = popen("echo from the shell", "r");
+		CHECK(f && fgets(line, sizeof(line), f) && !strcmp(line, "from the shell\n"));
+		CHECK(pclose(f) == 0);
+	}
+	live_verify(arena, BYTES, SEED);
+}
+
+/* A child made without libc's knowledge has no business with the memory here, but it may fork in its turn. */
+static void fork_behind_libc(void)
+{
+	uint64_t start;
+	pid_t pid;
+
+	live_sleep_ms(100);
+	pid = (pid_t)syscall(SYS_fork);
+	if (pid == 0) {
+		start = live_now_ms();
+		pid = fork();
+		if (pid == 0)
+			_exit(0);
+		live_reap(pid);
+		CHECK(live_now_ms() - start < 1000);
+		_exit(0);
+	}
+	live_reap(pid);
+}
+
+/* libc's own ways to make a process without its handlers. */
+static void fork_without_handlers(void)
+{
+	pid_t pid;
+
+	absent_arena();
+	pid = _Fork();
+	if (pid == 0) {
+		live_verify(arena, BYTES, SEED);
+		_exit(0);
+	}
+	live_reap(pid);
+	live_verify(arena, BYTES, SEED);
+}
+
+static int clone_main(void *arg)
+{
+	(void)arg;
+	return live_matches(arena, BYTES, SEED, 0) ? 0 : 1;
+}
+
+static void clone_process(void)
+{
+	static char stack[65536];
+
+	absent_arena();
+	live_reap(clone(clone_main, stack + sizeof(stack), SIGCHLD, NULL));
+	live_verify(arena, BYTES, SEED);
+}
+
+static void wipe_on_fork(void)
+{
+	pid_t pid;
+
+	absent_arena();
+	CHECK(madvise(arena + HUGE, HUGE, MADV_WIPEONFORK) == 0);
+	CHECK(madvise(arena + 3 * HUGE, HUGE, MADV_DONTFORK) == 0);
+	pid = fork();
+	if (pid == 0) {
+		live_verify(arena, HUGE, SEED);
+		live_verify_zero(arena + HUGE, HUGE);
+		live_verify_from(arena + 4 * HUGE, BYTES - 4 * HUGE, SEED, 4 * HUGE / 8);
+		_exit(0);
+	}
+	live_reap(pid);
+	live_verify(arena, BYTES, SEED);
+}
+
+static const struct live_case cases[] = {
+	{ "a child reads", child_reads },
+	{ "parent and child write", both_write },
+	{ "50 forks beside writing threads", forks_with_writers },
+	{ "forks from four threads at once", forks_at_once },
+	{ "children of children", generations },
+	{ "vfork and exec", vfork_exec },
+	{ "posix_spawn", spawn },
+	{ "system and popen", shells },
+	{ "a child of a bare fork forks at once", fork_behind_libc },
+	{ "_Fork", fork_without_handlers },
+	{ "clone without shared memory", clone_process },
+	{ "MADV_WIPEONFORK and MADV_DONTFORK", wipe_on_fork },
+	{ NULL, NULL },
+};
+
+int main(int argc, char **argv) { return live_main(argc, argv, cases); }

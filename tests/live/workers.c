@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Threads pinned to processors, each at work on its own half of an arena that one of them has touched first.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common.h"
+
+#define PAGES 32u
+#define BYTES (PAGES * HUGE)
+#define SEED 23u
+
+static char *arena;
+static unsigned int run_ms;
+static bool writing;
+
+static bool pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) == 0;
+}
+
+struct half {
+	pthread_t thread;
+	int cpu;
+	char *start;
+	size_t first;
+};
+
+/* Every page is touched every few milliseconds; words change only by what can be verified. */
+static void *work(void *arg)
+{
+	const struct half *h = arg;
+	uint64_t end = live_now_ms() + run_ms;
+	volatile uint64_t sum = 0;
+	size_t off;
+
+	CHECK(pin(h->cpu));
+	while (live_now_ms() < end) {
+		for (off = 0; off < BYTES / 2; off += HUGE) {
+			volatile uint64_t *w = (volatile uint64_t *)(void *)(h->start + off + 4096);
+
+			if (writing)
+				*w = live_word(SEED, h->first + (off + 4096) / 8);
+			else
+				sum += *w;
+		}
+		live_sleep_ms(2);
+	}
+	live_verify_from(h->start, BYTES / 2, SEED, h->first);
+	return NULL;
+}
+
+static void run_halves(void)
+{
+	struct half h[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		h[i] = (struct half){ .cpu = i, .start = arena + (size_t)i * (BYTES / 2), .first = (size_t)i * (BYTES / 2 / 8) };
+		CHECK(pthread_create(&h[i].thread, NULL, work, &h[i]) == 0);
+	}
+	for (i = 0; i < 2; i++)
+		CHECK(pthread_join(h[i].thread, NULL) == 0);
+}
+
+static void two_halves(void)
+{
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2 || !pin(1) || !pin(0))
+		live_skip("two processors are needed");
+	run_ms = 1500;
+	arena = live_arena(PAGES, SEED);
+	run_halves();
+	live_verify(arena, BYTES, SEED);
+}
+
+/* Bytes of the arena that smaps calls huge. */
+static size_t huge_by_smaps(void)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	size_t kib = 0;
+	char line[512];
+	bool in = false;
+
+	CHECK(f);
+	while (fgets(line, sizeof(line), f)) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			in = start < (uintptr_t)arena + BYTES && end > (uintptr_t)arena;
+		else if (in && !strncmp(line, "AnonHugePages:", 14))
+			kib += strtoul(line + 14, NULL, 10);
+	}
+	fclose(f);
+	return kib * 1024;
+}
+
+/* A sweep brings every page back; what one sees right after it counts. */
+static size_t huge_at_rest(void)
+{
+	size_t best = 0, n;
+	int i;
+
+	for (i = 0; i < 40 && best < BYTES; i++) {
+		live_verify(arena, BYTES, SEED);
+		n = huge_by_smaps();
+		/* What is absent at this moment is nowhere; look again. */
+		if (live_present(arena, BYTES) == BYTES || n > best)
+			best = n > best ? n : best;
+		live_sleep_ms(10);
+	}
+	return best;
+}
+
+static void stay_huge(bool write)
+{
+	size_t before, after;
+
+	run_ms = 1000;
+	writing = write;
+	arena = live_arena(PAGES, SEED);
+	before = live_huge(arena, BYTES);
+	before = before > BYTES / 2 ? BYTES : before;
+	run_halves();
+	after = huge_at_rest();
+	printf("huge before %zu after %zu\n", before, after);
+	fflush(stdout);
+	CHECK(before == BYTES && after == before);
+}
+
+static void stay_huge_read(void) { stay_huge(false); }
+static void stay_huge_write(void) { stay_huge(true); }
+
+static const struct live_case cases[] = {
+	{ "two halves", two_halves },
+	{ "stay huge when read", stay_huge_read },
+	{ "stay huge when written", stay_huge_write },
+	{ NULL, NULL },
+};
+
+int main(int argc, char **argv) { return live_main(argc, argv, cases); }

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Do the tests see what they are there for?
+
+Each bug below is planted in a copy of src/core; the test named with it, built with that copy, must fail. Built with the
+real sources, the stress test must not. Prints TAP.
+
+    planted.py [--seconds N] [--cc COMPILER] [--only WORD]
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(os.path.dirname(HERE))
+FOUNDING = os.path.join(SOURCE, "tests", "torture", "founding-bug.patch")
+FLAGS = ["-std=gnu11", "-g", "-O1", "-w", "-D_GNU_SOURCE", "-pthread"]
+# A thread that sleeps as long as this is reported as not woken.
+STUCK_SECONDS = 3
+
+# (name, what to find it by in the output of stress_core, [(file, text, replacement)]); or the name of a unit test: one
+# that the other threads of a busy program cover up before anybody notices.
+BUGS = [
+    ("the founding bug: policy asked before the page lock", r"I1", FOUNDING),
+    ("page lock not respected", r"I[124]",
+     [("fault.c", "if (!hn_page_trylock(hn, f->page)) {", "hn_page_trylock(hn, f->page);\n\tif (0) {")]),
+    ("no generation check at the commit", r"I1",
+     [("migrate.c", " || e->gen != f->gen)", ")")]),
+    ("no recheck at all at the commit", r"I[1246]",
+     [("migrate.c", "if (!e || e->state != HN_ARMED || e->page != f->page || e->gen != f->gen)", "if (!e)")]),
+    ("no gate around the commit", r"I[126]",
+     [("migrate.c", "hn_gate_read_lock(hn);", ""), ("migrate.c", "hn_gate_read_unlock(hn);", "")]),
+    ("no gate around arming", "scan_test",
+     [("scan.c", "\thn_gate_read_lock(hn);\n\te = hn_entry_find(hn, haddr);", "\te = hn_entry_find(hn, haddr);"),
+      ("scan.c", "\t\thn_unlock(&e[i].lock);\n\thn_gate_read_unlock(hn);", "\t\thn_unlock(&e[i].lock);")]),
+    ("no quarantine", r"I1",
+     [("entry.c", "now + hn->core->par.quarantine_ms", "now"),
+      ("event.c", "hn_now_ms(hn) + hn->core->par.quarantine_ms", "hn_now_ms(hn)")]),
+    ("no quarantine for what was not managed", r"I1",
+     [("entry.c", "return manage(hn, haddr, nid, true);", "return manage(hn, haddr, nid, false);")]),
+    ("a dropped part is not zeroed", r"I1",
+     [("event.c", "hn->ops->zero(hn->be, e->page,", "if (0) hn->ops->zero(hn->be, e->page,")]),
+    ("waiters of a raced migration are not woken", "event_test",
+     [("migrate.c", "if (out == HN_FAULT_STALE) {", "if (0) {")]),
+    ("no wake-up in the event path or after a race", r"I3",
+     [("migrate.c", "if (out == HN_FAULT_STALE) {", "if (0) {"),
+      ("event.c", "hn->ops->wake(", "if (0) hn->ops->wake(")]),
+    ("a lost wake-up of the gate", r"TIMEOUT|I3",
+     [("gate.c", "if ((to & GATE_READERS) == 0 && (v & (GATE_WANTED | GATE_SLEEPERS)))", "if (0)")]),
+    ("the migration's reference is leaked", r"I4",
+     [("migrate.c", "\thn_page_put(hn, f->page);\n\treturn out;", "\treturn out;")]),
+    ("the entry's reference is leaked by events", r"I4",
+     [("event.c", "\tif (page != HN_NO_INDEX)\n\t\thn_page_put(hn, page);", "")]),
+    ("the target is leaked when the migration fails", r"I4",
+     [("migrate.c", "if (have && !used)", "if (0)")]),
+    ("a page id is freed before the copy ends", r"I[124]|Sanitizer",
+     [("fault.c", "hn_page_get(hn, f->page); /* the copy may outlive the mapping (R17) */", ""),
+      ("migrate.c", "\thn_page_put(hn, f->page);\n\treturn out;", "\treturn out;")]),
+    ("a hint is ended without being counted", r"I5",
+     [("entry.c", "\tcount_disarm(hn, cause);\n", "")]),
+    ("a stale fault is charged", r"I5",
+     [("fault.c", "return HN_FAULT_STALE;", "return HN_FAULT_LOCAL;")]),
+    ("an entry lock is not released", r"I[34]|TIMEOUT",
+     [("scan.c", "for (i = 0; i < locked; i++) /* A4 */", "for (i = 0; i + 1 < locked; i++)")]),
+    ("the rest of a partly unmapped page is lost", r"I1",
+     [("event.c", "\thn_page_get(hn, page);\n\thn->ops->displace(", "\tif (0) hn->ops->displace(")]),
+]
+
+
+def compile_core(args, core_parent, test, out):
+    files = ["stress_core.c", "world.c"] if test == "stress_core" else [f"{test}.c", "fake.c"]
+    libraries = [] if test == "stress_core" else ["-lcmocka"]
+    sources = [os.path.join(HERE, f) for f in files] + [os.path.join(SOURCE, "src", "linux", "sync_native.c")]
+    core = os.path.join(core_parent, "core")
+    sources += sorted(os.path.join(core, f) for f in os.listdir(core) if f.endswith(".c"))
+    command = [args.cc, *FLAGS, "-I", core_parent, "-I", os.path.join(SOURCE, "src"), *sources, "-o", out, *libraries]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print("\n".join("# " + line for line in done.stdout.splitlines()))
+    return done.returncode == 0
+
+
+def plant(edits, tree):
+    """False when an edit no longer fits the source."""
+    if isinstance(edits, str):
+        with open(edits, encoding="utf-8") as f:
+            return subprocess.run(["patch", "-p1", "-s", "--batch", "--forward", "--fuzz=0"], cwd=tree, stdin=f).returncode == 0
+    for name, old, new in edits:
+        path = os.path.join(tree, "src", "core", name)
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        if old not in text:
+            print(f"# {name} has no \"{old}\" any more")
+            return False
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text.replace(old, new))
+    return True
+
+
+def run(program, seed, seconds, patience):
+    """The failure it reports, or None when it is clean."""
+    command = [program, "--seconds", str(seconds), "--seed", str(seed), "--stuck", str(STUCK_SECONDS)]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                              timeout=seconds + patience)
+    except subprocess.TimeoutExpired:
+        return "TIMEOUT: the stress test hangs"
+    if done.returncode == 0:
+        return None
+    lines = [line for line in done.stdout.splitlines() if "FAIL" in line or "ERROR" in line]
+    return lines[0] if lines else f"exit status {done.returncode}"
+
+
+def unit_failure(program):
+    done = subprocess.run([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          timeout=120)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("not ok")]
+    return lines[0] if lines and done.returncode else None
+
+
+def hunt(program, want, seconds):
+    """The failure, or None when none of the wanted kind was reported in time."""
+    start = time.monotonic()
+    seed = 1
+    while True:
+        left = seconds - (time.monotonic() - start)
+        if left <= 0:
+            return None
+        failure = run(program, seed, min(left + 1, 5), 4 * STUCK_SECONDS)
+        if failure and (re.search(want, failure) or failure.startswith("exit status -")):
+            return failure
+        if failure:
+            print(f"# seed {seed}: {failure}")
+        seed += 1
+
+
+def check(args, number, bug, scratch):
+    name, want, edits = bug
+    tree, program = os.path.join(scratch, str(number)), os.path.join(scratch, f"stress-{number}")
+    shutil.copytree(os.path.join(SOURCE, "src", "core"), os.path.join(tree, "src", "core"))
+    failure = None
+    test = want if want.endswith("_test") else "stress_core"
+    if plant(edits, tree) and compile_core(args, os.path.join(tree, "src"), test, program):
+        start = time.monotonic()
+        failure = hunt(program, want, args.seconds) if test == "stress_core" else unit_failure(program)
+        if failure:
+            print(f"# {test}, {time.monotonic() - start:.1f} s: {failure}")
+    print(f"{'ok' if failure else 'not ok'} {number} - seen: {name}", flush=True)
+    return failure is not None
+
+
+def real_code(args, number, scratch):
+    program = os.path.join(scratch, "stress-real")
+    good = compile_core(args, os.path.join(SOURCE, "src"), "stress_core", program)
+    failure = run(program, 1, 3, 30) if good else "does not build"
+    if failure:
+        print(f"# {failure}")
+    print(f"{'not ok' if failure else 'ok'} {number} - the real code is clean", flush=True)
+    return not failure
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=30, help="how long to look for each (30)")
+    parser.add_argument("--cc", default=os.environ.get("CC", "cc"))
+    parser.add_argument("--only", default="", help="only bugs whose name contains this")
+    args = parser.parse_args(argv)
+    bugs = [b for b in BUGS if args.only in b[0]]
+    print(f"1..{len(bugs) + 1}")
+    with tempfile.TemporaryDirectory(prefix="hugenuma-planted-") as scratch:
+        good = [check(args, i, bug, scratch) for i, bug in enumerate(bugs, 1)]
+        good.append(real_code(args, len(bugs) + 1, scratch))
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
