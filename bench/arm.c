@@ -122,7 +122,8 @@ static void all_rounds(const char *how, unsigned int rounds, unsigned int passes
 
 int main(int argc, char **argv)
 {
-	unsigned int rounds = bench_option(argc, argv, "--rounds", 15), passes = bench_option(argc, argv, "--passes", 40);
+	unsigned int rounds = bench_option(argc, argv, "--rounds", 15);
+	unsigned int passes = bench_option(argc, argv, "--passes", 40);
 	bool real = bench_option(argc, argv, "--real-nodes", 0) != 0;
 	pthread_t thread;
 

@@ -69,7 +69,10 @@ static void start(unsigned int i, void *(*fn)(void *))
 
 static void open_bare(void)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = HN_UFFD_FEATURE_PAGEFAULT_FLAG_WP | HN_UFFD_FEATURE_MOVE };
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = HN_UFFD_FEATURE_PAGEFAULT_FLAG_WP | HN_UFFD_FEATURE_MOVE,
+	};
 
 	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
@@ -96,11 +99,11 @@ static void place_handlers(bool same)
 
 static void arm(bool ours)
 {
-	uint32_t i;
+	size_t batch = HN_ARM_BATCH * (size_t)HN_PAGE_SIZE, at;
 
 	if (!ours) {
-		for (i = 0; i < PAGES; i += HN_ARM_BATCH)
-			bench_move(fd, staging + i * HN_PAGE_SIZE, arena + i * HN_PAGE_SIZE, HN_ARM_BATCH * HN_PAGE_SIZE);
+		for (at = 0; at < PAGES * HN_PAGE_SIZE; at += batch)
+			bench_move(fd, staging + at, arena + at, batch);
 		return;
 	}
 	if (hn_scan_pass(&b.worker.hn, PAGES) != PAGES)

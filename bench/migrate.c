@@ -203,7 +203,7 @@ static void bare(struct times *t, enum state state)
 	uint32_t page[AT_ONCE], i, k;
 
 	turn++;
-	/* Out of the clock: memcpy's side gets rid of its pages for nothing. New frames each time, as a migration has. */
+	/* Off the clock: memcpy's side gets rid of its pages for nothing. New frames each time, as a migration has. */
 	madvise(target, PAGES * HN_PAGE_SIZE, MADV_DONTNEED);
 	for (i = 0; i < PAGES; i += AT_ONCE) {
 		if (state == HOT && i % HOT_PAGES == 0)

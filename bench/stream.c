@@ -5,7 +5,8 @@
  * Every thread has huge pages of its own, touched first by itself, and sits on a CPU of its own. A fixed amount of
  * work on them: copy one half to the other and back (the first access to a page is a read in one half and a write in
  * the other), then a walk of dependent loads at random. First a warm-up by the clock, in which a balancer may do what
- * it likes; then the measured part, one line of JSON with its seconds.
+ * it likes; then the measured part, one line of JSON with its seconds and with the share of all CPUs that others took
+ * meanwhile.
  *
  *   stream [--mib N per thread] [--threads N] [--warmup-s N] [--work N] [--hold-s N]
  *
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -111,6 +113,30 @@ static void *work_thread(void *arg)
 	return NULL;
 }
 
+/* CPU seconds since boot that were not idle: ours, other programs', and what a hypervisor took away. */
+static double busy_s(void)
+{
+	unsigned long long user = 0, nice_ = 0, sys = 0, idle = 0, wait = 0, irq = 0, soft = 0, steal = 0;
+	FILE *f = fopen("/proc/stat", "re");
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice_, &sys, &idle, &wait, &irq, &soft,
+		   &steal) != 8)
+		user = nice_ = sys = irq = soft = steal = 0;
+	fclose(f);
+	return (double)(user + nice_ + sys + irq + soft + steal) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Of this process, a balancer's threads in it included. */
+static double own_s(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
 /* Hint faults the kernel has counted since it booted; -1 where it does not tell. */
 static int64_t kernel_hints(void)
 {
@@ -149,6 +175,7 @@ static void options(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	uint64_t start, end = 0, sum = 0;
+	double others;
 	uint32_t cpus, i;
 	int64_t hints;
 
@@ -164,6 +191,7 @@ int main(int argc, char **argv)
 	pthread_barrier_wait(&barrier);
 	pthread_barrier_wait(&barrier);
 	hints = kernel_hints();
+	others = busy_s() - own_s();
 	start = now_ns();
 	pthread_barrier_wait(&barrier);
 	for (i = 0; i < nr_threads; i++) {
@@ -172,7 +200,9 @@ int main(int argc, char **argv)
 		if (worker[i].end_ns > end)
 			end = worker[i].end_ns;
 	}
-	printf("{\"seconds\":%.6f,\"kernel_hints\":%" PRId64 ",\"check\":%" PRIu64 "}\n", (double)(end - start) / 1e9,
-	       kernel_hints() - hints, sum % 1000000007u);
+	others = busy_s() - own_s() - others;
+	printf("{\"seconds\":%.6f,\"others_percent\":%.2f,\"kernel_hints\":%" PRId64 ",\"check\":%" PRIu64 "}\n",
+	       (double)(end - start) / 1e9, 100e9 * others / (double)(end - start) / cpus, kernel_hints() - hints,
+	       sum % 1000000007u);
 	return 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * fork.c - a child must not find holes where its parent's pages lie in staging (docs/protocol.md, "Fork"). Program side.
+ * fork.c - a child must not find holes where its parent's pages lie in staging (docs/protocol.md, "Fork"). Program
+ * side.
  *
  * fork(3) runs our handlers. libc's two ways around them, _Fork(3) and clone(2) without CLONE_VM, are wrapped.
  */

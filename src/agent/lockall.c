@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * lockall.c - mlockall(2) fills every mapping of the process with memory, the agent's address ranges included, which are
- * large and meant to be empty. They are made unreachable for the time of the call. Program side.
+ * lockall.c - mlockall(2) fills every mapping of the process with memory, the agent's address ranges included, which
+ * are large and meant to be empty. They are made unreachable for the time of the call. Program side.
  */
 #include <dlfcn.h>
 #include <sys/mman.h>

@@ -35,7 +35,10 @@ struct hn_ops {
 	 */
 	int (*disarm)(void *be, hn_addr haddr, uint32_t page);
 
-	/* Drop what page `page` still holds in staging; its id may be reused afterwards. Last reference gone, no locks. */
+	/*
+	 * Drop what page `page` still holds in staging; its id may be reused afterwards. The last reference is gone. Locks
+	 * held: none, or for an event: gate exclusive, E.
+	 */
 	void (*discard)(void *be, uint32_t page);
 
 	/* Zero bytes [from, to) of the armed page. Locks held: gate exclusive, E. May run during copy(). */

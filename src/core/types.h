@@ -38,7 +38,7 @@ enum hn_outcome {
 	HN_FAULT_UNMANAGED, /* no entry here: the backend must serve the address itself */
 	HN_FAULT_STALE,     /* somebody was faster; the range was woken, nothing charged (R2) */
 	HN_FAULT_WAITED,    /* the page lock is taken: its holder will wake the sleepers */
-	HN_FAULT_DEFERRED,  /* an address-space event must be read first; entry unchanged, range woken, nothing charged */
+	HN_FAULT_DEFERRED,  /* an address-space event must be read first; entry unchanged, nobody woken, nothing charged */
 	HN_FAULT_LOCAL,     /* the page is where it is used; disarmed */
 	HN_FAULT_REFUSED,   /* stays, for an enum hn_refusal; disarmed */
 	HN_FAULT_MIGRATED,  /* moved to the faulting node; disarmed */

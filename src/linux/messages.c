@@ -143,7 +143,7 @@ static bool lead(struct hn_worker *w)
 		switch (read_one(w, &m)) {
 		case GOT_FAULT:
 			serve_fault(w, &m, now);
-			/* Most often there is no other message: find out by sleeping, not by a read that fails first. */
+			/* Most often there is no other message: find out by sleeping, not by a read that fails. */
 			if (w->leading && !has_chores(w->live) && !wait_for_message(w))
 				return false;
 			break;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -98,7 +99,8 @@ static void by_segv(void)
 {
 	get_arena();
 	no_core();
-	*(volatile int *)16 = 1;
+	CHECK(mprotect(arena, BASE, PROT_NONE) == 0);
+	*(volatile int *)(void *)arena = 1;
 }
 
 static void by_quick_exit(void)

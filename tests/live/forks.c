@@ -248,6 +248,31 @@ static void fork_behind_libc(void)
 	live_reap(pid);
 }
 
+/* Nobody is told before such a fork. */
+static void bare_fork(void)
+{
+	unsigned int i;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		live_skip("only root can be told about bare forks");
+	absent_arena();
+	for (i = 0; i < 10; i++) {
+		pid = (pid_t)syscall(SYS_fork);
+		if (pid == 0) {
+			live_verify(arena, BYTES, SEED + i);
+			live_fill(arena, BYTES, SEED + 100);
+			live_verify(arena, BYTES, SEED + 100);
+			_exit(0);
+		}
+		live_reap(pid);
+		live_verify(arena, BYTES, SEED + i);
+		live_fill(arena, BYTES, SEED + i + 1);
+		if (i % 5 == 0)
+			live_wait_absent(arena, BYTES);
+	}
+}
+
 /* libc's own ways to make a process without its handlers. */
 static void fork_without_handlers(void)
 {
@@ -305,6 +330,7 @@ static const struct live_case cases[] = {
 	{ "vfork and exec", vfork_exec },
 	{ "posix_spawn", spawn },
 	{ "system and popen", shells },
+	{ "bare fork", bare_fork },
 	{ "a child of a bare fork forks at once", fork_behind_libc },
 	{ "_Fork", fork_without_handlers },
 	{ "clone without shared memory", clone_process },

@@ -6,26 +6,26 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common.h"
 
 #define BIG ((size_t)64 << 20)
-#define BUSY_MS 700u
+#define BUSY_MS 450u
 #define SEED 3u
 
-/* Touch a word of every huge page, change the first of all, for a while; then verify the rest. */
+/* Touch a word of every huge page again and again for a while; then verify everything. */
 static void use(char *p, size_t bytes)
 {
 	uint64_t end = live_now_ms() + BUSY_MS;
-	volatile uint64_t sum = 0;
 	size_t off;
 
 	live_fill(p, bytes, SEED);
 	while (live_now_ms() < end)
 		for (off = 0; off < bytes; off += HUGE)
-			sum += *(volatile uint64_t *)(void *)(p + off + 64);
+			(void)*(volatile uint64_t *)(void *)(p + off + 64);
 	live_verify(p, bytes, SEED);
 }
 
@@ -53,7 +53,6 @@ static void use_brk(void)
 	enum { BLOCKS = 1024, SIZE = 64 << 10 };
 	static char *block[BLOCKS];
 	uint64_t end = live_now_ms() + BUSY_MS;
-	volatile uint64_t sum = 0;
 	char *low = sbrk(0);
 	int i;
 
@@ -66,7 +65,7 @@ static void use_brk(void)
 	CHECK((char *)sbrk(0) - low >= BLOCKS * SIZE - (1 << 20));
 	while (live_now_ms() < end)
 		for (i = 0; i < BLOCKS; i++)
-			sum += *(volatile uint64_t *)(void *)(block[i] + 4096);
+			(void)*(volatile uint64_t *)(void *)(block[i] + 4096);
 	for (i = 0; i < BLOCKS; i++)
 		live_verify(block[i], SIZE, (uint64_t)i);
 }
@@ -144,6 +143,7 @@ static void double_fork(void)
 	CHECK(read(p[0], &c, 1) == 1);
 	/* Its descendant has still to end. */
 	CHECK(read(p[0], &c, 1) == 0);
+	live_sleep_ms(100);
 }
 
 static void exec_again(void)
@@ -199,6 +199,39 @@ static void cancel_while_managed(void)
 	use_malloc();
 }
 
+static void preloaded(void)
+{
+	const char *name = getlogin();
+
+	CHECK(name && !strcmp(name, "preloaded"));
+	use_malloc();
+}
+
+/* Much memory, none of it huge. */
+static void small_pages(void)
+{
+	char *p = live_reserve(BIG);
+
+	CHECK(madvise(p, BIG, MADV_NOHUGEPAGE) == 0);
+	use(p, BIG);
+}
+
+/* As much address space as the test says, after the agent has had its chance. */
+static void reserve_after_malloc(void)
+{
+	const char *mib = getenv("LIVE_MIB");
+
+	use_malloc();
+	CHECK(mib && mmap(NULL, strtoul(mib, NULL, 10) << 20, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
+}
+
+static void status_7(void)
+{
+	printf("hello\n");
+	exit(7);
+}
+
 static const struct live_case cases[] = {
 	{ "burn", burn },
 	{ "malloc", use_malloc },
@@ -211,6 +244,10 @@ static const struct live_case cases[] = {
 	{ "exec again", exec_again },
 	{ "cancel", cancel },
 	{ "cancel while managed", cancel_while_managed },
+	{ "preloaded", preloaded },
+	{ "small pages", small_pages },
+	{ "reserve after malloc", reserve_after_malloc },
+	{ "status 7", status_7 },
 	{ NULL, NULL },
 };
 

@@ -195,7 +195,8 @@ static void test_directory_against_a_model(void **state)
 		hn_gate_write_unlock(&f->hn);
 		if (round % 64 == 0)
 			for (i = 0; i < FAKE_SLOTS; i++)
-				assert_int_equal(hn_state_of(&f->hn, fake_at(i)), managed[i] ? HN_MAPPED : HN_UNMANAGED);
+				assert_int_equal(hn_state_of(&f->hn, fake_at(i)),
+						 managed[i] ? HN_MAPPED : HN_UNMANAGED);
 	}
 	fake_finish(f);
 }

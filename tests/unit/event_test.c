@@ -139,7 +139,7 @@ static void migrate_both(struct fake *f)
 
 		fake_sleep(f, at);
 		out = hn_fault(&f->hn, at, 1, f->now_ns, &fake_verdict);
-		/* The event may have been for the other page, or have taken this one before its turn: all ends may be. */
+		/* The event may have been for the other page, or have taken this one before its turn. */
 		assert_true(out != HN_FAULT_WAITED && out != HN_FAULT_DEFERRED);
 		if (out == HN_FAULT_UNMANAGED)
 			f->hn.ops->wake(f, fake_at(slot), HN_PAGE_SIZE);

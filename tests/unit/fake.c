@@ -402,7 +402,8 @@ void fake_check(struct fake *f)
 
 		staged += f->staging[i].used;
 		if (f->staging[i].used != live)
-			fail_msg("%spage %u: %s", about(f), i, live ? "an id without content" : "content without an id");
+			fail_msg("%spage %u: %s", about(f), i,
+				 live ? "an id without content" : "content without an id");
 	}
 	assert_true(staged >= f->stats.armed_now);
 	assert_int_equal(f->targets_out, 0);
@@ -470,9 +471,12 @@ static bool is_displaced(struct fake *f, hn_addr addr)
 {
 	unsigned i;
 
-	for (i = 0; i < f->nr_displaced; i++)
-		if (addr - f->displaced[i].addr >= f->displaced[i].from && addr - f->displaced[i].addr < f->displaced[i].to)
+	for (i = 0; i < f->nr_displaced; i++) {
+		const struct fake_displaced *d = &f->displaced[i];
+
+		if (addr - d->addr >= d->from && addr - d->addr < d->to)
 			return true;
+	}
 	return false;
 }
 

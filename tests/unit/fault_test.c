@@ -14,7 +14,8 @@ static void note(struct fake *f) { before = f->stats; }
 static void expect_counted(struct fake *f, const uint64_t *outcome, unsigned accounted)
 {
 	const struct hn_stats *s = &f->stats;
-	const uint64_t *was = (const uint64_t *)(const void *)((const char *)&before + ((const char *)outcome - (const char *)s));
+	ptrdiff_t offset = (const char *)outcome - (const char *)s;
+	const uint64_t *was = (const uint64_t *)(const void *)((const char *)&before + offset);
 
 	assert_int_equal(*outcome, *was + 1);
 	assert_int_equal(s->messages, before.messages + 1);

@@ -109,7 +109,9 @@ static void one_life(unsigned way, unsigned n, unsigned nr, int also)
 {
 	struct fake *f = start();
 
-	f->script[ways[way].op] = (struct fake_script){ .fail_at = n, .fail_nr = nr, .err = ways[way].err, .part = ways[way].part };
+	f->script[ways[way].op] = (struct fake_script){
+		.fail_at = n, .fail_nr = nr, .err = ways[way].err, .part = ways[way].part,
+	};
 	if (also >= 0)
 		f->script[also] = (struct fake_script){ .fail_at = 1, .fail_nr = 5, .err = -EAGAIN };
 	life(f);

@@ -89,7 +89,8 @@ def plant(edits, tree):
     """False when an edit no longer fits the source."""
     if isinstance(edits, str):
         with open(edits, encoding="utf-8") as f:
-            return subprocess.run(["patch", "-p1", "-s", "--batch", "--forward", "--fuzz=0"], cwd=tree, stdin=f).returncode == 0
+            command = ["patch", "-p1", "-s", "--batch", "--forward", "--fuzz=0"]
+            return subprocess.run(command, cwd=tree, stdin=f).returncode == 0
     for name, old, new in edits:
         path = os.path.join(tree, "src", "core", name)
         with open(path, encoding="utf-8") as f:

@@ -6,8 +6,8 @@
  *
  * Threads of a program read and write checked words, others unmap, drop and move its memory, handlers serve messages,
  * a scanner arms and a drainer takes back. Every access is checked against what it must see; a thread that is not woken
- * for --stuck seconds is reported; in the end all books must balance. Exit status: 0 clean, 1 with a line "FAIL: ..." that names the
- * invariant, 2 usage.
+ * for --stuck seconds is reported; in the end all books must balance. Exit status: 0 clean, 1 with a line "FAIL: ..."
+ * that names the invariant, 2 usage.
  */
 #include <getopt.h>
 #include <sched.h>
@@ -182,7 +182,7 @@ static void drain(struct run *run)
 		sched_yield();
 	}
 	if (hn_stat_read(&w->stats.armed_now) != 0)
-		world_broken("I5: drained, but %llu pages are armed", (unsigned long long)hn_stat_read(&w->stats.armed_now));
+		world_broken("I5: drained, but %lld pages are armed", (long long)hn_stat_read(&w->stats.armed_now));
 }
 
 static void *drain_thread(void *arg)
@@ -269,6 +269,25 @@ static void one_round(uint64_t seed, uint32_t policy)
 	world_finish(run.w);
 }
 
+static void print_totals(unsigned rounds)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{ "accesses", total_accesses }, { "system calls", total_calls }, { "drains", total_drains },
+		{ "hints", total.armed }, { "samples", total.samples }, { "migrated", total.migrated },
+		{ "failed", total.failed[0] }, { "raced", total.raced }, { "waited", total.waited },
+		{ "stale", total.stale }, { "deferred", total.deferred }, { "unmanaged", total.unmanaged },
+	};
+	unsigned i;
+
+	printf("%u rounds", rounds);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		printf(", %llu %s", (unsigned long long)rows[i].value, rows[i].name);
+	putchar('\n');
+}
+
 static double now(void)
 {
 	struct timespec t;
@@ -292,7 +311,9 @@ int main(int argc, char **argv)
 		{ "stuck", required_argument, NULL, 't' },
 		{ NULL, 0, NULL, 0 },
 	};
-	static const uint32_t policies[] = { HN_POLICY_ALTERNATE, HN_POLICY_RANDOM, HN_POLICY_TWO_STAGE, HN_POLICY_ALWAYS };
+	static const uint32_t policies[] = {
+		HN_POLICY_ALTERNATE, HN_POLICY_RANDOM, HN_POLICY_TWO_STAGE, HN_POLICY_ALWAYS,
+	};
 	double seconds = 3, end;
 	uint64_t seed = 0;
 	int policy = -1, opt;
@@ -315,12 +336,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	for (end = now() + seconds; now() < end; round++)
 		one_round(seed + round, policy >= 0 ? (uint32_t)policy : policies[round % 4]);
-	printf("%u rounds: %llu accesses, %llu system calls, %llu drains; %llu hints: %llu samples, %llu migrated, %llu failed, "
-	       "%llu raced; messages: %llu waited, %llu stale, %llu deferred, %llu unmanaged\n",
-	       round, (unsigned long long)total_accesses, (unsigned long long)total_calls, (unsigned long long)total_drains,
-	       (unsigned long long)total.armed, (unsigned long long)total.samples, (unsigned long long)total.migrated,
-	       (unsigned long long)total.failed[0], (unsigned long long)total.raced, (unsigned long long)total.waited,
-	       (unsigned long long)total.stale, (unsigned long long)total.deferred, (unsigned long long)total.unmanaged);
+	print_totals(round);
 	if (!total.migrated || !total_accesses)
 		world_broken("nothing was migrated: this tested nothing");
 	return 0;

@@ -583,8 +583,8 @@ static void fill_hole(struct world *w, hn_addr addr, bool parts)
 }
 
 /*
- * The gate is held exclusively from the look at the entry to the end of the filling: with it shared, a remap could bring
- * an armed page here or the scanner arm the one that is here, and zeros would bury it.
+ * The gate is held exclusively from the look at the entry to the end of the filling: with it shared, the scanner could
+ * arm the page meanwhile; without the look, a remap could have brought an armed one. Zeros would bury it.
  */
 static void serve_unmanaged(struct world *w, hn_addr addr)
 {
@@ -1000,8 +1000,8 @@ static uint32_t check_slot(struct world *w, unsigned slot)
 			uint64_t v = there ? s->frame->word[c][i] : 0;
 
 			if ((s->mapped & (1u << c)) && v != s->truth[c][i])
-				world_broken("I1: at the end slot %u cell %u word %u is %llx, should be %llx", slot, c, i,
-					     (unsigned long long)v, (unsigned long long)s->truth[c][i]);
+				world_broken("I1: at the end slot %u cell %u word %u is %llx, should be %llx", slot, c,
+					     i, (unsigned long long)v, (unsigned long long)s->truth[c][i]);
 		}
 	return s->frame != NULL;
 }

@@ -110,7 +110,10 @@ struct world *world_new(const struct hn_geometry *geo, const struct hn_params *p
 void world_finish(struct world *w);
 
 static inline unsigned world_slot_of(hn_addr addr) { return (unsigned)((addr - WORLD_BASE) >> HN_PAGE_SHIFT); }
-static inline unsigned world_cell_of(hn_addr addr) { return (unsigned)((addr - WORLD_BASE) / WORLD_CELL) % WORLD_CELLS; }
+static inline unsigned world_cell_of(hn_addr addr)
+{
+	return (unsigned)((addr - WORLD_BASE) / WORLD_CELL) % WORLD_CELLS;
+}
 static inline hn_addr world_at(unsigned cell) { return WORLD_BASE + cell * WORLD_CELL; }
 
 /* A cheap random number, one state per thread. */

@@ -1,0 +1,559 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The live backend and the agent on the real kernel.
+
+    test_live.py [--build DIR] [--only TEXT]     default: $HN_BUILD, else build/
+
+Plain C programs (the .c files beside this one), one case per process, run under `hugenuma run` with a scan period of
+2 ms, so that whatever they do not touch for a moment has been taken away. They verify their data themselves; here their
+exit status is looked at, and the counters of every run must add up.
+"""
+import argparse
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+SKIP_STATUS = 77
+TIMEOUT = 60
+HANDLERS = 2
+ARM_BATCH = 32  # a process that ends in the middle of arming has counted half of it
+FAST = ["--topology", "node:4 pu:2", "--period-ms", "2", "--window-mib", "1024"]
+EAGER = [*FAST, "--start-now", "--min-mib", "2"]
+MALLOC_HUGE = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+NOBODY = 65534
+
+
+class Skip(Exception):
+    """The check cannot be made here; the text says why."""
+
+
+def want(cond, what):
+    if not cond:
+        raise AssertionError(what)
+
+
+def same(got, wanted, what):
+    want(got == wanted, f"{what}: got {got!r}, wanted {wanted!r}")
+
+
+class Result:
+    def __init__(self, status, out, err, report):
+        self.status, self.out, self.err, self.report = status, out, err, report
+
+    def __str__(self):
+        return f"status {self.status}\n{self.out}{self.err}"
+
+    def processes(self):
+        return [p for p in self.report["processes"] if p["managed_peak_pages"] > 0]
+
+
+class Bench:
+    """Where things are, and how they are run."""
+
+    def __init__(self, build):
+        self.build = os.path.abspath(build)
+        self.hugenuma = os.path.join(self.build, "hugenuma")
+        self.agent = os.path.join(self.build, "libhugenuma-agent.so")
+        self.programs = os.path.join(self.build, "tests", "live")
+        self.tmp = tempfile.mkdtemp(prefix="hugenuma-live-", dir=self.programs)
+
+    def program(self, name):
+        return os.path.join(self.programs, "live-" + name)
+
+    def environment(self, extra=None):
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("HUGENUMA", "LD_PRELOAD", "LIVE_", "GLIBC_"))}
+        env.update(HUGENUMA_AGENT=self.agent, LC_ALL="C", TMPDIR=self.tmp)
+        env.update(extra or {})
+        return env
+
+    def start(self, command, env=None, **kw):
+        return subprocess.Popen(command, env=self.environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True, **kw)
+
+    def finish(self, child, timeout=TIMEOUT):
+        try:
+            out, err = child.communicate(timeout=timeout)
+            return child.returncode, out, err
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            out, err = child.communicate()
+            return None, out, err + "killed: took too long\n"
+
+    def bare(self, command, env=None, **kw):
+        return Result(*self.finish(self.start(command, env, **kw)), None)
+
+    def run(self, options, command, env=None, quiet=True, wrap=(), hugenuma=None, **kw):
+        """Run `hugenuma run OPTIONS -- COMMAND`; the counters are checked, and that nothing is left behind."""
+        path = os.path.join(self.tmp, "report.json")
+        if os.path.exists(path):
+            os.unlink(path)
+        child = self.start([*wrap, hugenuma or self.hugenuma, "run", *(["--quiet"] if quiet else []), *options,
+                            "--report", path, "--", *command], env, **kw)
+        result = Result(*self.finish(child), None)
+        left = glob.glob(f"/dev/shm/hugenuma.*.{child.pid}.*")
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as f:
+                result.report = json.load(f)
+            conserved(result.report)
+        for d in left:
+            shutil.rmtree(d)
+        want(not left or result.status is None or result.report["running_count"], f"left behind: {left}")
+        return result
+
+
+def conserved(report):
+    """What was counted adds up in every process, but for what was in flight at its end."""
+    for p in [*report["processes"], report["totals"]]:
+        count = len(report["processes"]) if p is report["totals"] else 1
+        outcomes = p["local_count"] + p["refused_count"] + p["migrated_pages"] + p["failed_count"] + p["raced_count"]
+        causes = p["disarmed"]
+        spare = HANDLERS * max(count, 1)
+        want(abs(p["samples_count"] - outcomes) <= spare, f"samples {p['samples_count']} are not outcomes {outcomes}")
+        want(abs(p["disarmed_count"] - sum(causes.values())) <= spare, f"disarmed {p['disarmed_count']}: {causes}")
+        want(abs(causes["fault_count"] - p["samples_count"]) <= spare, f"samples {p['samples_count']}: {causes}")
+        left = p["armed_count"] - p["disarmed_count"] - p["armed_now_pages"]
+        want(abs(left) <= spare + ARM_BATCH * max(count, 1), f"armed {p['armed_count']} is not disarmed "
+             f"{p['disarmed_count']} + now {p['armed_now_pages']}")
+
+
+def good(result):
+    """The program ended well, or cannot make its check here."""
+    if result.status == SKIP_STATUS:
+        raise Skip((result.err.strip().splitlines() or ["no reason given"])[-1])
+    want(result.status == 0, str(result))
+    return result
+
+
+# ---- the programs' own cases ----
+
+def cases_of(b, name):
+    done = subprocess.run([b.program(name), "--list"], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def run_case(b, program, case, options):
+    result = b.run(options, [b.program(program), case])
+    if result.status not in (0, SKIP_STATUS):
+        # A test that fails without anybody's help accuses nobody.
+        bare = b.bare([b.program(program), case], {"LIVE_BARE": "1"})
+        raise AssertionError(f"{result}(without hugenuma: status {bare.status})")
+    return good(result)
+
+
+def case_tests(b):
+    tests = []
+    policies = {
+        "mapping": (["always"], ["alternate", "--mover", "kernel"]),
+        "access": (["always"],),
+        "fds": (["random"],),
+        "forks": (["always"], ["random", "--mover", "kernel"]),
+        "stacks": (["observe"],),
+    }
+    for program, variants in policies.items():
+        for variant in variants:
+            for case in cases_of(b, program):
+                name = f"{program}: {case}" + (f" ({' '.join(variant)})" if variant is not variants[0] else "")
+                options = [*EAGER, "--policy", *variant]
+                tests.append((name, lambda p=program, c=case, o=options: run_case(b, p, c, o)))
+    return tests
+
+
+# ---- starting late ----
+
+def nothing_started(b, command, strace=True):
+    """Same output and status as without us, and no thread of ours."""
+    bare = b.bare(command)
+    result = b.run(FAST, command)
+    same((result.status, result.out, result.err), (bare.status, bare.out, bare.err), "status and output")
+    r = result.report
+    same((r["managed_count"], r["idle_count"], r["unmanaged_count"], r["slots_missed_count"]), (0, 0, 0, 0), "agents")
+    want(r["loaded_count"] >= 1, "the agent was not even loaded")
+    if not strace or not shutil.which("strace"):
+        return
+    log = os.path.join(b.tmp, "strace")
+    traced = b.run(FAST, ["strace", "-f", "-qq", "-o", log, "-e", "trace=process", "-e", "signal=none", *command])
+    same(traced.status, bare.status, "status")
+    with open(log, encoding="utf-8", errors="replace") as f:
+        threads = [line for line in f if "CLONE_THREAD" in line]
+    want(not threads, f"threads were started: {threads}")
+
+
+def test_late_ls(b):
+    nothing_started(b, ["ls", "-l", "/etc"])
+
+
+def test_late_shell(b):
+    nothing_started(b, ["sh", "-c", "sleep 0.3; echo done; exit 3"])
+
+
+def test_late_burn(b):
+    nothing_started(b, [b.program("start"), "burn"])
+
+
+def test_late_small_pages(b):
+    nothing_started(b, [b.program("start"), "small pages"])
+
+
+def test_late_python(b):
+    nothing_started(b, [sys.executable, "-c", "x = sum(i * i for i in range(3000000)); print(x)"])
+
+
+def test_late_pipeline(b):
+    nothing_started(b, ["sh", "-c", "seq 1 20000 | sort -rn | head -n 3; exit 4"])
+
+
+def thread_names(pid):
+    names = []
+    for path in glob.glob(f"/proc/{pid}/task/*/comm"):
+        try:
+            with open(path, encoding="ascii") as f:
+                names.append(f.read().strip())
+        except OSError:
+            pass
+    return names
+
+
+def test_late_threads_seen(b):
+    """The agent's threads carry its name: none in a small program, some in a managed one."""
+    for command, expected in ((["sleep", "1"], False), ([b.program("start"), "malloc"], True)):
+        child = b.start([b.hugenuma, "run", "-q", *FAST, "--", *command], MALLOC_HUGE)
+        seen, end = set(), time.monotonic() + 5
+        while child.poll() is None and time.monotonic() < end:
+            for task in glob.glob(f"/proc/{child.pid}/task/*/children"):
+                try:
+                    with open(task, encoding="ascii") as f:
+                        seen.update(n for pid in f.read().split() for n in thread_names(pid))
+                except OSError:
+                    pass
+            time.sleep(0.02)
+        status, out, err = b.finish(child)
+        same(status, 0, out + err)
+        ours = {n for n in seen if n.startswith("hugenuma-")}
+        want(bool(ours) == expected, f"{command}: threads {sorted(seen)}")
+
+
+def managed(b, case, processes=1, env=None, options=None):
+    result = good(b.run(options or FAST, [b.program("start"), case], env or MALLOC_HUGE))
+    same(len(result.processes()), processes, f"processes managed; messages {result.report['messages']}")
+    for p in result.processes():
+        want(p["managed_peak_pages"] >= 16 and p["armed_count"] > 0, f"process {p['pid']} was hardly managed")
+    return result
+
+
+def test_start_malloc(b):
+    managed(b, "malloc")
+
+
+def test_start_brk(b):
+    managed(b, "brk")
+
+
+def test_start_workers(b):
+    managed(b, "joinable workers")
+
+
+def test_start_detached(b):
+    managed(b, "detached workers")
+
+
+def test_start_children(b):
+    result = managed(b, "forked children", 2)
+    same(len({p["pid"] for p in result.processes()}), 2, "process ids")
+
+
+def test_start_children_of_managed(b):
+    result = managed(b, "forked by managed", 3)
+    same(len({p["pid"] for p in result.processes()}), 3, "process ids")
+
+
+def test_start_double_fork(b):
+    managed(b, "double fork")
+
+
+def test_start_exec(b):
+    result = managed(b, "exec again", 2)
+    same(len({p["pid"] for p in result.processes()}), 1, "process ids")
+
+
+def test_start_cancel(b):
+    """Thread cancellation has the signal that the late start borrows."""
+    good(b.run(FAST, [b.program("start"), "cancel"]))
+    managed(b, "cancel while managed")
+
+
+def test_spark(b):
+    """System calls that a signal would end early, while the timers fire that are not to be noticed."""
+    for case in cases_of(b, "spark"):
+        result = good(b.run(FAST, [b.program("spark"), case]))
+        calls, disturbed = map(int, re.search(r"calls (\d+) disturbed (\d+)", result.out).groups())
+        want(calls >= 50 and disturbed == 0, str(result))
+        same(result.report["idle_count"] + result.report["managed_count"], 0, "agents started")
+
+
+def test_spark_fires(b):
+    if not shutil.which("strace"):
+        raise Skip("no strace")
+    log = os.path.join(b.tmp, "strace")
+    good(b.run(FAST, ["strace", "-f", "-qq", "-o", log, "-e", "trace=none", b.program("spark"), "other thread"]))
+    with open(log, encoding="utf-8", errors="replace") as f:
+        fired = sum("si_code=SI_TIMER" in line for line in f)
+    want(fired >= 5, f"the timers fired {fired} times only")
+
+
+# ---- failing open ----
+
+def unmanaged(result, pattern):
+    """The program ran unmanaged, one line said why, and its status came through."""
+    same((result.status, result.out), (7, "hello\n"), f"status and output: {result}")
+    r = result.report
+    same((r["managed_count"], r["unmanaged_count"]), (0, 1), "managed, unmanaged")
+    lines = [line for line in result.err.splitlines() if re.search(pattern, line)]
+    same(len(lines), 1, f"lines like {pattern!r} in {result.err!r}")
+
+
+# Long enough to be noticed, then a line and a status to be passed on.
+def then_status_7(b):
+    return ["sh", "-c", '"$0" malloc && exec "$0" "status 7"', b.program("start")]
+
+
+def test_fail_seccomp(b):
+    rules = {
+        "userfaultfd,device": "userfaultfd",
+        "api": "UFFDIO_MOVE",
+        "move": "UFFDIO_MOVE",
+        "register": "userfaultfd",
+        "close_range": "close_range",
+    }
+    for rule, pattern in rules.items():
+        result = b.run(FAST, [b.program("jail"), rule, *then_status_7(b)], MALLOC_HUGE, quiet=False)
+        if result.status == SKIP_STATUS:
+            raise Skip(result.err.strip())
+        unmanaged(result, pattern)
+
+
+def test_fail_helpers(b):
+    """What is only nice to have may be missing."""
+    for rule in ("robust,readv", "mempolicy", "move_pages"):
+        result = b.run(FAST, [b.program("jail"), rule, *then_status_7(b)], MALLOC_HUGE)
+        same((result.status, result.out), (7, "hello\n"), str(result))
+        same(result.report["unmanaged_count"], 0, rule)
+        same(len(result.processes()), 1, rule)
+
+
+def test_fail_quietly(b):
+    """Without these the process is never seen to be worth managing."""
+    for rule in ("pagemap", "timer"):
+        result = b.run(FAST, [b.program("jail"), rule, *then_status_7(b)], MALLOC_HUGE)
+        same((result.status, result.out, result.err), (7, "hello\n", ""), rule)
+        same(result.report["managed_count"], 0, rule)
+
+
+def limited(b, limit_mib, reserve_mib, wrap=()):
+    """A program that is noticed, and then takes most of the address space it is allowed."""
+    script = f'ulimit -v {limit_mib * 1024}; start=$0; "$@" "$start" "reserve after malloc" && exec "$start" "status 7"'
+    return b.run(FAST, ["sh", "-c", script, b.program("start"), *wrap], dict(MALLOC_HUGE, LIVE_MIB=str(reserve_mib)),
+                 quiet=False)
+
+
+def test_fail_address_space(b):
+    """With little address space the program gets all of it."""
+    for limit in (500, 1600, 3000):
+        unmanaged(limited(b, limit, limit - 200), "address space")
+
+
+def test_fail_gives_back(b):
+    """What the agent took before it gave up is the program's again."""
+    unmanaged(limited(b, 18 << 10, (18 << 10) - 500, [b.program("jail"), "move"]), "UFFDIO_MOVE")
+
+
+def test_fail_nobody(b):
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        raise Skip("needs root and setpriv, to become nobody")
+    try:
+        mode = os.stat("/dev/userfaultfd").st_mode
+    except OSError:
+        mode = 0
+    with open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as f:
+        if f.read().strip() != "0" or mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise Skip("everybody has the permission here")
+    with tempfile.TemporaryDirectory(prefix="hugenuma-nobody-") as place:
+        for f in (b.hugenuma, b.agent, b.program("start")):
+            shutil.copy(f, place)
+        os.chmod(place, 0o755)
+        path = os.path.join(place, "out")
+        os.mkdir(path)
+        os.chown(path, NOBODY, NOBODY)
+        os.chmod(path, 0o700)
+        report = os.path.join(path, "r.json")
+        start = os.path.join(place, os.path.basename(b.program("start")))
+        result = b.bare(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+                         os.path.join(place, "hugenuma"), "run", *FAST, "--report", report, "--", "sh", "-c",
+                         '"$0" malloc && exec "$0" "status 7"', start],
+                        dict(MALLOC_HUGE, HUGENUMA_AGENT=os.path.join(place, os.path.basename(b.agent)), TMPDIR=path),
+                        cwd=path)
+        with open(report, encoding="utf-8") as f:
+            result.report = json.load(f)
+        unmanaged(result, "no permission for userfaultfd")
+
+
+def test_fail_no_proc(b):
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        raise Skip("needs root and unshare, to hide /proc")
+    script = 'mount -t tmpfs none /proc && "$0" malloc && exec "$0" "status 7"'
+    result = b.run(FAST, ["unshare", "-m", "sh", "-c", script, b.program("start")], MALLOC_HUGE)
+    if result.status == 1 and "unshare" in result.err:
+        raise Skip("no mount namespaces here")
+    same((result.status, result.out), (7, "hello\n"), str(result))
+    same(result.report["managed_count"], 0, "managed")
+
+
+def test_static(b):
+    source, binary = os.path.join(b.tmp, "static.c"), os.path.join(b.tmp, "static")
+    with open(source, "w", encoding="ascii") as f:
+        f.write('#include <stdio.h>\nint main(void) { puts("static"); return 5; }\n')
+    done = subprocess.run([os.environ.get("CC", "cc"), "-static", source, "-o", binary], stderr=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise Skip("no static libc")
+    result = b.run(FAST, [binary])
+    same((result.status, result.out), (5, "static\n"), str(result))
+    same((result.report["loaded_count"], result.report["managed_count"]), (0, 0), "loaded, managed")
+
+
+def test_preload(b):
+    own = os.path.join(b.programs, "liblive-preload.so")
+    managed(b, "preloaded", env=dict(MALLOC_HUGE, LD_PRELOAD=own))
+
+
+# ---- descriptors ----
+
+def test_standard_output_ends(b):
+    """The reader of a pipe sees the end when the program closes it, though the agent lives on."""
+    script = '"$0" "closes standard output and lives on" | { cat; echo "eof $(date +%s%N)"; }'
+    result = good(b.run(EAGER, ["sh", "-c", script + '; echo "end $(date +%s%N)"', b.program("fds")]))
+    eof = int(re.search(r"eof (\d+)", result.out).group(1))
+    end = int(re.search(r"end (\d+)", result.out).group(1))
+    want(result.out.startswith("done\n"), result.out)
+    want(end - eof > 1000000000, f"the pipe ended only {(end - eof) / 1e6:.0f} ms before the program")
+
+
+# ---- pages stay huge, and go where they are used ----
+
+def test_stay_huge(b, case, mover):
+    result = good(b.run([*EAGER, "--policy", "always", "--mover", mover], [b.program("workers"), case]))
+    want(result.report["totals"]["migrated_pages"] > 100, f"hardly anything migrated\n{result}")
+
+
+def test_two_halves(b):
+    """Each thread's node is known from the processor it runs on, and its pages come to it, and only they."""
+    options = [*EAGER, "--topology", "node:2 pu:1", "--period-ms", "10"]
+    result = good(b.run(options, [b.program("workers"), "two halves"]))
+    p = result.processes()[0]
+    local = p["local_end_percent"]
+    want(local is not None and local > 90, f"{local} % local at the end")
+    want(14 <= p["migrated_pages"] <= 20, f"{p['migrated_pages']} pages migrated, not about 16")
+    want(p["migrated_to_node_pages"][1] >= 14, f"to nodes: {p['migrated_to_node_pages']}")
+    share = [n / p["samples_count"] for n in p["samples_from_node_count"]]
+    want(min(share) > 0.25, f"samples from nodes: {p['samples_from_node_count']}")
+
+
+# ---- ends ----
+
+ENDS = {
+    "exit": 21, "exit by another thread": 22, "_exit": 23, "the last thread ends": 0, "abort": 128 + signal.SIGABRT,
+    "SIGKILL": 128 + signal.SIGKILL, "SIGSEGV": 128 + signal.SIGSEGV, "quick_exit": 24, "exec": 25,
+    "exec by another thread": 26,
+}
+RUN_AT_EXIT = ("exit", "exit by another thread", "the last thread ends")
+
+
+def test_end(b, case):
+    result = b.run(EAGER, [b.program("ends"), case], quiet=False)
+    same(result.status, ENDS[case], str(result))
+    same(result.out, "at exit\n" if case in RUN_AT_EXIT else "", "output")
+    want(re.search(r"^live-ends \(pid \d+\)$", result.err, re.M), f"no table for the program:\n{result.err}")
+    want(any(p["command"] == "live-ends" and p["armed_count"] > 0 for p in result.processes()), "never armed")
+
+
+def test_kill_controller(b):
+    """The program runs on, managed, and notices nothing."""
+    path = os.path.join(b.tmp, "fine")
+    command = [b.program("ends"), "outlive the controller"]
+    child = b.start([b.hugenuma, "run", "-q", *EAGER, "--policy", "always", "--", *command], {"LIVE_FILE": path})
+    time.sleep(0.4)
+    want(child.poll() is None, "ended at once")
+    os.kill(child.pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while not os.path.exists(path) and time.monotonic() < end:
+        time.sleep(0.02)
+    _, out, err = b.finish(child, 10)
+    for d in glob.glob(f"/dev/shm/hugenuma.*.{child.pid}.*"):
+        shutil.rmtree(d)
+    want(os.path.exists(path), f"the program did not come to its end\n{out}{err}")
+
+
+# ---- all of them ----
+
+def all_tests(b):
+    tests = [(name[5:].replace("_", " "), lambda f=f: f(b)) for name, f in globals().items()
+             if name.startswith("test_") and f.__code__.co_argcount == 1]
+    tests += [(f"{case}, {mover} mover", lambda c=case, m=mover: test_stay_huge(b, c, m))
+              for case in ("stay huge when read", "stay huge when written") for mover in ("copy", "kernel")]
+    tests += [(f"end by {case}", lambda c=case: test_end(b, c)) for case in ENDS]
+    return tests + case_tests(b)
+
+
+def skip_unless_possible(b):
+    done = subprocess.run([b.hugenuma, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=b.environment(), timeout=60)
+    if done.returncode != 0:
+        print("\n".join("# " + line for line in done.stdout.splitlines()))
+        print("`hugenuma doctor` says that nothing can be managed here")
+        sys.exit(SKIP_STATUS)
+
+
+def run_all(tests):
+    failed = 0
+    for n, (name, test) in enumerate(tests, 1):
+        start, skipped, note = time.monotonic(), None, ""
+        try:
+            test()
+            good_one = True
+        except Skip as skip:
+            good_one, skipped = True, str(skip)
+        except Exception as error:  # pylint: disable=broad-except
+            good_one, note = False, f"{type(error).__name__}: {error}"
+        failed += not good_one
+        print(f"{'ok' if good_one else 'not ok'} {n} - {name}" + (f" # SKIP {skipped}" if skipped else ""))
+        print(f"#   {time.monotonic() - start:.1f} s")
+        for line in note.splitlines():
+            print(f"#   {line}")
+        sys.stdout.flush()
+    print(f"1..{len(tests)}")
+    return 1 if failed or not tests else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description="test the live backend and the agent")
+    parser.add_argument("--build", default=os.environ.get("HN_BUILD", os.path.join(ROOT, "build")))
+    parser.add_argument("--only", default="", metavar="TEXT", help="run the tests with this in their names")
+    args = parser.parse_args()
+    b = Bench(args.build)
+    try:
+        skip_unless_possible(b)
+        return run_all([t for t in all_tests(b) if args.only in t[0]])
+    finally:
+        shutil.rmtree(b.tmp)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
