@@ -111,8 +111,7 @@ static void link_counters(struct hn_live *live, struct hn_slot *slot)
 static int init_engine(struct hn_live *live, const struct hn_config *c, const struct hn_machine *m)
 {
 	uint32_t expiry = c->period_ms * 4;
-	uint32_t pages = (uint32_t)(live->setup.ram_bytes >> HN_PAGE_SHIFT);
-	struct hn_geometry geo = { .chunk_shift = 6, .nr_chunks = pages / 64 * 2 + 256, .nr_pages = live->setup.nr_pages };
+	struct hn_geometry geo = hn_live_geometry(&live->setup);
 	struct hn_params par = {
 		.nr_nodes = m->nr_nodes,
 		.policy = c->policy,

@@ -89,7 +89,7 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 }
 
 /* Chunks for twice the machine's memory: address space comes and goes, memory does not. */
-static struct hn_geometry geometry(const struct hn_setup *s)
+struct hn_geometry hn_live_geometry(const struct hn_setup *s)
 {
 	uint32_t pages = (uint32_t)(s->ram_bytes >> HN_PAGE_SHIFT);
 
@@ -124,11 +124,11 @@ static int make_areas(struct hn_live *live, struct hn_live_error *why)
 {
 	uint64_t staging = (uint64_t)live->setup.nr_pages * HN_PAGE_SIZE;
 	uint32_t slots = (live->setup.is_virtual ? 1 : live->setup.nr_nodes) * HN_POOL_PER_NODE;
-	struct hn_geometry geo = geometry(&live->setup);
+	struct hn_geometry geo = hn_live_geometry(&live->setup);
 	uint64_t any;
 
 	if (!fits_limit(RLIMIT_AS, 2 * staging) || !fits_limit(RLIMIT_DATA, 2 * staging))
-		return fail(why, "not managed: the limit on address space leaves little room (ulimit -v; try --max-armed-mib)", 0);
+		return fail(why, "the limit on address space (ulimit -v) leaves little room; try --max-armed-mib", 0);
 	live->core = hn_area(live, hn_core_bytes(&geo), false);
 	live->staging = hn_area(live, staging, true);
 	live->trash = hn_area(live, staging, true);

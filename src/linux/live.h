@@ -156,6 +156,8 @@ struct hn_live_error {
  */
 int hn_live_open(struct hn_live *live, struct hn_live_error *why);
 void hn_live_close(struct hn_live *live);
+/* The size of the engine's block that hn_live_open makes; hn_core_init must be given the same. */
+struct hn_geometry hn_live_geometry(const struct hn_setup *s);
 /*
  * With arming off: make staging and trash unreachable, so that nothing can fill them (false: they are in use); and
  * reachable and unlocked again.

@@ -529,7 +529,8 @@ static void ring_open(struct ring *r)
 	r->fd = (int)syscall(SYS_io_uring_setup, 8, &p);
 	if (r->fd < 0)
 		live_skip("io_uring is not available");
-	sq = mmap(NULL, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
+	sq = mmap(NULL, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
+		  IORING_OFF_SQ_RING);
 	cq = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(*r->cqe), PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
 		  IORING_OFF_CQ_RING);
 	r->sqe = mmap(NULL, p.sq_entries * sizeof(*r->sqe), PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQES);
@@ -581,7 +582,8 @@ static void ring_rounds(int write_op, int read_op, unsigned int rounds)
 	for (i = 0; i < rounds; i++) {
 		live_fill(arena, BYTES, SEED + i);
 		absent();
-		if (write_op == IORING_OP_WRITE_FIXED && syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_BUFFERS, &all, 1))
+		if (write_op == IORING_OP_WRITE_FIXED &&
+		    syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_BUFFERS, &all, 1))
 			live_skip("no registered buffers");
 		CHECK(ring_do(&r, write_op, fd, arena, BYTES, 0) == (int)BYTES);
 		CHECK(pread(fd, copy, BYTES, 0) == (ssize_t)BYTES);

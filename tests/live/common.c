@@ -122,8 +122,8 @@ static size_t mapped(const void *p, size_t bytes, uint64_t kind)
 {
 	struct hn_page_region r[64];
 	struct hn_pm_scan_arg arg = {
-		.size = sizeof(arg), .start = (uintptr_t)p, .end = (uintptr_t)p + bytes, .vec = (uintptr_t)r, .vec_len = 64,
-		.category_mask = kind,
+		.size = sizeof(arg), .start = (uintptr_t)p, .end = (uintptr_t)p + bytes,
+		.vec = (uintptr_t)r, .vec_len = 64, .category_mask = kind,
 	};
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), n, i;
 	size_t sum = 0;

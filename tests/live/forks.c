@@ -186,8 +186,10 @@ static void vfork_exec(void)
 		pid_t pid = vfork();
 
 		if (pid == 0) {
+			size_t off = (i % PAGES) * HUGE;
+
 			/* Still the parent's memory. */
-			if (*(volatile uint64_t *)(void *)(arena + (i % PAGES) * HUGE) != live_word(SEED, (i % PAGES) * HUGE / 8))
+			if (*(volatile uint64_t *)(void *)(arena + off) != live_word(SEED, off / 8))
 				_exit(1);
 			execl("/bin/true", "true", NULL);
 			_exit(2);

@@ -78,7 +78,8 @@ static void map_fixed_over(void)
 {
 	char *p = absent_arena();
 
-	CHECK(mmap(p + HUGE, 3 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p + HUGE);
+	CHECK(mmap(p + HUGE, 3 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	      p + HUGE);
 	verify_outside(p, HUGE, 4 * HUGE);
 	live_verify_zero(p + HUGE, 3 * HUGE);
 }
@@ -227,10 +228,12 @@ static void free_part(void) { free_range(2 * HUGE + 100 * BASE, 7 * BASE); }
 
 static void harmless_advice(void)
 {
-	static const int advice[] = { MADV_COLD, MADV_PAGEOUT, MADV_NOHUGEPAGE, MADV_HUGEPAGE, MADV_DONTDUMP, MADV_DODUMP,
-				      MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_WILLNEED, MADV_SEQUENTIAL, MADV_NORMAL,
-				      MADV_DONTFORK, MADV_DOFORK, 22 /* POPULATE_READ */, 23 /* POPULATE_WRITE */,
-				      25 /* COLLAPSE */ };
+	static const int advice[] = {
+		MADV_COLD,       MADV_PAGEOUT,   MADV_NOHUGEPAGE,          MADV_HUGEPAGE,
+		MADV_DONTDUMP,   MADV_DODUMP,    MADV_MERGEABLE,           MADV_UNMERGEABLE,
+		MADV_WILLNEED,   MADV_SEQUENTIAL, MADV_NORMAL,             MADV_DONTFORK,
+		MADV_DOFORK,     22 /* POPULATE_READ */, 23 /* POPULATE_WRITE */, 25 /* COLLAPSE */,
+	};
 	char *p = absent_arena();
 	size_t i;
 

@@ -62,7 +62,9 @@ static void run_halves(void)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		h[i] = (struct half){ .cpu = i, .start = arena + (size_t)i * (BYTES / 2), .first = (size_t)i * (BYTES / 2 / 8) };
+		size_t off = (size_t)i * (BYTES / 2);
+
+		h[i] = (struct half){ .cpu = i, .start = arena + off, .first = off / 8 };
 		CHECK(pthread_create(&h[i].thread, NULL, work, &h[i]) == 0);
 	}
 	for (i = 0; i < 2; i++)
