@@ -21,6 +21,9 @@
 #define LOOK_SHARE 50u
 #define EAGER_PERIOD_MS 50u
 #define SERIES_MS 250u
+#define JUDGED_SAMPLES 16u /* samples needed to judge the pace */
+#define PLACED_PERCENT 95u
+#define BACKOFF_MAX 3u
 #define QUARANTINE_MS 2000u
 
 /* Everything of one managed process; one area, never freed while the process lives. */
@@ -209,8 +212,36 @@ static void publish(uint64_t now_ms)
 
 struct pace {
 	uint64_t look_ms, series_ms, pass_ms;
+	uint64_t samples, local; /* as of the last judgement */
 	uint32_t stacks_seen;
+	uint32_t backoff; /* the period is doubled so many times */
+	bool judged;      /* since the last pass */
 };
+
+/*
+ * Memory that is where it is used need not be asked about as often: after a pass with nearly only local samples the period
+ * doubles, three times at most; as soon as they are not, it is the user's again and the next pass is due. Not with short
+ * periods, which are for tests.
+ */
+static void judge_pace(struct hn_worker *w, struct pace *p, uint64_t now_ms)
+{
+	uint64_t samples = hn_stat_read(&w->hn.stats->samples) - p->samples;
+	uint64_t local = hn_stat_read(&w->hn.stats->local) - p->local;
+	bool placed = local * 100 >= samples * PLACED_PERCENT;
+
+	if (w->live->setup.eager || samples < JUDGED_SAMPLES || (placed && p->judged))
+		return;
+	p->samples += samples;
+	p->local += local;
+	p->judged = true; /* one doubling a pass */
+	if (placed) {
+		p->backoff += p->backoff < BACKOFF_MAX;
+		return;
+	}
+	if (p->backoff)
+		p->pass_ms = now_ms;
+	p->backoff = 0;
+}
 
 /* Looking costs time in proportion to the memory there is: never more than one part in LOOK_SHARE of a CPU. */
 static uint64_t next_look(struct hn_worker *w, uint64_t began_ms)
@@ -230,11 +261,13 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 		hn_discover(w);
 		p->look_ms = next_look(w, now);
 	}
+	judge_pace(w, p, now);
 	if (now >= p->pass_ms) {
 		hn_scan_expire(&w->hn);
 		hn_scan_pass(&w->hn, c->window_mib / 2);
 		hn_stat_add(&hn_agent.slot->scans, 1);
-		p->pass_ms = now + c->period_ms;
+		p->judged = false;
+		p->pass_ms = now + ((uint64_t)c->period_ms << p->backoff);
 	}
 	if (now >= p->series_ms) {
 		publish(now);
@@ -261,7 +294,7 @@ static void scanner_main(void *arg)
 {
 	const struct hn_config *c = &hn_agent.shm->config;
 	struct hn_worker *w = &run->scanner;
-	struct pace pace = { 0, 0, 0, 0 };
+	struct pace pace = { 0 };
 
 	(void)arg;
 	register_thread("hugenuma-scan");
