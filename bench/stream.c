@@ -2,19 +2,21 @@
 /*
  * stream: a memory-bound program whose memory is where it is used
  *
- * Every thread has huge pages of its own, touched first by itself, and sits on a CPU of its own. A fixed amount of
- * work on them: copy one half to the other and back (the first access to a page is a read in one half and a write in
- * the other), then a walk of dependent loads at random. First a warm-up by the clock, in which a balancer may do what
- * it likes; then the measured part, one line of JSON with its seconds and with the share of all CPUs that others took
- * meanwhile.
+ * Every thread has huge pages of its own, touched first by itself, and sits on a CPU of its own. It copies one half of
+ * them to the other and back, a MiB at a time, and after each MiB walks over all of it at random, each load depending
+ * on the one before. First a warm-up, in which a balancer may do what it likes; then the measured part, in windows of a
+ * quarter of a second: how much was done, how many page faults there were (a hint is one; there are no others), and
+ * what share of all CPUs others took meanwhile, so that disturbed windows can be told.
  *
- *   stream [--mib N per thread] [--threads N] [--warmup-s N] [--work N] [--hold-s N]
+ *   stream [--mib N per thread] [--threads N] [--warmup-s N] [--measure-s N] [--hold-s N]
  *
- * --hold-s: do nothing for so long instead, after touching everything, so that somebody can look at the process.
+ * --hold-s: after touching everything do nothing for so long, so that somebody can look at the process.
  */
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,18 +28,22 @@
 
 #define HUGE_BYTES ((size_t)2 << 20)
 #define MAX_THREADS 256
-#define STEPS_PER_MIB 2000u /* of the walk, per MiB and unit of work */
+#define MIB ((size_t)1 << 20)
+#define STEPS 4096u /* of the walk after each MiB */
+#define WINDOW_MS 250u
+#define MAX_WINDOWS 4000u
 
 struct worker {
 	pthread_t thread;
 	uint32_t cpu;
-	uint64_t *words, nr_words, at, sum;
-	uint64_t end_ns;
+	uint64_t *words, nr_words, at;
+	_Atomic uint64_t done; /* MiB copied and walks made */
 };
 
-static uint32_t nr_threads, mib = 128, warmup_s = 10, work = 20, hold_s;
+static uint32_t nr_threads, mib = 128, warmup_s = 6, measure_s = 8, hold_s;
 static struct worker worker[MAX_THREADS];
 static pthread_barrier_t barrier;
+static atomic_bool leave;
 
 static uint64_t now_ns(void)
 {
@@ -47,32 +53,34 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void copy_half(uint64_t *to, const uint64_t *from, uint64_t nr, uint64_t add)
+static void copy(uint64_t *to, const uint64_t *from, uint64_t nr)
 {
 	uint64_t i;
 
 	for (i = 0; i < nr; i++)
-		to[i] = from[i] + add;
+		to[i] = from[i] + 1;
 }
 
-/* The next place depends on what was read: one load at a time, each a miss of cache and TLB. */
+/* The next place depends on what was read: one load at a time, most of them a miss of cache and TLB. */
 static void walk(struct worker *w)
 {
-	uint64_t steps = (uint64_t)mib * STEPS_PER_MIB, at = w->at;
+	uint64_t steps = STEPS, at = w->at;
 
 	while (steps--)
-		at = (at * 6364136223846793005u + w->words[(at >> 20) % w->nr_words] + 1442695040888963407u);
+		at = at * 6364136223846793005u + w->words[(at >> 20) % w->nr_words] + 1442695040888963407u;
 	w->at = at;
 }
 
-static void unit_of_work(struct worker *w)
+static void there_and_back(struct worker *w)
 {
-	uint64_t half = w->nr_words / 2;
+	uint64_t half = w->nr_words / 2, chunk = MIB / sizeof(uint64_t), i, way;
 
-	copy_half(w->words + half, w->words, half, 1);
-	walk(w);
-	copy_half(w->words, w->words + half, half, 1);
-	walk(w);
+	for (way = 0; way < 2; way++)
+		for (i = 0; i + chunk <= half && !atomic_load_explicit(&leave, memory_order_relaxed); i += chunk) {
+			copy(w->words + i + (way ? 0 : half), w->words + i + (way ? half : 0), chunk);
+			walk(w);
+			atomic_fetch_add_explicit(&w->done, 1, memory_order_relaxed);
+		}
 }
 
 static void make_memory(struct worker *w)
@@ -93,22 +101,15 @@ static void make_memory(struct worker *w)
 static void *work_thread(void *arg)
 {
 	struct worker *w = arg;
-	uint64_t until;
 	cpu_set_t set;
-	uint32_t i;
 
 	CPU_ZERO(&set);
 	CPU_SET(w->cpu, &set);
 	sched_setaffinity(0, sizeof(set), &set);
 	make_memory(w);
 	pthread_barrier_wait(&barrier);
-	for (until = now_ns() + warmup_s * 1000000000ull; !hold_s && now_ns() < until;)
-		unit_of_work(w);
-	pthread_barrier_wait(&barrier); /* everything is warm */
-	pthread_barrier_wait(&barrier); /* the clock runs */
-	for (i = 0; i < work && !hold_s; i++)
-		unit_of_work(w);
-	w->end_ns = now_ns();
+	while (!hold_s && !atomic_load(&leave))
+		there_and_back(w);
 	sleep(hold_s);
 	return NULL;
 }
@@ -156,7 +157,7 @@ static void options(int argc, char **argv)
 {
 	struct { const char *name; uint32_t *value; } known[] = {
 		{ "--mib", &mib }, { "--threads", &nr_threads }, { "--warmup-s", &warmup_s },
-		{ "--work", &work }, { "--hold-s", &hold_s },
+		{ "--measure-s", &measure_s }, { "--hold-s", &hold_s },
 	};
 	size_t k;
 	int i;
@@ -166,21 +167,61 @@ static void options(int argc, char **argv)
 		for (k = 0; k < sizeof(known) / sizeof(known[0]); k++)
 			if (!strcmp(argv[i], known[k].name))
 				*known[k].value = (uint32_t)strtoul(argv[i + 1], NULL, 10);
-	if (nr_threads < 1 || nr_threads > MAX_THREADS || mib < 4) {
+	if (nr_threads < 1 || nr_threads > MAX_THREADS || mib < 4 || measure_s > MAX_WINDOWS * WINDOW_MS / 1000) {
 		fprintf(stderr, "stream: bad options\n");
 		exit(2);
 	}
 }
 
-int main(int argc, char **argv)
+struct window {
+	uint64_t ns, done, faults;
+	double others_s;
+};
+
+static struct window look(void)
 {
-	uint64_t start, end = 0, sum = 0;
-	double others;
-	uint32_t cpus, i;
+	struct window w = { .ns = now_ns(), .others_s = busy_s() - own_s() };
+	struct rusage u;
+	uint32_t i;
+
+	getrusage(RUSAGE_SELF, &u);
+	w.faults = (uint64_t)(u.ru_minflt + u.ru_majflt);
+	for (i = 0; i < nr_threads; i++)
+		w.done += atomic_load_explicit(&worker[i].done, memory_order_relaxed);
+	return w;
+}
+
+static void measure(uint32_t cpus)
+{
+	static struct window at[MAX_WINDOWS + 1];
+	struct timespec pause = { 0, WINDOW_MS * 1000000l };
+	uint32_t nr = measure_s * 1000 / WINDOW_MS, i;
 	int64_t hints;
 
+	sleep(warmup_s);
+	memset(at, 0, sizeof(at)); /* or its first touches would be taken for hints */
+	hints = kernel_hints();
+	at[0] = look();
+	for (i = 1; i <= nr; i++) {
+		nanosleep(&pause, NULL);
+		at[i] = look();
+	}
+	printf("{\"kernel_hints\":%" PRId64 ",\"windows\":[", kernel_hints() - hints);
+	for (i = 1; i <= nr; i++) {
+		const struct window *w = &at[i], *before = w - 1;
+		double s = (double)(w->ns - before->ns) / 1e9;
+
+		printf("%s[%.1f,%" PRIu64 ",%.1f]", i > 1 ? "," : "", (double)(w->done - before->done) / s,
+		       w->faults - before->faults, 100 * (w->others_s - before->others_s) / s / cpus);
+	}
+	printf("]}\n"); /* of each window: MiB a second, faults, percent of all CPUs used by others */
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN), i;
+
 	options(argc, argv);
-	cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
 	pthread_barrier_init(&barrier, NULL, nr_threads + 1);
 	for (i = 0; i < nr_threads; i++) {
 		worker[i].cpu = i % cpus;
@@ -189,20 +230,10 @@ int main(int argc, char **argv)
 			return 1;
 	}
 	pthread_barrier_wait(&barrier);
-	pthread_barrier_wait(&barrier);
-	hints = kernel_hints();
-	others = busy_s() - own_s();
-	start = now_ns();
-	pthread_barrier_wait(&barrier);
-	for (i = 0; i < nr_threads; i++) {
+	if (!hold_s)
+		measure(cpus);
+	atomic_store(&leave, true);
+	for (i = 0; i < nr_threads; i++)
 		pthread_join(worker[i].thread, NULL);
-		sum += worker[i].at;
-		if (worker[i].end_ns > end)
-			end = worker[i].end_ns;
-	}
-	others = busy_s() - own_s() - others;
-	printf("{\"seconds\":%.6f,\"others_percent\":%.2f,\"kernel_hints\":%" PRId64 ",\"check\":%" PRIu64 "}\n",
-	       (double)(end - start) / 1e9, 100e9 * others / (double)(end - start) / cpus, kernel_hints() - hints,
-	       sum % 1000000007u);
 	return 0;
 }

@@ -65,6 +65,8 @@ char *live_arena(size_t pages, uint64_t seed)
 
 	(void)mprotect(p, pages * HUGE, PROT_READ | PROT_WRITE | PROT_EXEC);
 	live_fill(p, pages * HUGE, seed);
+	if (live_huge(p, pages * HUGE) != pages * HUGE)
+		live_skip("not enough huge pages to be had");
 	CHECK(mprotect(p, pages * HUGE, PROT_READ | PROT_WRITE) == 0);
 	return p;
 }

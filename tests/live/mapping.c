@@ -346,7 +346,8 @@ static void lock_all(int flags)
 		live_skip("mlockall is not permitted");
 	}
 	live_verify(p, BYTES, SEED);
-	q = live_arena(PAGES, SEED + 6);
+	q = live_reserve(BYTES); /* filled before it can be asked to be huge */
+	live_fill(q, BYTES, SEED + 6);
 	live_sleep_ms(300);
 	live_verify(p, BYTES, SEED);
 	live_verify(q, BYTES, SEED + 6);

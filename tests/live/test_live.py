@@ -451,7 +451,9 @@ def test_standard_output_ends(b):
 def test_stay_huge(b, case, mover):
     result = good(b.run([*EAGER, "--policy", "always", "--mover", mover], [b.program("workers"), case]))
     totals = {k: v for k, v in result.report["totals"].items() if isinstance(v, (int, dict))}
-    want(totals["migrated_pages"] > 100, f"hardly anything migrated: {totals}\n{result}")
+    want(totals["migrated_pages"] > 20, f"hardly anything migrated: {totals}\n{result}")
+    same(totals["lost_huge_pages"], 0, "pages found split")
+    same(result.report["totals"]["agent"]["collapses_count"], 0, "pages that had to be made huge again")
 
 
 def test_two_halves(b):
@@ -522,12 +524,36 @@ def skip_unless_possible(b):
         sys.exit(SKIP_STATUS)
 
 
+def pages_split_by_reclaim():
+    """Huge pages that the kernel has split, anywhere, because somebody wanted them swapped out."""
+    with open("/proc/vmstat", encoding="ascii") as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith("thp_swpout_fallback "))
+
+
+def run_undisturbed(test):
+    """
+    A proactive reclaimer (DAMON's pageout, say) splits huge pages of anybody at any time, and what is no huge page is
+    not managed. A test that failed while that happened is tried again; but never one that has seen wrong data.
+    """
+    for last in (False, False, True):
+        before = pages_split_by_reclaim()
+        try:
+            test()
+            return
+        except Skip:
+            raise
+        except AssertionError as error:
+            if last or " instead of " in str(error) or pages_split_by_reclaim() == before:
+                raise
+            print("#   again: the kernel has split huge pages meanwhile")
+
+
 def run_all(tests):
     failed = 0
     for n, (name, test) in enumerate(tests, 1):
         start, skipped, note = time.monotonic(), None, ""
         try:
-            test()
+            run_undisturbed(test)
             good_one = True
         except Skip as skip:
             good_one, skipped = True, str(skip)

@@ -102,18 +102,36 @@ static size_t huge_by_smaps(void)
 }
 
 /* Nothing is absent in a child, whose page tables are a copy of ours. */
-static void want_all_huge(const char *when)
+static size_t huge_in_child(void)
 {
-	pid_t pid = fork();
+	size_t huge = 0;
+	int p[2];
+	pid_t pid;
 
+	CHECK(pipe(p) == 0);
+	pid = fork();
 	if (pid == 0) {
-		size_t huge = huge_by_smaps();
-
-		printf("%s: %zu of %zu bytes huge\n", when, huge, (size_t)BYTES);
-		fflush(stdout);
-		_exit(huge != BYTES);
+		huge = huge_by_smaps();
+		_exit(write(p[1], &huge, sizeof(huge)) != sizeof(huge));
 	}
+	CHECK(read(p[0], &huge, sizeof(huge)) == sizeof(huge));
 	live_reap(pid);
+	close(p[0]);
+	close(p[1]);
+	return huge;
+}
+
+/* On a machine with no time left, pages may still be away when a child is made; those of a second one are not. */
+static void want_all_huge(void)
+{
+	size_t huge = 0;
+	int i;
+
+	for (i = 0; i < 3 && huge != BYTES; i++) {
+		huge = huge_in_child();
+		dprintf(2, "%zu of %zu bytes huge\n", huge, (size_t)BYTES);
+	}
+	CHECK(huge == BYTES);
 }
 
 static void stay_huge(bool write)
@@ -123,7 +141,7 @@ static void stay_huge(bool write)
 	arena = live_arena(PAGES, SEED);
 	CHECK(live_huge(arena, BYTES) > 0 || live_present(arena, BYTES) == 0);
 	run_halves();
-	want_all_huge("at the end");
+	want_all_huge();
 	live_verify(arena, BYTES, SEED);
 }
 
