@@ -19,6 +19,7 @@
 #define LOOK_MS 100u       /* between two looks for new memory at least ... */
 #define EAGER_LOOK_MS 20u  /* ... and with short scan periods */
 #define LOOK_SHARE 50u
+#define LOOK_MAX_MS 10000u
 #define EAGER_PERIOD_MS 50u
 #define SERIES_MS 250u
 #define JUDGED_SAMPLES 16u /* samples needed to judge the pace */
@@ -243,13 +244,22 @@ static void judge_pace(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 	p->backoff = 0;
 }
 
-/* Looking costs time in proportion to the memory there is: never more than one part in LOOK_SHARE of a CPU. */
-static uint64_t next_look(struct hn_worker *w, uint64_t began_ms)
+/*
+ * Looking costs time in proportion to the memory there is: never more than one part in LOOK_SHARE of a CPU, by the CPU
+ * time it took (a machine without a CPU to spare would make any look seem long), and never further apart than LOOK_MAX_MS.
+ */
+static uint64_t look(struct hn_worker *w)
 {
-	uint64_t took_ms = hn_live_now_ns(w) / 1000000 - began_ms;
-	uint64_t wait_ms = took_ms * LOOK_SHARE, least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS;
+	uint32_t self = (uint32_t)hn_sys_gettid();
+	uint64_t cpu = thread_cpu_ns(self), wait_ms, least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS;
 
-	return began_ms + took_ms + (wait_ms > least ? wait_ms : least);
+	hn_discover(w);
+	wait_ms = (thread_cpu_ns(self) - cpu) / 1000000 * LOOK_SHARE;
+	if (wait_ms < least)
+		wait_ms = least;
+	if (wait_ms > LOOK_MAX_MS)
+		wait_ms = LOOK_MAX_MS;
+	return hn_live_now_ns(w) / 1000000 + wait_ms;
 }
 
 static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config *c)
@@ -258,8 +268,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 
 	if (now >= p->look_ms || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen) {
 		p->stacks_seen = hn_stacks_copy(w->live);
-		hn_discover(w);
-		p->look_ms = next_look(w, now);
+		p->look_ms = look(w);
 	}
 	judge_pace(w, p, now);
 	if (now >= p->pass_ms) {
