@@ -99,6 +99,20 @@ static enum got read_one(struct hn_worker *w, struct uffd_msg *m)
 	return got;
 }
 
+/*
+ * The leader wakes what it put off once it has read on. Who has given the lead away must not leave that to a leader that
+ * may have read the event already and sleeps (I3): the thread faults again, and the new message wakes the leader.
+ */
+static void put_off(struct hn_worker *w, hn_addr addr)
+{
+	if (w->leading) {
+		hn_defer(w->live, addr);
+		return;
+	}
+	HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+	hn_uffd_wake(w->live->fd, hn_page_down(addr), HN_PAGE_SIZE);
+}
+
 static void serve_fault(struct hn_worker *w, const struct uffd_msg *m, uint64_t read_ns)
 {
 	hn_addr addr = m->arg.pagefault.address;
@@ -107,7 +121,7 @@ static void serve_fault(struct hn_worker *w, const struct uffd_msg *m, uint64_t 
 	enum hn_outcome out = hn_fault(&w->hn, addr, tid, read_ns, &verdict);
 
 	if (out == HN_FAULT_DEFERRED || (out == HN_FAULT_UNMANAGED && !hn_holes_serve(w, addr, tid)))
-		hn_defer(w->live, addr);
+		put_off(w, addr);
 }
 
 /* Nothing to read now: who was put off may try again, and parts that wait for their place too. */
