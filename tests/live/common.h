@@ -38,6 +38,8 @@ void live_skip(const char *why) __attribute__((noreturn));
 
 /* Huge pages at an address of their own, far from stacks and libraries, filled with live_word(seed). */
 char *live_arena(size_t pages, uint64_t seed);
+/* The same without a look at the page tables, for where no descriptor can be held. */
+char *live_arena_blind(size_t pages, uint64_t seed);
 /* The same, nothing written yet. */
 char *live_reserve(size_t bytes);
 
