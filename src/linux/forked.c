@@ -12,7 +12,7 @@
  * they are kept and applied to the addresses that are still to come.
  */
 #include <errno.h>
-#include <poll.h>
+#include <fcntl.h>
 
 #include "linux/live.h"
 #include "linux/sys.h"
@@ -115,7 +115,7 @@ void hn_fork_serve(struct hn_worker *w, int fd)
 	struct child c = { .live = live, .fd = fd };
 	uint32_t i;
 
-	HN_SYS(SYS_fcntl, fd, 4 /* F_SETFL */, 04000 /* O_NONBLOCK */, 0, 0, 0);
+	HN_SYS(SYS_fcntl, fd, F_SETFL, O_NONBLOCK, 0, 0, 0);
 	hn_for_each_armed(&w->hn, give_page, &c);
 	hn_lock(&live->displaced_lock);
 	for (i = 0; i < hn_load_relaxed(&live->nr_displaced); i++) {

@@ -66,7 +66,7 @@ static void return_page(struct hn_live *live, uint32_t slot, bool used)
 	if (used)
 		hn_pool_gone(live, slot);
 	else
-		hn_pool_put(live, slot);
+		hn_pool_put_zeroed(live, slot);
 }
 
 /*

@@ -281,7 +281,8 @@ void hn_exclude_threads(struct hn_live *live);
 
 /* ---- pool.c ---- */
 int hn_pool_get(struct hn_live *live, int nid, bool zeroed, uint32_t *slot);
-void hn_pool_put(struct hn_live *live, uint32_t slot);  /* unused, content unknown */
+void hn_pool_put(struct hn_live *live, uint32_t slot);  /* not moved, content unknown */
+void hn_pool_put_zeroed(struct hn_live *live, uint32_t slot); /* not moved, not written: still all zeros */
 void hn_pool_gone(struct hn_live *live, uint32_t slot); /* the page was moved away */
 char *hn_pool_addr(const struct hn_live *live, uint32_t slot);
 /* Keep a few pages ready while they are in demand, give them back when not. One thread. Returns ms to sleep. */

@@ -119,6 +119,8 @@ int hn_pool_get(struct hn_live *live, int nid, bool zeroed, uint32_t *slot)
 
 void hn_pool_put(struct hn_live *live, uint32_t slot) { set_state(live, slot, SLOT_USED); }
 
+void hn_pool_put_zeroed(struct hn_live *live, uint32_t slot) { set_state(live, slot, SLOT_READY); }
+
 void hn_pool_gone(struct hn_live *live, uint32_t slot) { set_state(live, slot, SLOT_EMPTY); }
 
 static uint32_t count_ready(const struct hn_live *live, uint32_t first)
