@@ -40,7 +40,7 @@ static void *our_handler(void *arg)
 
 	atomic_store(&tids[i], (int)syscall(SYS_gettid));
 	hn_worker_init(&handler[i], &b.live);
-	hn_handler_loop(&handler[i]);
+	hn_serve(&handler[i].hn);
 	return NULL;
 }
 

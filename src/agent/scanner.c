@@ -47,7 +47,7 @@ static void register_thread(const char *name)
 static void handler_main(void *arg)
 {
 	register_thread("hugenuma-fault");
-	hn_handler_loop(arg);
+	hn_serve(&((struct hn_worker *)arg)->hn);
 }
 
 static void keeper_main(void *arg)

@@ -6,8 +6,8 @@
  * that it can be copied, compared and hashed. Statistics live in a block of their own because readers of another
  * process look at them.
  *
- * Locks, outermost first (docs/locking.md): event gate -> entry lock (ascending index) -> page lock (try only).
- * A page lock may be held while the gate and an entry lock are taken (F6); nobody who holds either ever sleeps on it.
+ * Locks, outermost first (docs/locking.md): lead -> event gate -> displaced lock -> entry lock (ascending index) -> page
+ * lock (try only). A page lock may be held while the gate and an entry lock are taken (F6); nobody who holds either ever sleeps on it.
  */
 #ifndef HN_CORE_CORE_H
 #define HN_CORE_CORE_H
@@ -18,6 +18,7 @@
 #include "core/types.h"
 
 #define HN_ARM_BATCH 32u
+#define HN_MAX_DEFERRED 64u
 
 /* Sizes of the block; all fixed for its life. */
 struct hn_geometry {
@@ -74,6 +75,15 @@ struct hn_page {
 	uint32_t content;     /* 1: staging holds something to discard when the last reference goes */
 };
 
+/*
+ * Bytes [from, to) of an armed page whose place is no whole, aligned huge page any more: they are expected at
+ * addr + from .. addr + to. Holds one reference on the page (displaced.c).
+ */
+struct hn_displaced {
+	hn_addr addr; /* where byte 0 of the page would be; may wrap below 0 */
+	uint32_t page, from, to;
+};
+
 struct hn_core {
 	struct hn_geometry geo;
 	struct hn_params par;
@@ -83,15 +93,24 @@ struct hn_core {
 	uint32_t page_hint;  /* scanner: next page id to try */
 	struct hn_word gate; /* the event gate, see gate.c */
 	uint32_t gen_floor;  /* no entry of a reclaimed chunk ever had a higher generation */
-	uint64_t dir_off, chunk_off, entry_off, page_off; /* from the start of this struct */
+	uint64_t dir_off, chunk_off, entry_off, page_off, disp_off; /* from the start of this struct */
+
+	struct hn_word lead; /* the one handler that waits for messages, serve.c */
+	uint32_t nr_deferred; /* faults the leader put off until an event has been read; lead */
+	hn_addr deferred[HN_MAX_DEFERRED];
+
+	struct hn_word displaced_lock;
+	struct hn_word nr_displaced; /* displaced_lock to change */
+	uint32_t max_displaced;
 };
 
-/* The handle that every call takes; holds no state. */
+/* The handle that every call takes: one for each thread that makes calls. */
 struct hn {
 	struct hn_core *core;
 	const struct hn_ops *ops;
 	void *be;
 	struct hn_stats *stats;
+	bool leading; /* serve.c: this thread holds the lead */
 };
 
 /* Bytes a block of this geometry needs; 8-byte alignment. */
@@ -156,10 +175,43 @@ enum hn_state hn_state_of(const struct hn *hn, hn_addr haddr);
 void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end);
 /* [start, end) is about to be dropped (MADV_DONTNEED, MADV_FREE): nothing of it may come back (R15, R16). */
 void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end);
-/* The program forked: call give() for every armed page, whose content the child does not have. */
-void hn_for_each_armed(struct hn *hn, void (*give)(void *arg, hn_addr haddr, uint32_t page), void *arg);
+/*
+ * The program forked: call give() for everything in staging that the child lacks: bytes [from, to) of `page`, which
+ * belong at addr .. addr + (to - from).
+ */
+typedef void (*hn_give_fn)(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t to);
+void hn_for_each_armed(struct hn *hn, hn_give_fn give, void *arg);
 /* [from, from+len) was moved to `to`; the content must follow. */
 void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len);
+
+/* ---- handlers (serve.c) ---- */
+
+/*
+ * The life of a handler: wait for the lead, read messages one at a time, serve them. Returns when wait_message() says
+ * to leave. Any number of threads, each with its own handle.
+ */
+void hn_serve(struct hn *hn);
+/* Give the lead to another handler, if this thread has it: called before work that others must not wait behind. */
+void hn_lead_release(struct hn *hn);
+
+/* ---- faults that no entry answers (hole.c) ---- */
+
+/*
+ * Answer a fault at addr for which hn_fault said HN_FAULT_UNMANAGED: a displaced part, or a first touch. False: not
+ * now; the sleeper has not been woken. No lock held.
+ */
+bool hn_hole_serve(struct hn *hn, hn_addr addr, uint32_t tid);
+
+/* ---- parts of pages (displaced.c) ---- */
+
+/* Put back what of [start, end) can be put back. True when nothing of it is left. No lock held. */
+bool hn_displaced_resolve(struct hn *hn, hn_addr start, hn_addr end);
+/* True when a part that waits for its place overlaps [start, end). */
+bool hn_displaced_overlaps(struct hn *hn, hn_addr start, hn_addr end);
+/* The same for one address. */
+bool hn_displaced_covers(struct hn *hn, hn_addr addr);
+/* True when any part waits. A hint, unless the gate is held exclusively. */
+bool hn_displaced_any(const struct hn *hn);
 
 /* ---- the event gate (gate.c) ---- */
 void hn_gate_read_lock(struct hn *hn);

@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#define PARTS_PER_PAGE 4 /* on average; see displaced.c for what happens beyond */
+
 static uint64_t align8(uint64_t n) { return (n + 7) & ~(uint64_t)7; }
 
 static uint32_t dir_size(const struct hn_geometry *geo)
@@ -27,7 +29,9 @@ static void layout(struct hn_core *c, const struct hn_geometry *geo, uint64_t *b
 	c->chunk_off = align8(c->dir_off + dir_size(geo) * sizeof(struct hn_word));
 	c->page_off = align8(c->chunk_off + geo->nr_chunks * sizeof(struct hn_chunk));
 	c->entry_off = align8(c->page_off + geo->nr_pages * sizeof(struct hn_page));
-	*bytes = align8(c->entry_off + ((uint64_t)geo->nr_chunks << geo->chunk_shift) * sizeof(struct hn_entry));
+	c->disp_off = align8(c->entry_off + ((uint64_t)geo->nr_chunks << geo->chunk_shift) * sizeof(struct hn_entry));
+	c->max_displaced = PARTS_PER_PAGE * geo->nr_pages;
+	*bytes = align8(c->disp_off + c->max_displaced * sizeof(struct hn_displaced));
 }
 
 size_t hn_core_bytes(const struct hn_geometry *geo)

@@ -21,7 +21,7 @@ static void keep_part(struct hn *hn, uint32_t page, hn_addr addr, hn_addr from, 
 	if (from >= to)
 		return;
 	hn_page_get(hn, page);
-	hn->ops->displace(hn->be, page, addr, (uint32_t)(from - addr), (uint32_t)(to - addr));
+	hn_displaced_add(hn, page, addr, (uint32_t)(from - addr), (uint32_t)(to - addr));
 }
 
 /* What of [start, end) lies in the page at haddr is gone; what is left beside it must not go with it. */
@@ -90,6 +90,7 @@ static void for_each_managed(struct hn *hn, hn_addr start, hn_addr end, event_fn
 
 void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end)
 {
+	hn_displaced_cut(hn, start, end);
 	for_each_managed(hn, start, end, unmap_one);
 	/* Threads that sleep in a fault on a range that is gone must fault again, or die as they should (I3). */
 	hn->ops->wake(hn->be, start, end - start);
@@ -97,6 +98,7 @@ void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end)
 
 void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end)
 {
+	hn_displaced_cut(hn, start, end);
 	for_each_managed(hn, start, end, remove_one);
 	hn->ops->wake(hn->be, start, end - start);
 }
@@ -138,7 +140,7 @@ static void move_armed(struct hn *hn, struct hn_entry *e, hn_addr haddr, const s
 	hn_page_set_haddr(hn, page, 0);
 	keep_part(hn, page, haddr, haddr, lo);
 	keep_part(hn, page, haddr, hi, haddr + HN_PAGE_SIZE);
-	hn->ops->displace(hn->be, page, dest, (uint32_t)(lo - haddr), (uint32_t)(hi - haddr));
+	hn_displaced_add(hn, page, dest, (uint32_t)(lo - haddr), (uint32_t)(hi - haddr));
 }
 
 void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len)
@@ -146,6 +148,7 @@ void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len)
 	struct remap r = { from, from + len, to };
 	hn_addr a;
 
+	hn_displaced_remap(hn, from, to, len);
 	for (a = hn_page_down(from); a < from + len; a += HN_PAGE_SIZE) {
 		struct hn_entry *e = hn_entry_find(hn, a);
 
@@ -164,7 +167,7 @@ void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len)
 }
 
 /* With the gate held exclusively an entry's lock is free or held by nobody who waits for us: the scanner's short look. */
-void hn_for_each_armed(struct hn *hn, void (*give)(void *arg, hn_addr haddr, uint32_t page), void *arg)
+void hn_for_each_armed(struct hn *hn, hn_give_fn give, void *arg)
 {
 	uint32_t page;
 
@@ -176,7 +179,8 @@ void hn_for_each_armed(struct hn *hn, void (*give)(void *arg, hn_addr haddr, uin
 			continue;
 		hn_lock(&e->lock);
 		if (e->state == HN_ARMED && e->page == page)
-			give(arg, haddr, page);
+			give(arg, haddr, page, 0, (uint32_t)HN_PAGE_SIZE);
 		hn_unlock(&e->lock);
 	}
+	hn_for_each_displaced(hn, give, arg);
 }

@@ -80,6 +80,15 @@ static bool decide(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, en
 		*out = hn_fault_putback(hn, e, f, local ? HN_FAULT_LOCAL : HN_FAULT_REFUSED);
 		return false;
 	}
+	/*
+	 * The commit would be refused, and as faults are read before events, the same fault could come again and again, each
+	 * time with a copy made for nothing.
+	 */
+	if (hn->ops->event_unread(hn->be)) {
+		hn_page_unlock(hn, f->page);
+		*out = HN_FAULT_DEFERRED;
+		return false;
+	}
 	f->gen = e->gen;
 	hn_page_get(hn, f->page); /* the copy may outlive the mapping (R17) */
 	return true;

@@ -15,7 +15,9 @@
  *                                  gate released
  *   entry not ARMED: STALE                                      reads zeros
  *
- * Word: bits 0..23 readers, bit 30 somebody sleeps, bit 31 writer inside, bit 29 a writer wants in.
+ * Word: bits 0..23 readers, bit 29 a writer wants in, bit 30 somebody sleeps, bit 31 writer inside. Readers come and go
+ * by additions that look at the flags only, so they never disturb one another. A reader that finds a writer takes its
+ * addition back; the flags are cleared by the writer that leaves, and by nobody else.
  */
 #include "core/internal.h"
 
@@ -23,6 +25,7 @@
 #define GATE_WANTED (1u << 29)
 #define GATE_SLEEPERS (1u << 30)
 #define GATE_WRITER (1u << 31)
+#define GATE_FLAGS (GATE_WANTED | GATE_SLEEPERS | GATE_WRITER)
 
 /* Note in the word that somebody will sleep, then sleep while it stays as it was noted. */
 static void gate_sleep(struct hn_word *w, uint32_t seen, uint32_t note)
@@ -32,17 +35,22 @@ static void gate_sleep(struct hn_word *w, uint32_t seen, uint32_t note)
 	hn_wait_while(w, seen | note);
 }
 
+/* Without touching the count: readers that wait would wake one another for ever by coming and going. */
+static void wait_for_writer(struct hn_word *w)
+{
+	uint32_t v;
+
+	while ((v = hn_load_relaxed(w)) & (GATE_WRITER | GATE_WANTED))
+		gate_sleep(w, v, GATE_SLEEPERS);
+}
+
 void hn_gate_read_lock(struct hn *hn)
 {
 	struct hn_word *w = &hn->core->gate;
 
-	for (;;) {
-		uint32_t v = hn_load_relaxed(w);
-
-		if (v & (GATE_WRITER | GATE_WANTED))
-			gate_sleep(w, v, GATE_SLEEPERS);
-		else if (hn_cas_acquire(w, v, v + 1))
-			return;
+	while (hn_add_masked(w, 1, GATE_FLAGS) & (GATE_WRITER | GATE_WANTED)) {
+		hn_gate_read_unlock(hn);
+		wait_for_writer(w);
 	}
 }
 
@@ -50,25 +58,19 @@ void hn_gate_read_unlock(struct hn *hn)
 {
 	struct hn_word *w = &hn->core->gate;
 
-	for (;;) {
-		uint32_t v = hn_load_relaxed(w);
-		uint32_t to = v - 1;
-
-		/* The last reader wakes everyone, but a wanting writer's note stays: no reader may slip in before it. */
-		if ((to & (GATE_READERS | GATE_WANTED)) == 0)
-			to = 0;
-		if (!hn_cas_release(w, v, to))
-			continue;
-		if ((to & GATE_READERS) == 0 && (v & (GATE_WANTED | GATE_SLEEPERS)))
-			hn_wake(w, INT32_MAX);
+	if (!(hn_add_masked(w, (uint32_t)-1, GATE_FLAGS) & GATE_WANTED))
 		return;
-	}
+	/* A reader that still counts will come here itself, so the writer hears from the last one at the latest. */
+	if ((hn_load_relaxed(w) & GATE_READERS) == 0)
+		hn_wake(w, INT32_MAX);
 }
 
 void hn_gate_write_lock(struct hn *hn)
 {
 	struct hn_word *w = &hn->core->gate;
 
+	if (hn_cas_acquire(w, 0, GATE_WRITER))
+		return;
 	for (;;) {
 		uint32_t v = hn_load_relaxed(w);
 
@@ -85,6 +87,6 @@ void hn_gate_write_unlock(struct hn *hn)
 {
 	struct hn_word *w = &hn->core->gate;
 
-	if (hn_swap_acq_rel(w, 0) & (GATE_WANTED | GATE_SLEEPERS))
+	if (hn_and_acq_rel(w, GATE_READERS) & (GATE_WANTED | GATE_SLEEPERS))
 		hn_wake(w, INT32_MAX);
 }

@@ -29,6 +29,10 @@ static inline struct hn_page *hn_pages(const struct hn *hn)
 {
 	return (struct hn_page *)((char *)hn->core + hn->core->page_off);
 }
+static inline struct hn_displaced *hn_displaced_table(const struct hn *hn)
+{
+	return (struct hn_displaced *)((char *)hn->core + hn->core->disp_off);
+}
 static inline uint32_t hn_chunk_entries(const struct hn *hn) { return 1u << hn->core->geo.chunk_shift; }
 static inline hn_addr hn_page_haddr(const struct hn *hn, uint32_t page)
 {
@@ -65,6 +69,12 @@ bool hn_entry_held(const struct hn_entry *e, uint8_t flag, uint32_t now_ms);
 /* A run of nr free page ids, each given one reference; returns how many of them were found in a row, *first set. */
 uint32_t hn_page_alloc_run(struct hn *hn, uint32_t nr, uint32_t *first);
 bool hn_page_any_free(const struct hn *hn);
+
+/* displaced.c, gate held exclusively. Takes over the reference that comes with the call. */
+void hn_displaced_add(struct hn *hn, uint32_t page, hn_addr addr, uint32_t from, uint32_t to);
+void hn_displaced_cut(struct hn *hn, hn_addr start, hn_addr end);
+void hn_displaced_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len);
+void hn_for_each_displaced(struct hn *hn, hn_give_fn give, void *arg);
 
 /* policy.c: target node index or HN_NO_NODE to stay; *refusal set when it stays on another node. Entry lock held. */
 int hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t now_ms,

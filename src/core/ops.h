@@ -3,8 +3,9 @@
  * ops.h - everything the engine asks of the outside world. The only door besides sync.h.
  *
  * Common rules. `be` is the backend's own state, passed back untouched. Every op may be called from any handler
- * thread or from the scanner; ops on different pages run at the same time. No op may call back into the engine,
- * take an engine lock, or touch managed memory of the program except as described. Results are 0 or a negative errno.
+ * thread or from the scanner; ops on different pages run at the same time. No op may call back into the engine
+ * (but copy: hn_lead_release, and note_event: hn_for_each_armed), take an engine lock, or touch managed memory of the
+ * program except as described. Results are 0 or a negative errno.
  * "Locks held" lists what the engine holds around the call: G = the event gate (shared), E = the lock of the entry
  * concerned, P = the page lock. All pointers are non-NULL; all ops must be present.
  *
@@ -15,6 +16,23 @@
 #define HN_CORE_OPS_H
 
 #include "core/types.h"
+
+/* What a handler can read. Addresses in bytes, need not be huge-aligned. */
+enum hn_message_kind {
+	HN_MSG_FAULT,  /* thread tid sleeps in a fault at start */
+	HN_MSG_UNMAP,  /* [start, end) is gone */
+	HN_MSG_REMOVE, /* [start, end) is about to be dropped, after its causer has woken up */
+	HN_MSG_REMAP,  /* [start, end) has moved to `to` */
+	HN_MSG_FORK,   /* there is a child; its userfaultfd is fd */
+	HN_MSG_OTHER,
+};
+
+struct hn_message {
+	enum hn_message_kind kind;
+	uint32_t tid;
+	int fd;
+	hn_addr start, end, to;
+};
 
 struct hn_ops {
 	/* Monotonic time in ns. Locks held: any. */
@@ -37,7 +55,7 @@ struct hn_ops {
 
 	/*
 	 * Drop what page `page` still holds in staging; its id may be reused afterwards. The last reference is gone. Locks
-	 * held: none, or for an event: gate exclusive, E.
+	 * held: none; for an event: gate exclusive, E or the displaced lock.
 	 */
 	void (*discard)(void *be, uint32_t page);
 
@@ -45,12 +63,11 @@ struct hn_ops {
 	void (*zero)(void *be, uint32_t page, uint32_t from, uint32_t to);
 
 	/*
-	 * Take over bytes [from, to) of an armed page, which the program expects at addr + from .. addr + to from now on:
-	 * the place is no longer huge-aligned, or no longer whole. Keep them until they can be put there, then do so, wake
-	 * the sleepers and drop the reference that came with the call (hn_page_put). Faults on the range reach the backend
-	 * as HN_FAULT_UNMANAGED meanwhile. A copy() of the page may still be running. Locks held: gate exclusive, E.
+	 * Copy bytes [from, to) of the armed page to addr .. addr + (to - from), but only where the program has nothing yet:
+	 * what it has is newer. 0: all of it is there; -EAGAIN: not now, some of it may be there. Wakes nobody. Locks held:
+	 * G, the displaced lock, P; or gate exclusive and the displaced lock.
 	 */
-	void (*displace)(void *be, uint32_t page, hn_addr addr, uint32_t from, uint32_t to);
+	int (*copy_in)(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_t to);
 
 	/* Node index of each armed page first .. first+nr-1, HN_NO_NODE = the engine's own record stands. G, E. */
 	void (*page_nodes)(void *be, uint32_t first, uint32_t nr, int16_t *nid);
@@ -76,6 +93,40 @@ struct hn_ops {
 
 	/* Wake every thread that sleeps in a fault on [addr, addr + bytes); harmless when none. Locks held: any. */
 	void (*wake)(void *be, hn_addr addr, uint64_t bytes);
+
+	/*
+	 * True when an address-space event has begun and is not read yet, so that nothing can be put back: no migration is
+	 * started then. Locks held: G, E, P.
+	 */
+	bool (*event_unread)(void *be);
+
+	/* ---- for handlers (serve.c, hole.c) ---- */
+
+	/*
+	 * The next message, if there is one: false when not. Never sleeps. The kernel hands out faults before events, and
+	 * lets the causer of an event go on from here. Locks held: lead, gate exclusive.
+	 */
+	bool (*read_message)(void *be, struct hn_message *m);
+	/*
+	 * Sleep until a message can be read; with `chores` also return after a short while. False: the handlers are to
+	 * leave. May return early. Locks held: lead.
+	 */
+	bool (*wait_message)(void *be, bool chores);
+	/* The engine has taken note of event m: now the backend, for its own books; HN_MSG_FORK is its alone. Gate exclusive. */
+	void (*note_event)(void *be, const struct hn_message *m);
+	/* Let others run: an event's causer has to, before a fault can be answered. Locks held: lead, or none. */
+	void (*yield)(void *be);
+	/*
+	 * Prepare a page of zeros on node nid (HN_NO_NODE: any) for a first touch of haddr: what takes time is done here.
+	 * HN_NO_INDEX when it cannot be or is not wanted. Goes to hole_fill or hole_put. Locks held: none.
+	 */
+	uint32_t (*hole_get)(void *be, hn_addr haddr, int nid);
+	void (*hole_put)(void *be, uint32_t zeros);
+	/*
+	 * Answer a first touch of addr, huge with `zeros` if the whole place is empty, and wake who sleeps there. Must not
+	 * replace anything. 0, or -EAGAIN: an event comes first. Consumes `zeros`. Locks held: gate exclusive.
+	 */
+	int (*hole_fill)(void *be, hn_addr addr, uint32_t zeros);
 };
 
 #endif

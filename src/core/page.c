@@ -31,7 +31,7 @@ void hn_page_wait(struct hn *hn, uint32_t page)
 
 void hn_page_get(struct hn *hn, uint32_t page)
 {
-	hn_add_acq_rel(&hn_pages(hn)[page].refs, 1);
+	hn_add_masked(&hn_pages(hn)[page].refs, 1, 0);
 }
 
 /* The last reference discards what staging still holds, and only then frees the id. */

@@ -25,6 +25,15 @@ uint32_t hn_swap_acq_rel(struct hn_word *w, uint32_t v);
 /* Returns the value before the addition. */
 uint32_t hn_add_acq_rel(struct hn_word *w, uint32_t delta);
 
+/*
+ * Add delta and return only the bits of `mask` as they were before. No addition to the word may ever carry into or out
+ * of these bits: what one addition returns can then not depend on another, which is what lets the checker treat them as
+ * independent. A mask of 0 says that the old value does not matter.
+ */
+uint32_t hn_add_masked(struct hn_word *w, uint32_t delta, uint32_t mask);
+/* Clear the bits not in `keep`; returns the value before. */
+uint32_t hn_and_acq_rel(struct hn_word *w, uint32_t keep);
+
 /* Sleep while *w == v. Returns at once when it differs; may return early. */
 void hn_wait_while(struct hn_word *w, uint32_t v);
 /* Wake up to nr sleepers on w. */

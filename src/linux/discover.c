@@ -144,7 +144,7 @@ static void register_vma(struct hn_worker *w, const struct hn_vma *vma)
 	struct hn_live *live = w->live;
 
 	hn_gate_write_lock(&w->hn);
-	if (live->nr_regions < HN_MAX_REGIONS - 1 && hn_load_relaxed(&live->nr_displaced) == 0 &&
+	if (live->nr_regions < HN_MAX_REGIONS - 1 && !hn_displaced_any(&w->hn) &&
 	    hn_uffd_register(live->fd, vma->start, vma->end - vma->start, UFFDIO_REGISTER_MODE_MISSING) == 0) {
 		hn_region_add(live, vma->start, vma->end);
 		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end), hn_manage_fresh);
@@ -182,7 +182,7 @@ static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 	if (hn_drain(&w->hn, start, end))
 		return; /* next look */
 	hn_gate_write_lock(&w->hn);
-	clear = hn_load_relaxed(&live->nr_displaced) == 0 && hn_region_covers(live, start, end);
+	clear = !hn_displaced_any(&w->hn) && hn_region_covers(live, start, end);
 	for (a = hn_page_down(start); clear && a < end; a += HN_PAGE_SIZE)
 		hn_unmanage(&w->hn, a);
 	if (clear) {
@@ -326,7 +326,7 @@ bool hn_live_drain(struct hn_worker *w, uint32_t ms)
 {
 	uint32_t end = now_ms() + ms;
 
-	while (hn_drain(&w->hn, 0, ~(hn_addr)0) || !hn_displaced_resolve(w, 0, ~(hn_addr)0)) {
+	while (hn_drain(&w->hn, 0, ~(hn_addr)0) || !hn_displaced_resolve(&w->hn, 0, ~(hn_addr)0)) {
 		if ((int32_t)(now_ms() - end) > 0)
 			return false;
 		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0); /* the handlers have an event to read first */

@@ -102,27 +102,18 @@ static void give(struct child *c, hn_addr addr, hn_addr src, uint64_t len)
 		give_base_page(c, addr + off, src + off);
 }
 
-static void give_page(void *arg, hn_addr haddr, uint32_t page)
+static void give_part(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
 {
 	struct child *c = arg;
 
-	give(c, haddr, (hn_addr)(uintptr_t)hn_staging(c->live, page), HN_PAGE_SIZE);
+	give(c, addr, (hn_addr)(uintptr_t)hn_staging(c->live, page) + from, to - from);
 }
 
 void hn_fork_serve(struct hn_worker *w, int fd)
 {
-	struct hn_live *live = w->live;
-	struct child c = { .live = live, .fd = fd };
-	uint32_t i;
+	struct child c = { .live = w->live, .fd = fd };
 
 	HN_SYS(SYS_fcntl, fd, F_SETFL, O_NONBLOCK, 0, 0, 0);
-	hn_for_each_armed(&w->hn, give_page, &c);
-	hn_lock(&live->displaced_lock);
-	for (i = 0; i < hn_load_relaxed(&live->nr_displaced); i++) {
-		const struct hn_displaced *d = &live->displaced[i];
-
-		give(&c, d->addr + d->from, (hn_addr)(uintptr_t)hn_staging(live, d->page) + d->from, d->to - d->from);
-	}
-	hn_unlock(&live->displaced_lock);
+	hn_for_each_armed(&w->hn, give_part, &c);
 	hn_sys_close(fd); /* the child's memory is its own now: no more faults to us, sleepers wake */
 }

@@ -20,8 +20,6 @@
 #include "core/lock.h"
 
 #define HN_MAX_REGIONS 1024
-#define HN_MAX_DISPLACED 1024
-#define HN_MAX_DEFERRED 64
 #define HN_MAX_EXCLUDES 4096
 #define HN_MAX_CANDIDATES 512
 #define HN_USER_STACKS 256
@@ -64,12 +62,6 @@ struct hn_candidate {
 	uint32_t backoff;
 };
 
-/* Part of an armed page that is expected where no entry can be. */
-struct hn_displaced {
-	hn_addr addr; /* where byte 0 of the page would be */
-	uint32_t page, from, to;
-};
-
 struct hn_range {
 	hn_addr start, end;
 };
@@ -94,15 +86,7 @@ struct hn_live {
 	struct hn_range own[32]; /* our areas, guards included */
 	uint32_t nr_own;
 
-	struct hn_word lead; /* the one handler that waits for messages */
 	struct hn_word probe_lock; /* fd_probe; try only */
-	struct hn_word deferred_lock;
-	uint32_t nr_deferred;
-	hn_addr deferred[HN_MAX_DEFERRED];
-
-	struct hn_word displaced_lock;
-	struct hn_word nr_displaced;
-	struct hn_displaced displaced[HN_MAX_DISPLACED];
 
 	uint32_t nr_regions; /* regions: gate exclusive to write */
 	struct hn_region region[HN_MAX_REGIONS];
@@ -138,7 +122,6 @@ struct hn_known {
 struct hn_worker {
 	struct hn hn; /* hn.be points at this worker */
 	struct hn_live *live;
-	bool leading;
 	struct hn_known known[HN_KNOWN_THREADS];
 };
 
@@ -187,6 +170,8 @@ int hn_uffd_unregister(int fd, hn_addr start, uint64_t len);
 int hn_uffd_move(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *moved);
 int hn_uffd_copy(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copied);
 int hn_uffd_zero(int fd, hn_addr dst, uint64_t len);
+/* True while an event is unread: the kernel says EAGAIN before it looks at anything else. */
+bool hn_uffd_changing(int fd);
 void hn_uffd_wake(int fd, hn_addr start, uint64_t len);
 
 /* ---- pagemap.c ---- */
@@ -227,18 +212,10 @@ int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len);
 /* Free what page `page` holds in staging. */
 void hn_staging_discard(struct hn_live *live, uint32_t page);
 
-/* ---- displaced.c ---- */
-void hn_displaced_add(struct hn_live *live, uint32_t page, hn_addr addr, uint32_t from, uint32_t to);
-/* Gate exclusive: [start, end) was dropped or unmapped; [from, from+len) moved to `to`. */
-void hn_displaced_cut(struct hn_worker *w, hn_addr start, hn_addr end);
-void hn_displaced_remap(struct hn_worker *w, hn_addr from, hn_addr to, uint64_t len);
-/* Put back what can be put back. True when nothing is left in [start, end). No engine lock held. */
-bool hn_displaced_resolve(struct hn_worker *w, hn_addr start, hn_addr end);
-bool hn_displaced_covers(struct hn_live *live, hn_addr addr);
-
-/* ---- holes.c ---- */
-/* Serve a fault that has no entry: a displaced part, or a first touch. False: event pending, wake the range later. */
-bool hn_holes_serve(struct hn_worker *w, hn_addr addr, uint32_t tid);
+/* ---- holes.c: first touches, ops of struct hn_ops ---- */
+uint32_t hn_live_hole_get(void *be, hn_addr haddr, int nid);
+void hn_live_hole_put(void *be, uint32_t zeros);
+int hn_live_hole_fill(void *be, hn_addr addr, uint32_t zeros);
 
 /* ---- region.c; gate exclusive to change ---- */
 bool hn_region_covers(const struct hn_live *live, hn_addr start, hn_addr end);
@@ -247,13 +224,10 @@ bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end);
 void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end);
 void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t len);
 
-/* ---- messages.c ---- */
-/*
- * The life of a handler: wait for the lead, read messages one at a time, serve them; returns when fd_stop is readable.
- */
-void hn_handler_loop(struct hn_worker *w);
-void hn_lead_release(struct hn_worker *w);
-void hn_defer(struct hn_live *live, hn_addr addr);
+/* ---- messages.c: the descriptor's messages, ops of struct hn_ops ---- */
+bool hn_live_read_message(void *be, struct hn_message *m);
+bool hn_live_wait_message(void *be, bool chores);
+void hn_live_note_event(void *be, const struct hn_message *m);
 
 /* ---- forked.c ---- */
 /* Give the child whose userfaultfd is `fd` copies of all that is armed or displaced; closes fd. Gate exclusive. */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "linux/live.h"
+#include "linux/sys.h"
 
 uint64_t hn_live_now_ns(void *be)
 {
@@ -92,9 +93,11 @@ static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 	memset(hn_staging(hn_live_of(be), page) + from, 0, to - from);
 }
 
-static void op_displace(void *be, uint32_t page, hn_addr addr, uint32_t from, uint32_t to)
+static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
 {
-	hn_displaced_add(hn_live_of(be), page, addr, from, to);
+	struct hn_live *live = hn_live_of(be);
+
+	return hn_copy_in(live, addr, (hn_addr)(uintptr_t)hn_staging(live, page) + from, to - from);
 }
 
 static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
@@ -136,7 +139,15 @@ static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 	return err;
 }
 
+static bool op_event_unread(void *be) { return hn_uffd_changing(hn_live_of(be)->fd); }
+
 static void op_wake(void *be, hn_addr addr, uint64_t bytes) { hn_uffd_wake(hn_live_of(be)->fd, addr, bytes); }
+
+static void op_yield(void *be)
+{
+	(void)be;
+	HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
 
 const struct hn_ops hn_live_ops = {
 	.now_ns = hn_live_now_ns,
@@ -144,7 +155,7 @@ const struct hn_ops hn_live_ops = {
 	.disarm = op_disarm,
 	.discard = op_discard,
 	.zero = op_zero,
-	.displace = op_displace,
+	.copy_in = op_copy_in,
 	.page_nodes = op_page_nodes,
 	.thread_node = op_thread_node,
 	.target_get = op_target_get,
@@ -152,11 +163,18 @@ const struct hn_ops hn_live_ops = {
 	.copy = op_copy,
 	.commit = op_commit,
 	.wake = op_wake,
+	.event_unread = op_event_unread,
+	.read_message = hn_live_read_message,
+	.wait_message = hn_live_wait_message,
+	.note_event = hn_live_note_event,
+	.yield = op_yield,
+	.hole_get = hn_live_hole_get,
+	.hole_put = hn_live_hole_put,
+	.hole_fill = hn_live_hole_fill,
 };
 
 void hn_worker_init(struct hn_worker *w, struct hn_live *live)
 {
 	w->live = live;
-	w->leading = false;
 	w->hn = (struct hn){ .core = live->core, .ops = &hn_live_ops, .be = w, .stats = live->stats };
 }

@@ -79,7 +79,7 @@ int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid)
 {
 	struct hn_live *live = w->live;
 
-	hn_lead_release(w); /* other faults must not wait behind this */
+	hn_lead_release(&w->hn); /* other faults must not wait behind this */
 	if (live->setup.kernel_mover)
 		return kernel_migrate(live, page, nid);
 	copy_page(hn_pool_addr(live, target), hn_staging(live, page));

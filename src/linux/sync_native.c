@@ -29,6 +29,13 @@ uint32_t hn_swap_acq_rel(struct hn_word *w, uint32_t v) { return __atomic_exchan
 
 uint32_t hn_add_acq_rel(struct hn_word *w, uint32_t delta) { return __atomic_fetch_add(&w->v, delta, __ATOMIC_ACQ_REL); }
 
+uint32_t hn_add_masked(struct hn_word *w, uint32_t delta, uint32_t mask)
+{
+	return __atomic_fetch_add(&w->v, delta, __ATOMIC_ACQ_REL) & mask;
+}
+
+uint32_t hn_and_acq_rel(struct hn_word *w, uint32_t keep) { return __atomic_fetch_and(&w->v, keep, __ATOMIC_ACQ_REL); }
+
 void hn_wait_while(struct hn_word *w, uint32_t v)
 {
 	hn_sys_futex(&w->v, FUTEX_WAIT_PRIVATE, v, NULL);

@@ -67,6 +67,14 @@ int hn_uffd_move(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *moved
 	return err;
 }
 
+/* Of nothing, to nowhere: an unread event is looked for before the arguments. */
+bool hn_uffd_changing(int fd)
+{
+	uint64_t moved;
+
+	return hn_uffd_move(fd, 0, 0, 0, &moved) == -EAGAIN;
+}
+
 int hn_uffd_copy(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copied)
 {
 	struct uffdio_copy c = { .dst = dst, .src = src, .len = len };

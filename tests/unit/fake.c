@@ -62,12 +62,15 @@ static void wake_cells(struct fake *f, hn_addr addr, uint64_t bytes)
 	}
 }
 
+static bool gate_is_shared(struct fake *f) { return (f->hn.core->gate.v & 0xffffff) > 0; }
+static bool gate_is_exclusive(struct fake *f) { return f->hn.core->gate.v >> 31; }
+
 /* The locks that the contract promises: gate shared, entry, page. */
 static void expect_locks(struct fake *f, hn_addr haddr, uint32_t page)
 {
 	struct hn_entry *e = hn_entry_find(&f->hn, haddr);
 
-	expect(f, (f->hn.core->gate.v & 0xffffff) > 0, "op called without the gate held shared");
+	expect(f, gate_is_shared(f), "op called without the gate held shared");
 	expect(f, e && e->lock.v != 0, "op called without the entry lock");
 	expect(f, page == HN_NO_INDEX || hn_pages(&f->hn)[page].lock.v != 0, "op called without the page lock");
 }
@@ -176,21 +179,40 @@ static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 	unsigned i;
 
 	f->zeroes++;
-	expect(f, f->hn.core->gate.v >> 31, "zero without the gate held exclusively");
+	expect(f, gate_is_exclusive(f), "zero without the gate held exclusively");
 	expect(f, f->staging[page].used, "zero of a page that is not in staging");
 	for (i = from / FAKE_CELL; i < to / FAKE_CELL; i++)
 		f->staging[page].value[i] = 0;
 }
 
-static void op_displace(void *be, uint32_t page, hn_addr addr, uint32_t from, uint32_t to)
+/* One cell of staging to where the program has nothing. */
+static void put_cell(struct fake *f, hn_addr addr, uint32_t value)
+{
+	struct fake_cell *c = cells_of(f, addr);
+
+	expect(f, c->mapped, "a displaced part was put where nothing is mapped");
+	if (!c->present) {
+		c->present = true;
+		c->value = value;
+	}
+}
+
+static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
 {
 	struct fake *f = be;
+	bool bad = fails(f, FAKE_COPY_IN);
+	uint32_t off;
 
-	expect(f, f->hn.core->gate.v >> 31, "displace without the gate held exclusively");
-	expect(f, f->staging[page].used, "displace of a page that is not in staging");
-	expect(f, from < to && to <= HN_PAGE_SIZE, "displace of an empty part");
-	expect(f, f->nr_displaced < FAKE_MAX_DISPLACED, "too many displaced parts");
-	f->displaced[f->nr_displaced++] = (struct fake_displaced){ addr, page, from, to };
+	expect(f, f->hn.core->displaced_lock.v != 0, "copy_in without the displaced lock");
+	expect(f, gate_is_exclusive(f) || (gate_is_shared(f) && hn_pages(&f->hn)[page].lock.v != 0),
+	       "copy_in without the gate and the page lock");
+	expect(f, f->staging[page].used, "copy_in of a page that is not in staging");
+	expect(f, from < to && to <= HN_PAGE_SIZE, "copy_in of an empty part");
+	if (f->event_pending)
+		return -EAGAIN;
+	for (off = from; off < (bad ? from + FAKE_CELL : to); off += FAKE_CELL)
+		put_cell(f, addr + (off - from), f->staging[page].value[off / FAKE_CELL]);
+	return bad ? -EAGAIN : 0;
 }
 
 static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
@@ -202,29 +224,41 @@ static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
 		nid[i] = (int16_t)(f->ask_nodes ? f->staging[first + i].nid : HN_NO_NODE);
 }
 
-static int op_thread_node(void *be, uint32_t tid) { return ((struct fake *)be)->thread_nid[tid % FAKE_TIDS]; }
+static int op_thread_node(void *be, uint32_t tid)
+{
+	struct fake *f = be;
+
+	expect(f, gate_is_shared(f), "thread_node without the gate held shared");
+	return f->thread_nid[tid % FAKE_TIDS];
+}
 
 static void expect_unlocked(struct fake *f)
 {
-	expect(f, (f->hn.core->gate.v & 0xffffff) == 0, "the gate is held over a slow op");
+	expect(f, !gate_is_shared(f), "the gate is held over a slow op");
+}
+
+static bool target_find(struct fake *f, int nid, uint32_t *target)
+{
+	uint32_t i;
+
+	for (i = 0; i < FAKE_TARGETS && f->target[i].used; i++)
+		;
+	if (i == FAKE_TARGETS)
+		return false;
+	f->target[i] = (struct fake_frame){ .used = true, .nid = nid };
+	f->targets_out++;
+	*target = i;
+	return true;
 }
 
 static int op_target_get(void *be, int nid, uint32_t *target)
 {
 	struct fake *f = be;
-	uint32_t i;
 
 	expect_unlocked(f);
 	if (fails(f, FAKE_TARGET_GET))
 		return f->script[FAKE_TARGET_GET].err;
-	for (i = 0; i < FAKE_TARGETS && f->target[i].used; i++)
-		;
-	if (i == FAKE_TARGETS)
-		return -ENOMEM;
-	f->target[i] = (struct fake_frame){ .used = true, .nid = nid };
-	f->targets_out++;
-	*target = i;
-	return 0;
+	return target_find(f, nid, target) ? 0 : -ENOMEM;
 }
 
 static void op_target_put(void *be, uint32_t target)
@@ -245,6 +279,8 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
 	expect(f, hn_pages(&f->hn)[page].lock.v != 0, "copy without the page lock");
 	expect(f, f->staging[page].used, "copy of a page that is not in staging");
 	expect(f, f->target[target].used && f->target[target].nid == nid, "copy to a target of another node");
+	hn_lead_release(&f->hn); /* as a live backend does */
+	hn_lead_release(&f->other);
 	for (i = 0; i < FAKE_CELLS; i++) {
 		if (i == FAKE_CELLS / 2 && f->in_copy && !f->copying) {
 			f->copying = true;
@@ -287,13 +323,134 @@ static void op_wake(void *be, hn_addr addr, uint64_t bytes)
 	wake_cells(f, addr, bytes);
 }
 
+static bool op_event_unread(void *be)
+{
+	struct fake *f = be;
+
+	expect(f, gate_is_shared(f), "asked for an event without the gate held shared");
+	return f->event_pending;
+}
+
+/* ---- ops for handlers ---- */
+
+static bool op_read_message(void *be, struct hn_message *m)
+{
+	struct fake *f = be;
+	unsigned i;
+
+	expect(f, gate_is_exclusive(f), "a message is read without the gate held exclusively");
+	expect(f, f->hn.core->lead.v != 0, "a message is read without the lead");
+	f->reads++;
+	if (f->in_read)
+		f->in_read(f);
+	if (!f->nr_messages)
+		return false;
+	for (i = 0; i < f->nr_messages && f->message[i].kind != HN_MSG_FAULT; i++)
+		;
+	if (i == f->nr_messages)
+		i = 0; /* no fault: the first event */
+	*m = f->message[i];
+	f->nr_messages--;
+	memmove(&f->message[i], &f->message[i + 1], (f->nr_messages - i) * sizeof(f->message[0]));
+	return true;
+}
+
+static bool op_wait_message(void *be, bool chores)
+{
+	struct fake *f = be;
+
+	expect(f, f->hn.core->lead.v != 0, "waiting for a message without the lead");
+	expect(f, f->hn.core->gate.v == 0, "the gate is held over a wait");
+	if (f->nr_messages)
+		return true;
+	return f->in_wait && f->in_wait(f, chores);
+}
+
+static void op_note_event(void *be, const struct hn_message *m)
+{
+	struct fake *f = be;
+
+	expect(f, gate_is_exclusive(f), "an event is noted without the gate held exclusively");
+	expect(f, m->kind != HN_MSG_FAULT, "a fault is noted as an event");
+	f->noted++;
+}
+
+/* The causers of events that have been read run. */
+static void op_yield(void *be)
+{
+	struct fake *f = be;
+	unsigned i;
+
+	expect(f, f->hn.core->gate.v == 0, "the gate is held over a yield");
+	f->yields++;
+	f->event_pending = false;
+	for (i = 0; i < f->nr_messages; i++)
+		f->event_pending = f->event_pending || f->message[i].kind != HN_MSG_FAULT;
+}
+
+static bool slot_is_empty(struct fake *f, hn_addr haddr)
+{
+	const struct fake_cell *c = cells_of(f, haddr);
+	unsigned i;
+
+	for (i = 0; i < FAKE_CELLS; i++)
+		if (!c[i].mapped || c[i].present)
+			return false;
+	return true;
+}
+
+static uint32_t op_hole_get(void *be, hn_addr haddr, int nid)
+{
+	struct fake *f = be;
+	uint32_t zeros = HN_NO_INDEX;
+
+	expect(f, f->hn.core->gate.v == 0, "the gate is held over a slow op");
+	expect(f, (haddr & ~HN_PAGE_MASK) == 0, "zeros for a place that is not aligned");
+	if (fails(f, FAKE_HOLE_GET) || !slot_is_empty(f, haddr) || !target_find(f, nid < 0 ? 0 : nid, &zeros))
+		zeros = HN_NO_INDEX;
+	if (f->in_hole_get)
+		f->in_hole_get(f);
+	return zeros;
+}
+
+static void op_hole_put(void *be, uint32_t zeros)
+{
+	if (zeros != HN_NO_INDEX)
+		op_target_put(be, zeros);
+}
+
+/* As the kernel does it: it knows of nothing that is not in the program. */
+static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
+{
+	struct fake *f = be;
+	hn_addr haddr = hn_page_down(addr);
+
+	expect(f, gate_is_exclusive(f), "a hole is filled without the gate held exclusively");
+	if (fails(f, FAKE_HOLE_FILL) || f->event_pending) {
+		op_hole_put(f, zeros);
+		return -EAGAIN;
+	}
+	if (zeros != HN_NO_INDEX && slot_is_empty(f, haddr)) {
+		put_in(f, haddr, &f->target[zeros]);
+		op_target_put(f, zeros);
+		return 0;
+	}
+	op_hole_put(f, zeros);
+	if (cells_of(f, addr)->mapped && !cells_of(f, addr)->present) {
+		cells_of(f, addr)->present = true;
+		cells_of(f, addr)->value = 0;
+	}
+	wake_cells(f, addr, 1);
+	return 0;
+}
+
 static const struct hn_ops ops = {
 	.now_ns = op_now,
 	.arm = op_arm,
 	.disarm = op_disarm,
 	.discard = op_discard,
 	.zero = op_zero,
-	.displace = op_displace,
+	.copy_in = op_copy_in,
 	.page_nodes = op_page_nodes,
 	.thread_node = op_thread_node,
 	.target_get = op_target_get,
@@ -301,6 +458,14 @@ static const struct hn_ops ops = {
 	.copy = op_copy,
 	.commit = op_commit,
 	.wake = op_wake,
+	.event_unread = op_event_unread,
+	.read_message = op_read_message,
+	.wait_message = op_wait_message,
+	.note_event = op_note_event,
+	.yield = op_yield,
+	.hole_get = op_hole_get,
+	.hole_put = op_hole_put,
+	.hole_fill = op_hole_fill,
 };
 
 /* ---- life ---- */
@@ -315,6 +480,7 @@ struct fake *fake_new_with(const struct hn_geometry *geo, const struct hn_params
 	f->hn = (struct hn){ .core = calloc(1, hn_core_bytes(geo)), .ops = &ops, .be = f, .stats = &f->stats };
 	assert_non_null(f->hn.core);
 	assert_int_equal(hn_core_init(f->hn.core, geo, par), 0);
+	f->other = f->hn;
 	f->now_ns = 1000000000u;
 	for (i = 0; i < FAKE_TIDS; i++)
 		f->thread_nid[i] = (int)(i % par->nr_nodes);
@@ -362,24 +528,49 @@ void fake_verify(struct fake *f)
 		fail_msg("%scontract: %s", about(f), f->broken);
 }
 
+unsigned fake_parts(struct fake *f) { return f->hn.core->nr_displaced.v; }
+
+static const struct hn_displaced *part_at(struct fake *f, hn_addr addr)
+{
+	const struct hn_displaced *d = hn_displaced_table(&f->hn);
+	unsigned i;
+
+	for (i = 0; i < fake_parts(f); i++)
+		if (addr - d[i].addr >= d[i].from && addr - d[i].addr < d[i].to)
+			return &d[i];
+	return NULL;
+}
+
+/* A page without a place has a reference for each of its parts, and for a migration that still reads it. */
+static void check_parts(struct fake *f)
+{
+	const struct hn_displaced *d = hn_displaced_table(&f->hn);
+	unsigned refs[FAKE_MAX_PAGES] = { 0 }, i;
+
+	for (i = 0; i < fake_parts(f); i++) {
+		assert_true(d[i].from < d[i].to && d[i].to <= HN_PAGE_SIZE);
+		refs[d[i].page]++;
+	}
+	for (i = 0; i < f->hn.core->geo.nr_pages; i++) {
+		const struct hn_page *p = &hn_pages(&f->hn)[i];
+
+		if (p->place.v == 0 && p->refs.v != refs[i])
+			fail_msg("%spage %u: %u references, %u parts", about(f), i, p->refs.v, refs[i]);
+	}
+}
+
 /* Where the content of a cell is, or NULL where the program would read zeros. */
 static const uint32_t *home_of(struct fake *f, unsigned index)
 {
 	hn_addr addr = FAKE_BASE + index * FAKE_CELL;
 	struct hn_entry *e = hn_entry_find(&f->hn, hn_page_down(addr));
-	unsigned i;
+	const struct hn_displaced *d = part_at(f, addr);
 
 	if (f->cell[index].present)
 		return &f->cell[index].value;
 	if (e && e->state == HN_ARMED)
 		return &f->staging[e->page].value[index % FAKE_CELLS];
-	for (i = 0; i < f->nr_displaced; i++) {
-		const struct fake_displaced *d = &f->displaced[i];
-
-		if (addr - d->addr >= d->from && addr - d->addr < d->to)
-			return &f->staging[d->page].value[(addr - d->addr) / FAKE_CELL];
-	}
-	return NULL;
+	return d ? &f->staging[d->page].value[(addr - d->addr) / FAKE_CELL] : NULL;
 }
 
 void fake_check(struct fake *f)
@@ -387,6 +578,9 @@ void fake_check(struct fake *f)
 	unsigned i, staged = 0;
 
 	fake_verify(f);
+	check_parts(f);
+	assert_int_equal(f->hn.core->lead.v, 0);
+	assert_int_equal(f->hn.core->displaced_lock.v, 0);
 	for (i = 0; i < FAKE_SLOTS * FAKE_CELLS; i++) {
 		const uint32_t *home = home_of(f, i);
 
@@ -416,7 +610,8 @@ void fake_finish(struct fake *f)
 	fake_check(f);
 	assert_int_equal(hn_drain(&f->hn, 0, ~(hn_addr)0), 0);
 	fake_resolve(f);
-	assert_int_equal(f->nr_displaced, 0);
+	assert_int_equal(fake_parts(f), 0);
+	assert_int_equal(f->hn.core->nr_deferred, 0);
 	fake_check(f);
 	assert_int_equal(f->stats.armed_now, 0);
 	fake_free(f);
@@ -467,57 +662,19 @@ enum hn_outcome fake_sample(struct fake *f, unsigned slot, uint32_t tid)
 	return fake_fault(f, slot, tid);
 }
 
-static bool is_displaced(struct fake *f, hn_addr addr)
+static void put_off(struct fake *f, hn_addr addr)
 {
-	unsigned i;
-
-	for (i = 0; i < f->nr_displaced; i++) {
-		const struct fake_displaced *d = &f->displaced[i];
-
-		if (addr - d->addr >= d->from && addr - d->addr < d->to)
-			return true;
-	}
-	return false;
-}
-
-/* A first touch: huge where the whole slot is empty and mapped, else one cell. Zeros. */
-static void serve_hole(struct fake *f, hn_addr addr)
-{
-	hn_addr haddr = hn_page_down(addr);
-	struct fake_cell *c = cells_of(f, haddr);
-	bool whole = true;
-	unsigned i;
-
-	for (i = 0; i < FAKE_CELLS; i++)
-		whole = whole && c[i].mapped && !c[i].present && !is_displaced(f, haddr + i * FAKE_CELL);
-	for (i = 0; i < FAKE_CELLS; i++) {
-		if (!whole && c + i != cells_of(f, addr))
-			continue;
-		c[i].present = true;
-		c[i].value = 0;
-	}
-	f->huge[slot_of(addr)] = whole;
-	f->nid[slot_of(addr)] = 0;
-	wake_cells(f, haddr, HN_PAGE_SIZE);
+	f->event_pending = false; /* somebody reads it */
+	wake_cells(f, hn_page_down(addr), HN_PAGE_SIZE);
 }
 
 /* One fault in the life of an access. */
 static void serve(struct fake *f, hn_addr addr, uint32_t tid)
 {
-	switch (hn_fault(&f->hn, addr, tid, f->now_ns, &fake_verdict)) {
-	case HN_FAULT_UNMANAGED:
-		fake_resolve(f);
-		if (!cells_of(f, addr)->present && !is_displaced(f, addr))
-			serve_hole(f, addr);
-		wake_cells(f, hn_page_down(addr), HN_PAGE_SIZE);
-		break;
-	case HN_FAULT_DEFERRED:
-		f->event_pending = false; /* somebody reads it */
-		wake_cells(f, hn_page_down(addr), HN_PAGE_SIZE);
-		break;
-	default:
-		break;
-	}
+	enum hn_outcome out = hn_fault(&f->hn, addr, tid, f->now_ns, &fake_verdict);
+
+	if (out == HN_FAULT_DEFERRED || (out == HN_FAULT_UNMANAGED && !hn_hole_serve(&f->hn, addr, tid)))
+		put_off(f, addr);
 }
 
 static bool touch(struct fake *f, hn_addr addr, uint32_t tid)
@@ -553,52 +710,6 @@ bool fake_sleeps(struct fake *f, hn_addr addr) { return cells_of(f, addr)->sleep
 
 /* ---- system calls ---- */
 
-static bool isolate(struct fake *f, unsigned i, hn_addr start, hn_addr end)
-{
-	struct fake_displaced *d = &f->displaced[i], rest;
-
-	if (d->addr + d->to <= start || d->addr + d->from >= end)
-		return false;
-	if (d->addr + d->from < start) {
-		rest = *d;
-		rest.to = d->from = (uint32_t)(start - d->addr);
-		hn_page_get(&f->hn, rest.page);
-		f->displaced[f->nr_displaced++] = rest;
-	}
-	if (d->addr + d->to > end) {
-		rest = *d;
-		rest.from = d->to = (uint32_t)(end - d->addr);
-		hn_page_get(&f->hn, rest.page);
-		f->displaced[f->nr_displaced++] = rest;
-	}
-	return true;
-}
-
-static void displaced_cut(struct fake *f, hn_addr start, hn_addr end)
-{
-	unsigned i = 0;
-
-	while (i < f->nr_displaced) {
-		if (isolate(f, i, start, end)) {
-			uint32_t page = f->displaced[i].page;
-
-			f->displaced[i] = f->displaced[--f->nr_displaced];
-			hn_page_put(&f->hn, page);
-		} else {
-			i++;
-		}
-	}
-}
-
-static void displaced_move(struct fake *f, hn_addr from, hn_addr to, uint64_t len)
-{
-	unsigned i, nr = f->nr_displaced;
-
-	for (i = 0; i < nr; i++)
-		if (isolate(f, i, from, from + len))
-			f->displaced[i].addr += to - from;
-}
-
 static void drop(struct fake *f, hn_addr addr, uint64_t len, bool mapped)
 {
 	hn_addr a;
@@ -617,7 +728,6 @@ void fake_munmap(struct fake *f, hn_addr addr, uint64_t len)
 {
 	drop(f, addr, len, false);
 	hn_gate_write_lock(&f->hn);
-	displaced_cut(f, addr, addr + len);
 	hn_event_unmap(&f->hn, addr, addr + len);
 	hn_gate_write_unlock(&f->hn);
 }
@@ -625,7 +735,6 @@ void fake_munmap(struct fake *f, hn_addr addr, uint64_t len)
 void fake_dontneed_event(struct fake *f, hn_addr addr, uint64_t len)
 {
 	hn_gate_write_lock(&f->hn);
-	displaced_cut(f, addr, addr + len);
 	hn_event_remove(&f->hn, addr, addr + len);
 	hn_gate_write_unlock(&f->hn);
 }
@@ -659,7 +768,6 @@ void fake_mremap(struct fake *f, hn_addr from, hn_addr to, uint64_t len)
 	move_cells(f, from, to, len);
 	drop(f, from, len, false);
 	hn_gate_write_lock(&f->hn);
-	displaced_move(f, from, to, len);
 	hn_event_remap(&f->hn, from, to, len);
 	hn_event_unmap(&f->hn, from, from + len); /* follows, says the kernel */
 	hn_gate_write_unlock(&f->hn);
@@ -670,41 +778,28 @@ void fake_mremap_dontunmap(struct fake *f, hn_addr from, hn_addr to, uint64_t le
 	move_cells(f, from, to, len);
 	drop(f, from, len, true);
 	hn_gate_write_lock(&f->hn);
-	displaced_move(f, from, to, len);
 	hn_event_remap(&f->hn, from, to, len);
 	hn_gate_write_unlock(&f->hn);
 }
 
-static void put_part(struct fake *f, const struct fake_displaced *d)
+void fake_resolve(struct fake *f) { hn_displaced_resolve(&f->hn, 0, ~(hn_addr)0); }
+
+/* ---- messages ---- */
+
+static void queue(struct fake *f, struct hn_message m)
 {
-	uint32_t off;
-
-	for (off = d->from; off < d->to; off += FAKE_CELL) {
-		struct fake_cell *c = cells_of(f, d->addr + off);
-
-		expect(f, c->mapped, "a displaced part was put where nothing is mapped");
-		if (!c->present) {
-			c->present = true;
-			c->value = f->staging[d->page].value[off / FAKE_CELL];
-		}
-	}
-	wake_cells(f, d->addr + d->from, d->to - d->from);
+	assert_true(f->nr_messages < FAKE_MESSAGES);
+	f->message[f->nr_messages++] = m;
 }
 
-void fake_resolve(struct fake *f)
+void fake_queue_fault(struct fake *f, hn_addr addr, uint32_t tid)
 {
-	unsigned i = 0;
+	fake_sleep(f, addr);
+	queue(f, (struct hn_message){ .kind = HN_MSG_FAULT, .tid = tid, .start = addr });
+}
 
-	while (i < f->nr_displaced) {
-		struct fake_displaced d = f->displaced[i];
-
-		if (!hn_page_trylock(&f->hn, d.page)) {
-			i++;
-			continue;
-		}
-		put_part(f, &d);
-		f->displaced[i] = f->displaced[--f->nr_displaced];
-		hn_page_unlock(&f->hn, d.page);
-		hn_page_put(&f->hn, d.page);
-	}
+void fake_queue_event(struct fake *f, enum hn_message_kind kind, hn_addr addr, uint64_t len, hn_addr to)
+{
+	f->event_pending = true;
+	queue(f, (struct hn_message){ .kind = kind, .start = addr, .end = addr + len, .to = to });
 }

@@ -25,7 +25,7 @@
 #define FAKE_SLOTS 64u
 #define FAKE_MAX_PAGES 64u
 #define FAKE_TARGETS 8u
-#define FAKE_MAX_DISPLACED 64u
+#define FAKE_MESSAGES 128u
 #define FAKE_TIDS 16u
 #define FAKE_QUARANTINE_MS 100u
 #define FAKE_EXPIRY_MS 1000u
@@ -36,6 +36,9 @@ enum fake_op {
 	FAKE_TARGET_GET,
 	FAKE_COPY,
 	FAKE_COMMIT,
+	FAKE_COPY_IN, /* what fails has done its first cell */
+	FAKE_HOLE_GET,
+	FAKE_HOLE_FILL,
 	FAKE_NR_OPS,
 };
 
@@ -53,11 +56,6 @@ struct fake_frame {
 	uint32_t value[FAKE_CELLS];
 };
 
-struct fake_displaced {
-	hn_addr addr;
-	uint32_t page, from, to;
-};
-
 /* The calls of one op: how many so far, and which of them fail with what. */
 struct fake_script {
 	unsigned calls;
@@ -69,6 +67,7 @@ struct fake_script {
 
 struct fake {
 	struct hn hn;
+	struct hn other; /* a second handler; only one of them leads, so copy() gives away the lead of both */
 	struct hn_stats stats;
 	uint64_t now_ns;
 	struct fake_cell cell[FAKE_SLOTS * FAKE_CELLS];
@@ -76,17 +75,20 @@ struct fake {
 	int nid[FAKE_SLOTS];
 	struct fake_frame staging[FAKE_MAX_PAGES];
 	struct fake_frame target[FAKE_TARGETS];
-	struct fake_displaced displaced[FAKE_MAX_DISPLACED];
-	unsigned nr_displaced;
 	struct fake_script script[FAKE_NR_OPS];
 	int thread_nid[FAKE_TIDS];
-	bool event_pending;
+	bool event_pending; /* from its queueing until its causer has run, which yield() lets it */
+	struct hn_message message[FAKE_MESSAGES];
+	unsigned nr_messages;
 	bool ask_nodes; /* page_nodes answers; else it says that it does not know */
-	unsigned targets_out, wakes, discards, zeroes;
+	unsigned targets_out, wakes, discards, zeroes, yields, reads, noted;
 	uint32_t version;
 	void (*in_copy)(struct fake *f);
 	unsigned in_copy_nr; /* how often it was called */
 	bool copying;
+	void (*in_hole_get)(struct fake *f);          /* other threads run: nothing is locked */
+	void (*in_read)(struct fake *f);              /* a handler is about to read: gate exclusive */
+	bool (*in_wait)(struct fake *f, bool chores); /* nothing to read; false: leave, as without this */
 	const char *broken; /* the first breach of a contract seen */
 	const char *about;  /* which of many cases this is, for messages */
 };
@@ -132,6 +134,10 @@ bool fake_write(struct fake *f, hn_addr addr, uint32_t tid);
 void fake_sleep(struct fake *f, hn_addr addr);
 bool fake_sleeps(struct fake *f, hn_addr addr);
 
+/* Messages for hn_serve: thread tid faults at addr and sleeps; an event is queued, and put-backs are refused. */
+void fake_queue_fault(struct fake *f, hn_addr addr, uint32_t tid);
+void fake_queue_event(struct fake *f, enum hn_message_kind kind, hn_addr addr, uint64_t len, hn_addr to);
+
 /* The system calls, with their event read and handed in. Multiples of FAKE_CELL. */
 void fake_munmap(struct fake *f, hn_addr addr, uint64_t len);
 void fake_dontneed(struct fake *f, hn_addr addr, uint64_t len);
@@ -143,6 +149,8 @@ void fake_mremap(struct fake *f, hn_addr from, hn_addr to, uint64_t len);
 void fake_mremap_dontunmap(struct fake *f, hn_addr from, hn_addr to, uint64_t len);
 /* Put displaced parts where they belong, as far as no migration reads them. */
 void fake_resolve(struct fake *f);
+/* How many there are. */
+unsigned fake_parts(struct fake *f);
 void fake_verify(struct fake *f);
 
 #endif

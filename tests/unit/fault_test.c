@@ -280,7 +280,8 @@ static void test_deferred_at_stay(void **state)
 	expect_deferred(f, page);
 }
 
-static void test_deferred_at_commit(void **state)
+/* Nothing is copied that could not be put back: faults are read before events, and the same one would come again. */
+static void test_deferred_before_the_copy(void **state)
 {
 	struct fake *f = *state;
 	uint32_t page;
@@ -289,6 +290,26 @@ static void test_deferred_at_commit(void **state)
 	page = ready(f, 0, 1);
 	f->event_pending = true;
 	expect_deferred(f, page);
+	assert_int_equal(f->script[FAKE_COPY].calls, 1); /* of the second try */
+	assert_int_equal(f->script[FAKE_TARGET_GET].calls, 1);
+	assert_int_equal(fake_entry(f, 0)->nid, 1);
+}
+
+static void event_comes(struct fake *f)
+{
+	f->event_pending = f->in_copy_nr == 1;
+}
+
+static void test_deferred_at_commit(void **state)
+{
+	struct fake *f = *state;
+	uint32_t page;
+
+	fake_manage(f, 0, 1, 0);
+	page = ready(f, 0, 1);
+	f->in_copy = event_comes;
+	expect_deferred(f, page);
+	assert_int_equal(f->script[FAKE_COPY].calls, 2);
 	assert_int_equal(fake_entry(f, 0)->nid, 1); /* the second try moved it */
 }
 
@@ -440,6 +461,7 @@ int main(void)
 		cmocka_unit_test(test_failed),
 		fake_test(test_no_target_left),
 		fake_test(test_deferred_at_stay),
+		fake_test(test_deferred_before_the_copy),
 		fake_test(test_deferred_at_commit),
 		cmocka_unit_test(test_deferred_at_putback),
 		fake_test(test_waited),

@@ -100,6 +100,7 @@ static const struct {
 	{ FAKE_DISARM, -EAGAIN, 0 },      { FAKE_TARGET_GET, -ENOMEM, 0 }, { FAKE_COPY, -EIO, 0 },
 	{ FAKE_COPY, -EAGAIN, 0 },        { FAKE_COMMIT, -EAGAIN, 0 },     { FAKE_COMMIT, -EEXIST, 0 },
 	{ FAKE_COMMIT, -ENOMEM, 0 },      { FAKE_COMMIT, -EINVAL, 0 },
+	{ FAKE_COPY_IN, -EAGAIN, 0 },     { FAKE_HOLE_GET, -ENOMEM, 0 },   { FAKE_HOLE_FILL, -EAGAIN, 0 },
 };
 
 #define NR_WAYS (sizeof(ways) / sizeof(ways[0]))

@@ -27,20 +27,21 @@
 struct run {
 	struct world *w;
 	uint64_t seed;
-	struct hn_word stop_program, stop_scanner, stop_handlers;
+	struct hn_word stop_program, stop_scanner;
 	pthread_mutex_t arming; /* the drainer keeps arming off */
 	uint64_t accesses, system_calls, drains;
 };
 
 struct self {
 	struct run *run;
+	struct worker worker;
 	uint32_t nr;
 	pthread_t thread;
 	uint64_t rnd;
 };
 
 static struct hn_stats total;
-static uint64_t total_accesses, total_calls, total_drains;
+static uint64_t total_accesses, total_calls, total_drains, total_events, total_holes, most_parts;
 
 /* Mostly the first slots, so that threads meet. */
 static hn_addr somewhere(uint64_t *rnd)
@@ -93,6 +94,16 @@ static void one_remap(struct self *me, hn_addr from, uint64_t len)
 	world_release(w, from, len);
 }
 
+static void one_drop(struct self *me, hn_addr from, uint64_t len)
+{
+	struct world *w = me->run->w;
+
+	if (world_claim(w, from, len, FLUX_DROPPING)) {
+		world_dontneed(w, from, len, &me->rnd);
+		world_release(w, from, len);
+	}
+}
+
 static void one_system_call(struct self *me)
 {
 	struct world *w = me->run->w;
@@ -107,16 +118,15 @@ static void one_system_call(struct self *me)
 	if (from + len > world_at(WORLD_SLOTS * WORLD_CELLS))
 		return;
 	if (what < 3) {
-		if (world_claim(w, from, len, FLUX_DROPPING)) {
-			world_dontneed(w, from, len, &me->rnd);
-			world_release(w, from, len);
-		}
+		one_drop(me, from, len);
 	} else if (what < 5) {
 		if (world_claim(w, from, len, FLUX_MOVING)) {
 			world_munmap(w, from, len);
 			if (world_random(&me->rnd) % 8)
 				world_mmap(w, from, len, world_random(&me->rnd) % 2);
 			world_release(w, from, len);
+			if (world_random(&me->rnd) % 2)
+				one_drop(me, from, len); /* before the scanner knows it, or while it looks */
 		}
 	} else if (what < 7) {
 		one_remap(me, from, len);
@@ -142,8 +152,7 @@ static void *handler_thread(void *arg)
 {
 	struct self *me = arg;
 
-	while (!hn_load_relaxed(&me->run->stop_handlers))
-		world_serve(me->run->w);
+	hn_serve(&me->worker.hn);
 	return NULL;
 }
 
@@ -151,17 +160,18 @@ static void *scanner_thread(void *arg)
 {
 	struct self *me = arg;
 	struct world *w = me->run->w;
+	struct hn *hn = &me->worker.hn;
 
 	while (!hn_load_relaxed(&me->run->stop_scanner)) {
-		world_discover(w, &me->rnd);
+		world_discover(&me->worker, &me->rnd);
 		pthread_mutex_lock(&me->run->arming);
-		hn_scan_pass(&w->hn, 1 + world_random(&me->rnd) % 12);
+		hn_scan_pass(hn, 1 + world_random(&me->rnd) % 12);
 		pthread_mutex_unlock(&me->run->arming);
-		hn_scan_expire(&w->hn);
+		hn_scan_expire(hn);
 		if (world_random(&me->rnd) % 4 == 0) {
-			hn_gate_write_lock(&w->hn);
-			hn_reclaim(&w->hn);
-			hn_gate_write_unlock(&w->hn);
+			hn_gate_write_lock(hn);
+			hn_reclaim(hn);
+			hn_gate_write_unlock(hn);
 		}
 		if (world_random(&me->rnd) % 32 == 0)
 			hn_add_acq_rel(&w->node_phase, 1);
@@ -171,12 +181,12 @@ static void *scanner_thread(void *arg)
 	return NULL;
 }
 
-static void drain(struct run *run)
+static void drain(struct worker *k)
 {
-	struct world *w = run->w;
+	struct world *w = k->w;
 	time_t limit = time(NULL) + world_stuck_seconds;
 
-	while (hn_drain(&w->hn, 0, ~(hn_addr)0)) {
+	while (hn_drain(&k->hn, 0, ~(hn_addr)0)) {
 		if (time(NULL) > limit)
 			world_broken("I3: draining does not come to an end");
 		sched_yield();
@@ -192,7 +202,7 @@ static void *drain_thread(void *arg)
 	while (!hn_load_relaxed(&me->run->stop_scanner)) {
 		usleep(2000 + world_random(&me->rnd) % 20000);
 		pthread_mutex_lock(&me->run->arming);
-		drain(me->run);
+		drain(&me->worker);
 		pthread_mutex_unlock(&me->run->arming);
 		me->run->drains++;
 	}
@@ -208,6 +218,7 @@ static void start(struct run *run, struct self *s, unsigned nr, void *(*fn)(void
 		s[i].run = run;
 		s[i].nr = i;
 		s[i].rnd = run->seed * 1000003u + ++serial;
+		world_worker(&s[i].worker, run->w);
 		if (pthread_create(&s[i].thread, NULL, fn, &s[i]) != 0)
 			world_broken("no thread to be had");
 	}
@@ -237,6 +248,10 @@ static void add_up(const struct run *run)
 	total_accesses += run->accesses;
 	total_calls += run->system_calls;
 	total_drains += run->drains;
+	total_events += run->w->events_noted.v;
+	total_holes += run->w->holes.v;
+	if (most_parts < run->w->most_parts.v)
+		most_parts = run->w->most_parts.v;
 }
 
 static void one_round(uint64_t seed, uint32_t policy)
@@ -262,8 +277,8 @@ static void one_round(uint64_t seed, uint32_t policy)
 	hn_store_relaxed(&run.stop_scanner, 1);
 	join(scanner, 1);
 	join(drainer, 1);
-	drain(&run);
-	hn_store_relaxed(&run.stop_handlers, 1);
+	drain(&run.w->self);
+	world_leave(run.w);
 	join(handler, NR_HANDLERS);
 	add_up(&run);
 	world_finish(run.w);
@@ -279,6 +294,7 @@ static void print_totals(unsigned rounds)
 		{ "hints", total.armed }, { "samples", total.samples }, { "migrated", total.migrated },
 		{ "failed", total.failed[0] }, { "raced", total.raced }, { "waited", total.waited },
 		{ "stale", total.stale }, { "deferred", total.deferred }, { "unmanaged", total.unmanaged },
+		{ "events", total_events }, { "holes", total_holes }, { "parts at most", most_parts },
 	};
 	unsigned i;
 

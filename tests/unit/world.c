@@ -39,9 +39,11 @@ static bool chance(struct world *w, unsigned weight)
 	static _Thread_local uint64_t state;
 
 	if (!state)
-		state = (uint64_t)(uintptr_t)&state * 2654435761u + w->hn.core->par.seed;
+		state = (uint64_t)(uintptr_t)&state * 2654435761u + w->self.hn.core->par.seed;
 	return world_random(&state) % 1000 < hn_load_relaxed(&w->errors_permille) * weight;
 }
+
+static struct world *world_of(void *be) { return ((struct worker *)be)->w; }
 
 static struct frame *frame_new(struct world *w, int nid)
 {
@@ -108,7 +110,7 @@ static void fault_and_sleep(struct world *w, struct slot *s, hn_addr addr, uint3
 		if (pthread_cond_timedwait(&me.cond, &w->uffd, &limit) == ETIMEDOUT && !me.woken)
 			world_broken("I3: thread %u sleeps at slot %u cell %u for ever (message %s, entry %d)", tid,
 				     world_slot_of(addr), world_cell_of(addr), me.unread ? "unread" : "read",
-				     (int)hn_state_of(&w->hn, addr));
+				     (int)hn_state_of(&w->self.hn, addr));
 	pthread_mutex_unlock(&w->uffd);
 }
 
@@ -147,7 +149,7 @@ bool world_access(struct world *w, hn_addr addr, unsigned word, uint64_t value, 
 
 /* ---- ops ---- */
 
-static uint64_t op_now(void *be) { return (uint64_t)hn_load_relaxed(&((struct world *)be)->now_ms) * 1000000u; }
+static uint64_t op_now(void *be) { return (uint64_t)hn_load_relaxed(&world_of(be)->now_ms) * 1000000u; }
 
 static bool arm_one(struct world *w, hn_addr haddr, uint32_t page, enum hn_arm_error *why)
 {
@@ -174,7 +176,7 @@ static bool arm_one(struct world *w, hn_addr haddr, uint32_t page, enum hn_arm_e
 
 static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
 	uint32_t n = 0;
 
 	pthread_rwlock_rdlock(&w->mmap_lock);
@@ -190,7 +192,7 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 	return n;
 }
 
-/* Under mmap_lock: is an event queued unread? */
+/* Under mmap_lock: is there an event whose causer has not run yet? */
 static bool is_changing(struct world *w)
 {
 	bool yes;
@@ -215,7 +217,7 @@ static void merge(struct world *w, struct slot *s, struct frame *staged)
 
 static int op_disarm(void *be, hn_addr haddr, uint32_t page)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
 	struct slot *s = slot_at(w, haddr);
 	int err = 0;
 
@@ -247,7 +249,7 @@ out:
 
 static void op_discard(void *be, uint32_t page)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
 
 	if (w->staging[page]) /* as in a live process, discarding nothing does nothing; fake.c is stricter */
 		frame_free(w, w->staging[page]);
@@ -257,7 +259,7 @@ static void op_discard(void *be, uint32_t page)
 /* May run during copy(): both use atomic words. */
 static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
 	unsigned c, i;
 
 	for (c = from / WORLD_CELL; c < to / WORLD_CELL; c++)
@@ -265,25 +267,50 @@ static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 			__atomic_store_n(&w->staging[page]->word[c][i], 0, __ATOMIC_RELAXED);
 }
 
-static void displaced_add(struct world *w, struct displaced d)
+/* One cell to where the program has nothing; no words: zeros. mmap_lock held, for reading if no event is unread. */
+static void put_cell(struct world *w, hn_addr addr, const uint64_t *words)
 {
-	if (w->nr_displaced == WORLD_MAX_DISPLACED)
-		world_broken("I4: too many displaced parts");
-	w->displaced[w->nr_displaced++] = d;
+	struct slot *s = slot_at(w, addr);
+
+	pthread_mutex_lock(&s->lock);
+	if (!(s->mapped & bit_of(addr)))
+		world_broken("I6: a displaced part was put where nothing is mapped");
+	if (!s->frame)
+		s->frame = frame_new(w, 0);
+	if (!(s->present & bit_of(addr))) {
+		if (words)
+			memcpy(s->frame->word[world_cell_of(addr)], words, sizeof(s->frame->word[0]));
+		else
+			memset(s->frame->word[world_cell_of(addr)], 0, sizeof(s->frame->word[0]));
+		s->present |= bit_of(addr);
+	}
+	pthread_mutex_unlock(&s->lock);
 }
 
-static void op_displace(void *be, uint32_t page, hn_addr addr, uint32_t from, uint32_t to)
+static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
+	const struct frame *f = w->staging[page];
+	uint32_t off;
+	int err = 0;
 
-	pthread_mutex_lock(&w->displaced_lock);
-	displaced_add(w, (struct displaced){ addr, page, from, to });
-	pthread_mutex_unlock(&w->displaced_lock);
+	if (!f)
+		world_broken("I2: a part of page %u is put from empty staging", page);
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	if (is_changing(w))
+		err = -EAGAIN;
+	for (off = from; !err && off < to; off += WORLD_CELL) {
+		put_cell(w, addr + (off - from), f->word[off / WORLD_CELL]);
+		if (chance(w, 2))
+			err = -EAGAIN; /* out of memory half way */
+	}
+	pthread_rwlock_unlock(&w->mmap_lock);
+	return err;
 }
 
 static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
 	uint32_t i;
 
 	for (i = 0; i < nr; i++)
@@ -292,19 +319,16 @@ static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
 
 static int op_thread_node(void *be, uint32_t tid)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
 
-	return (int)((tid + hn_load_relaxed(&w->node_phase)) % w->hn.core->par.nr_nodes);
+	return (int)((tid + hn_load_relaxed(&w->node_phase)) % w->self.hn.core->par.nr_nodes);
 }
 
-static int op_target_get(void *be, int nid, uint32_t *target)
+static int target_find(struct world *w, int nid, uint32_t *target)
 {
-	struct world *w = be;
 	int err = -ENOMEM;
 	uint32_t i;
 
-	if (chance(w, 4))
-		return err;
 	pthread_mutex_lock(&w->target_lock);
 	for (i = 0; i < WORLD_TARGETS && err; i++)
 		if (!w->target[i]) {
@@ -314,6 +338,13 @@ static int op_target_get(void *be, int nid, uint32_t *target)
 		}
 	pthread_mutex_unlock(&w->target_lock);
 	return err;
+}
+
+static int op_target_get(void *be, int nid, uint32_t *target)
+{
+	struct world *w = world_of(be);
+
+	return chance(w, 4) ? -ENOMEM : target_find(w, nid, target);
 }
 
 static struct frame *target_take(struct world *w, uint32_t target)
@@ -331,18 +362,20 @@ static struct frame *target_take(struct world *w, uint32_t target)
 
 static void op_target_put(void *be, uint32_t target)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
 
 	frame_free(w, target_take(w, target));
 }
 
+/* As in a live process, other faults do not wait behind this. */
 static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
 	struct frame *to;
 	unsigned c, i;
 
 	(void)nid;
+	hn_lead_release(&((struct worker *)be)->hn);
 	pthread_mutex_lock(&w->target_lock);
 	to = w->target[target];
 	pthread_mutex_unlock(&w->target_lock);
@@ -362,7 +395,7 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
 
 static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 {
-	struct world *w = be;
+	struct world *w = world_of(be);
 	struct slot *s = slot_at(w, haddr);
 	int err = 0;
 
@@ -391,276 +424,61 @@ static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 	return err;
 }
 
-static void op_wake(void *be, hn_addr addr, uint64_t bytes) { wake_range(be, addr, bytes); }
+static void op_wake(void *be, hn_addr addr, uint64_t bytes) { wake_range(world_of(be), addr, bytes); }
 
-static const struct hn_ops ops = {
-	.now_ns = op_now,
-	.arm = op_arm,
-	.disarm = op_disarm,
-	.discard = op_discard,
-	.zero = op_zero,
-	.displace = op_displace,
-	.page_nodes = op_page_nodes,
-	.thread_node = op_thread_node,
-	.target_get = op_target_get,
-	.target_put = op_target_put,
-	.copy = op_copy,
-	.commit = op_commit,
-	.wake = op_wake,
-};
-
-/* ---- displaced parts ---- */
-
-static hn_addr lo_of(const struct displaced *d) { return d->addr + d->from; }
-static hn_addr hi_of(const struct displaced *d) { return d->addr + d->to; }
-
-static bool displaced_isolate(struct world *w, unsigned i, hn_addr start, hn_addr end)
+static bool op_event_unread(void *be)
 {
-	struct displaced *d = &w->displaced[i], rest;
+	struct world *w = world_of(be);
+	bool yes;
 
-	if (hi_of(d) <= start || lo_of(d) >= end)
-		return false;
-	if (lo_of(d) < start) {
-		rest = *d;
-		rest.to = d->from = (uint32_t)(start - d->addr);
-		hn_page_get(&w->hn, rest.page);
-		displaced_add(w, rest);
-	}
-	if (hi_of(d) > end) {
-		rest = *d;
-		rest.from = d->to = (uint32_t)(end - d->addr);
-		hn_page_get(&w->hn, rest.page);
-		displaced_add(w, rest);
-	}
-	return true;
-}
-
-static void displaced_cut(struct world *w, hn_addr start, hn_addr end)
-{
-	unsigned i = 0;
-
-	pthread_mutex_lock(&w->displaced_lock);
-	while (i < w->nr_displaced) {
-		uint32_t page = w->displaced[i].page;
-
-		if (displaced_isolate(w, i, start, end)) {
-			w->displaced[i] = w->displaced[--w->nr_displaced];
-			hn_page_put(&w->hn, page);
-		} else {
-			i++;
-		}
-	}
-	pthread_mutex_unlock(&w->displaced_lock);
-}
-
-static void displaced_move(struct world *w, hn_addr from, hn_addr to, uint64_t len)
-{
-	unsigned i, nr;
-
-	pthread_mutex_lock(&w->displaced_lock);
-	nr = w->nr_displaced;
-	for (i = 0; i < nr; i++)
-		if (displaced_isolate(w, i, from, from + len))
-			w->displaced[i].addr += to - from;
-	pthread_mutex_unlock(&w->displaced_lock);
-}
-
-static bool displaced_overlaps(struct world *w, hn_addr addr, uint64_t len)
-{
-	bool yes = false;
-	unsigned i;
-
-	pthread_mutex_lock(&w->displaced_lock);
-	for (i = 0; i < w->nr_displaced; i++)
-		yes = yes || (hi_of(&w->displaced[i]) > addr && lo_of(&w->displaced[i]) < addr + len);
-	pthread_mutex_unlock(&w->displaced_lock);
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	yes = is_changing(w);
+	pthread_rwlock_unlock(&w->mmap_lock);
 	return yes;
 }
 
-/* mmap_lock held for reading, no event unread. */
-static void put_cell(struct world *w, hn_addr addr, const uint64_t *words)
-{
-	struct slot *s = slot_at(w, addr);
+/* ---- ops for handlers ---- */
 
-	pthread_mutex_lock(&s->lock);
-	if (!(s->mapped & bit_of(addr)))
-		world_broken("I6: a displaced part was put where nothing is mapped");
-	if (!s->frame)
-		s->frame = frame_new(w, 0);
-	if (!(s->present & bit_of(addr))) {
-		if (words)
-			memcpy(s->frame->word[world_cell_of(addr)], words, sizeof(s->frame->word[0]));
-		else
-			memset(s->frame->word[world_cell_of(addr)], 0, sizeof(s->frame->word[0]));
-		s->present |= bit_of(addr);
-	}
-	pthread_mutex_unlock(&s->lock);
+static struct waiter *first_unread(struct world *w)
+{
+	struct waiter *x;
+
+	for (x = w->waiters; x && !x->unread; x = x->next)
+		;
+	return x;
 }
 
-/* Gate shared, displaced_lock and page lock held. False: an event comes first. */
-static bool put_part(struct world *w, const struct displaced *d)
+/* read(2) on the userfaultfd: faults first. Reading an event lets its causer go on. */
+static bool op_read_message(void *be, struct hn_message *m)
 {
-	uint32_t off;
-	bool good;
-
-	pthread_rwlock_rdlock(&w->mmap_lock);
-	good = !is_changing(w);
-	for (off = d->from; good && off < d->to; off += WORLD_CELL)
-		put_cell(w, d->addr + off, w->staging[d->page]->word[off / WORLD_CELL]);
-	pthread_rwlock_unlock(&w->mmap_lock);
-	if (good)
-		wake_range(w, lo_of(d), d->to - d->from);
-	return good;
-}
-
-static void displaced_resolve(struct world *w)
-{
-	unsigned i = 0;
-
-	hn_gate_read_lock(&w->hn);
-	pthread_mutex_lock(&w->displaced_lock);
-	while (i < w->nr_displaced) {
-		struct displaced d = w->displaced[i];
-		bool done = false;
-
-		if (hn_page_trylock(&w->hn, d.page)) {
-			done = put_part(w, &d);
-			if (done)
-				w->displaced[i] = w->displaced[--w->nr_displaced];
-			hn_page_unlock(&w->hn, d.page);
-			if (done)
-				hn_page_put(&w->hn, d.page);
-		}
-		i += !done;
-	}
-	pthread_mutex_unlock(&w->displaced_lock);
-	hn_gate_read_unlock(&w->hn);
-}
-
-/* ---- handlers ---- */
-
-static void defer(struct world *w, hn_addr addr)
-{
-	bool full;
-
-	pthread_mutex_lock(&w->uffd);
-	full = w->nr_deferred == WORLD_MAX_DEFERRED;
-	if (!full)
-		w->deferred[w->nr_deferred++] = addr;
-	pthread_mutex_unlock(&w->uffd);
-	if (full)
-		wake_range(w, hn_page_down(addr), HN_PAGE_SIZE);
-}
-
-static void wake_deferred(struct world *w)
-{
-	hn_addr addr[WORLD_MAX_DEFERRED];
-	uint32_t nr;
-
-	pthread_mutex_lock(&w->uffd);
-	nr = w->nr_deferred;
-	memcpy(addr, w->deferred, nr * sizeof(addr[0]));
-	w->nr_deferred = 0;
-	pthread_mutex_unlock(&w->uffd);
-	while (nr--)
-		wake_range(w, hn_page_down(addr[nr]), HN_PAGE_SIZE);
-}
-
-/* A first touch. Gate exclusive, mmap_lock for reading, no event unread, no part displaced to this cell. */
-static void fill_hole(struct world *w, hn_addr addr, bool parts)
-{
-	struct slot *s = slot_at(w, addr);
-
-	pthread_mutex_lock(&s->lock);
-	if (!s->frame && s->mapped == ALL_CELLS && !parts) {
-		s->frame = frame_new(w, 0);
-		s->present = ALL_CELLS;
-		s->huge = true;
-	}
-	pthread_mutex_unlock(&s->lock);
-	if (s->mapped & bit_of(addr)) /* changes only with mmap_lock held for writing */
-		put_cell(w, addr, NULL);
-}
-
-/*
- * The gate is held exclusively from the look at the entry to the end of the filling: with it shared, the scanner could
- * arm the page meanwhile; without the look, a remap could have brought an armed one. Zeros would bury it.
- */
-static void serve_unmanaged(struct world *w, hn_addr addr)
-{
-	bool wait = true;
-
-	displaced_resolve(w);
-	hn_gate_write_lock(&w->hn);
-	if (hn_state_of(&w->hn, addr) == HN_ARMED) {
-		wait = false;
-	} else if (!displaced_overlaps(w, addr, 1)) {
-		bool parts = displaced_overlaps(w, hn_page_down(addr), HN_PAGE_SIZE);
-
-		pthread_rwlock_rdlock(&w->mmap_lock);
-		wait = is_changing(w);
-		if (!wait)
-			fill_hole(w, addr, parts);
-		pthread_rwlock_unlock(&w->mmap_lock);
-	}
-	hn_gate_write_unlock(&w->hn);
-	if (wait)
-		defer(w, addr);
-	else
-		wake_range(w, hn_page_down(addr), HN_PAGE_SIZE);
-}
-
-static void process(struct world *w, const struct event *e)
-{
-	switch (e->kind) {
-	case EVENT_UNMAP:
-		displaced_cut(w, e->from, e->from + e->len);
-		hn_event_unmap(&w->hn, e->from, e->from + e->len);
-		break;
-	case EVENT_REMOVE:
-		displaced_cut(w, e->from, e->from + e->len);
-		hn_event_remove(&w->hn, e->from, e->from + e->len);
-		break;
-	case EVENT_REMAP:
-		displaced_move(w, e->from, e->to, e->len);
-		hn_event_remap(&w->hn, e->from, e->to, e->len);
-		break;
-	}
-}
-
-enum got { GOT_NOTHING, GOT_FAULT, GOT_EVENT };
-
-/* read(2) on the userfaultfd: faults first. Reading an event lets its caller go on. */
-static enum got read_message(struct world *w, hn_addr *addr, uint32_t *tid, struct event *event)
-{
-	enum got got = GOT_NOTHING;
+	struct world *w = world_of(be);
 	struct waiter *x;
 	struct event *e;
 
 	pthread_mutex_lock(&w->uffd);
-	for (x = w->waiters; x && !x->unread; x = x->next)
-		;
-	e = w->events;
+	x = first_unread(w);
+	e = x ? NULL : w->events;
 	if (x) {
 		x->unread = false;
-		*addr = x->addr;
-		*tid = x->tid;
-		got = GOT_FAULT;
+		*m = (struct hn_message){ .kind = HN_MSG_FAULT, .tid = x->tid, .start = x->addr };
 	} else if (e) {
 		w->events = e->next;
-		w->changing--;
-		*event = *e;
+		*m = e->message;
 		e->read = true;
 		pthread_cond_signal(&e->cond);
-		got = GOT_EVENT;
 	}
 	pthread_mutex_unlock(&w->uffd);
-	return got;
+	if (e && chance(w, 25)) /* the event's causer goes on while we are held up */
+		usleep(500);
+	return x || e;
 }
 
-static void wait_readable(struct world *w)
+/* Without chores there is no limit: who has something to wake later must not wait here. */
+static bool op_wait_message(void *be, bool chores)
 {
+	struct world *w = world_of(be);
 	struct timespec t;
+	bool go_on;
 
 	clock_gettime(CLOCK_REALTIME, &t);
 	t.tv_nsec += 1000000;
@@ -669,52 +487,144 @@ static void wait_readable(struct world *w)
 		t.tv_sec++;
 	}
 	pthread_mutex_lock(&w->uffd);
-	pthread_cond_timedwait(&w->readable, &w->uffd, &t);
+	while (!w->leave && !w->events && !first_unread(w)) {
+		if (!chores)
+			pthread_cond_wait(&w->readable, &w->uffd);
+		else if (pthread_cond_timedwait(&w->readable, &w->uffd, &t) == ETIMEDOUT)
+			break;
+	}
+	go_on = !w->leave;
 	pthread_mutex_unlock(&w->uffd);
+	return go_on;
 }
 
-bool world_serve(struct world *w)
+static void op_note_event(void *be, const struct hn_message *m)
 {
-	struct hn_verdict v;
-	struct event event;
-	enum hn_outcome out;
-	hn_addr addr = 0;
-	uint32_t tid = 0;
-	enum got got;
+	struct world *w = world_of(be);
+	uint32_t parts = hn_load_relaxed(&w->self.hn.core->nr_displaced);
 
-	hn_gate_write_lock(&w->hn);
-	got = read_message(w, &addr, &tid, &event);
-	if (got == GOT_EVENT) {
-		if (chance(w, 25)) /* the event's caller goes on while we are held up */
-			usleep(500);
-		process(w, &event);
-	}
-	hn_gate_write_unlock(&w->hn);
-	if (got == GOT_FAULT) {
-		out = hn_fault(&w->hn, addr, tid, op_now(w), &v);
-		if (out == HN_FAULT_DEFERRED)
-			defer(w, addr);
-		else if (out == HN_FAULT_UNMANAGED)
-			serve_unmanaged(w, addr);
-		return true;
-	}
-	displaced_resolve(w);
-	wake_deferred(w);
-	if (got == GOT_NOTHING)
-		wait_readable(w);
-	return got != GOT_NOTHING;
+	(void)m;
+	hn_add_acq_rel(&w->events_noted, 1);
+	if (parts > hn_load_relaxed(&w->most_parts)) /* the gate is ours alone */
+		hn_store_relaxed(&w->most_parts, parts);
+}
+
+static void op_yield(void *be)
+{
+	(void)be;
+	sched_yield();
+}
+
+static uint32_t op_hole_get(void *be, hn_addr haddr, int nid)
+{
+	struct world *w = world_of(be);
+	struct slot *s = slot_at(w, haddr);
+	uint32_t zeros = HN_NO_INDEX;
+	bool empty;
+
+	pthread_mutex_lock(&s->lock);
+	empty = !s->frame;
+	pthread_mutex_unlock(&s->lock);
+	if (!empty || chance(w, 25) || target_find(w, nid < 0 ? 0 : nid, &zeros) != 0)
+		zeros = HN_NO_INDEX;
+	if (chance(w, 25)) /* making zeros takes time */
+		usleep(500);
+	return zeros;
+}
+
+static void op_hole_put(void *be, uint32_t zeros)
+{
+	if (zeros != HN_NO_INDEX)
+		op_target_put(be, zeros);
+}
+
+/* Slot lock held: a page of zeros where all of the slot is mapped and empty. The kernel knows nothing of staging. */
+static bool fill_huge(struct world *w, struct slot *s, uint32_t zeros)
+{
+	if (zeros == HN_NO_INDEX || s->frame || s->mapped != ALL_CELLS)
+		return false;
+	s->frame = target_take(w, zeros);
+	s->present = ALL_CELLS;
+	s->huge = true;
+	return true;
+}
+
+static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
+{
+	struct world *w = world_of(be);
+	struct slot *s = slot_at(w, addr);
+	bool changing, huge = false, mapped;
+
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	changing = is_changing(w);
+	pthread_mutex_lock(&s->lock);
+	if (!changing)
+		huge = fill_huge(w, s, zeros);
+	mapped = s->mapped & bit_of(addr);
+	pthread_mutex_unlock(&s->lock);
+	if (!huge)
+		op_hole_put(be, zeros);
+	if (!changing && !huge && mapped)
+		put_cell(w, addr, NULL);
+	pthread_rwlock_unlock(&w->mmap_lock);
+	if (changing)
+		return -EAGAIN;
+	hn_add_acq_rel(&w->holes, 1);
+	if (huge)
+		wake_range(w, hn_page_down(addr), HN_PAGE_SIZE);
+	else
+		wake_range(w, addr & ~(hn_addr)(WORLD_CELL - 1), WORLD_CELL);
+	return 0;
+}
+
+static const struct hn_ops ops = {
+	.now_ns = op_now,
+	.arm = op_arm,
+	.disarm = op_disarm,
+	.discard = op_discard,
+	.zero = op_zero,
+	.copy_in = op_copy_in,
+	.page_nodes = op_page_nodes,
+	.thread_node = op_thread_node,
+	.target_get = op_target_get,
+	.target_put = op_target_put,
+	.copy = op_copy,
+	.commit = op_commit,
+	.wake = op_wake,
+	.event_unread = op_event_unread,
+	.read_message = op_read_message,
+	.wait_message = op_wait_message,
+	.note_event = op_note_event,
+	.yield = op_yield,
+	.hole_get = op_hole_get,
+	.hole_put = op_hole_put,
+	.hole_fill = op_hole_fill,
+};
+
+void world_worker(struct worker *k, struct world *w)
+{
+	k->w = w;
+	k->hn = (struct hn){ .core = w->self.hn.core, .ops = &ops, .be = k, .stats = &w->stats };
+}
+
+void world_leave(struct world *w)
+{
+	pthread_mutex_lock(&w->uffd);
+	w->leave = true;
+	pthread_cond_broadcast(&w->readable);
+	pthread_mutex_unlock(&w->uffd);
 }
 
 /* ---- the scanner's side ---- */
 
-static void look_at(struct world *w, unsigned slot, uint64_t *rnd)
+static void look_at(struct worker *k, unsigned slot, uint64_t *rnd)
 {
 	hn_addr haddr = WORLD_BASE + slot * HN_PAGE_SIZE;
-	struct slot *s = &w->slot[slot];
+	struct slot *s = &k->w->slot[slot];
 	bool huge, gone;
 	int nid = 0;
 
-	hn_gate_read_lock(&w->hn);
+	hn_gate_read_lock(&k->hn);
 	pthread_mutex_lock(&s->lock);
 	if (s->present == ALL_CELLS && !s->huge && world_random(rnd) % 4 == 0)
 		s->huge = true; /* khugepaged was here */
@@ -724,18 +634,18 @@ static void look_at(struct world *w, unsigned slot, uint64_t *rnd)
 		nid = s->frame->nid;
 	pthread_mutex_unlock(&s->lock);
 	if (huge)
-		hn_manage(&w->hn, haddr, nid);
+		hn_manage(&k->hn, haddr, nid);
 	else if (gone)
-		hn_unmanage(&w->hn, haddr);
-	hn_gate_read_unlock(&w->hn);
+		hn_unmanage(&k->hn, haddr);
+	hn_gate_read_unlock(&k->hn);
 }
 
-void world_discover(struct world *w, uint64_t *rnd)
+void world_discover(struct worker *k, uint64_t *rnd)
 {
 	unsigned i;
 
 	for (i = 0; i < WORLD_SLOTS; i++)
-		look_at(w, i, rnd);
+		look_at(k, i, rnd);
 }
 
 void world_tick(struct world *w, uint32_t ms)
@@ -791,7 +701,7 @@ bool world_is_unmapped(struct world *w, hn_addr from, uint64_t len)
 	return unmapped;
 }
 
-/* mmap_lock held for writing, so that no move runs; from here on they are refused until the event is read. */
+/* mmap_lock held for writing, so that no move runs; from here on they are refused until wait_read() returns. */
 static void queue_event(struct world *w, struct event *e)
 {
 	struct event **p;
@@ -814,6 +724,7 @@ static void wait_read(struct world *w, struct event *e)
 	while (!e->read)
 		if (pthread_cond_timedwait(&e->cond, &w->uffd, &limit) == ETIMEDOUT && !e->read)
 			world_broken("I3: an event is not read");
+	w->changing--;
 	pthread_mutex_unlock(&w->uffd);
 	pthread_cond_destroy(&e->cond);
 }
@@ -838,7 +749,7 @@ static void zap_cell(struct world *w, hn_addr addr, bool unmap)
 
 void world_munmap(struct world *w, hn_addr from, uint64_t len)
 {
-	struct event e = { .kind = EVENT_UNMAP, .from = from, .len = len };
+	struct event e = { .message = { .kind = HN_MSG_UNMAP, .start = from, .end = from + len } };
 	hn_addr a;
 
 	pthread_rwlock_wrlock(&w->mmap_lock);
@@ -871,7 +782,7 @@ void world_mmap(struct world *w, hn_addr from, uint64_t len, bool populate)
 
 void world_dontneed(struct world *w, hn_addr from, uint64_t len, uint64_t *rnd)
 {
-	struct event e = { .kind = EVENT_REMOVE, .from = from, .len = len };
+	struct event e = { .message = { .kind = HN_MSG_REMOVE, .start = from, .end = from + len } };
 	hn_addr a;
 
 	hn_add_acq_rel(&w->zaps_pending, 1);
@@ -879,8 +790,8 @@ void world_dontneed(struct world *w, hn_addr from, uint64_t len, uint64_t *rnd)
 	queue_event(w, &e);
 	pthread_rwlock_unlock(&w->mmap_lock);
 	wait_read(w, &e);
-	if (world_random(rnd) % 4 == 0)
-		usleep(world_random(rnd) % 2000);
+	if (world_random(rnd) % 2)
+		usleep(world_random(rnd) % 4000);
 	pthread_rwlock_rdlock(&w->mmap_lock);
 	for (a = from; a < from + len; a += WORLD_CELL)
 		zap_cell(w, a, false);
@@ -941,8 +852,8 @@ static void move_cell(struct world *w, hn_addr from, hn_addr to)
 
 void world_mremap(struct world *w, hn_addr from, hn_addr to, uint64_t len)
 {
-	struct event remap = { .kind = EVENT_REMAP, .from = from, .to = to, .len = len };
-	struct event unmap = { .kind = EVENT_UNMAP, .from = from, .len = len };
+	struct event remap = { .message = { .kind = HN_MSG_REMAP, .start = from, .end = from + len, .to = to } };
+	struct event unmap = { .message = { .kind = HN_MSG_UNMAP, .start = from, .end = from + len } };
 	bool whole = ((from | to | len) & ~HN_PAGE_MASK) == 0;
 	hn_addr a;
 
@@ -972,16 +883,16 @@ struct world *world_new(const struct hn_geometry *geo, const struct hn_params *p
 
 	if (!w || geo->nr_pages > WORLD_MAX_PAGES)
 		world_broken("out of memory");
-	w->hn = (struct hn){ .core = calloc(1, hn_core_bytes(geo)), .ops = &ops, .be = w, .stats = &w->stats };
-	if (!w->hn.core || hn_core_init(w->hn.core, geo, par) != 0)
+	w->self.hn.core = calloc(1, hn_core_bytes(geo));
+	if (!w->self.hn.core || hn_core_init(w->self.hn.core, geo, par) != 0)
 		world_broken("the engine does not want these parameters");
+	world_worker(&w->self, w);
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&w->mmap_lock, &attr);
 	pthread_mutex_init(&w->uffd, NULL);
 	pthread_cond_init(&w->readable, NULL);
 	pthread_mutex_init(&w->target_lock, NULL);
-	pthread_mutex_init(&w->displaced_lock, NULL);
 	for (i = 0; i < WORLD_SLOTS; i++)
 		pthread_mutex_init(&w->slot[i].lock, NULL);
 	w->errors_permille.v = 4;
@@ -1008,20 +919,23 @@ static uint32_t check_slot(struct world *w, unsigned slot)
 
 void world_finish(struct world *w)
 {
+	struct hn *hn = &w->self.hn;
 	uint32_t frames = 0;
 	const char *what;
 	unsigned i;
 	int bad;
 
-	for (i = 0; i < 1000000 && w->nr_displaced; i++)
-		displaced_resolve(w);
-	bad = hn_verify(&w->hn, HN_VERIFY_WALK, &what);
+	for (i = 0; i < 1000000 && !hn_displaced_resolve(hn, 0, ~(hn_addr)0); i++)
+		;
+	bad = hn_verify(hn, HN_VERIFY_WALK, &what);
 	if (bad)
 		world_broken("I%d: %s", bad, what);
-	if (w->waiters || w->events || w->nr_displaced)
+	if (w->waiters || w->events || w->changing || hn_displaced_any(hn) || hn->core->nr_deferred)
 		world_broken("I3: somebody or something still waits");
-	for (i = 0; i < w->hn.core->geo.nr_pages; i++)
-		if (hn_load_relaxed(&w->hn.core->gate) != 0 || w->staging[i])
+	if (hn->core->lead.v || hn->core->displaced_lock.v || !hn_page_all_free(hn))
+		world_broken("I4: a lock is held at rest, or a page referenced");
+	for (i = 0; i < hn->core->geo.nr_pages; i++)
+		if (w->staging[i])
 			world_broken("I4: page %u was left in staging", i);
 	for (i = 0; i < WORLD_TARGETS; i++)
 		if (w->target[i])
@@ -1032,6 +946,6 @@ void world_finish(struct world *w)
 		world_broken("I4: %u frames, %u in the program", hn_load_relaxed(&w->frames), frames);
 	for (i = 0; i < WORLD_SLOTS; i++)
 		free(w->slot[i].frame);
-	free(w->hn.core);
+	free(hn->core);
 	free(w);
 }

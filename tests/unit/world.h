@@ -4,7 +4,8 @@
  * of messages, events whose callers sleep until they are read. It follows the kernel's rules where they matter:
  *
  *   - messages of faults are read before events;
- *   - arm, disarm and commit answer "not now" while an event is queued unread;
+ *   - arm, disarm, commit and all that fills holes answer "not now" from when an event is queued until it has been read
+ *     and its causer has run;
  *   - the caller of munmap, mremap and madvise goes on as soon as its event has been read;
  *   - the zap of MADV_DONTNEED comes some time after that, and the pages may be in use until then;
  *   - a wake-up reaches whoever sleeps in the range at that moment and nobody else.
@@ -28,8 +29,6 @@
 #define WORLD_WORDS 8u /* per cell */
 #define WORLD_MAX_PAGES 16u
 #define WORLD_TARGETS 16u
-#define WORLD_MAX_DISPLACED 256u
-#define WORLD_MAX_DEFERRED 64u
 
 struct frame {
 	int nid;
@@ -59,24 +58,21 @@ struct waiter {
 	pthread_cond_t cond;
 };
 
-enum event_kind { EVENT_UNMAP, EVENT_REMOVE, EVENT_REMAP };
-
 struct event {
 	struct event *next;
-	enum event_kind kind;
-	hn_addr from, to;
-	uint64_t len;
+	struct hn_message message;
 	bool read;
 	pthread_cond_t cond;
 };
 
-struct displaced {
-	hn_addr addr;
-	uint32_t page, from, to;
+/* A thread that calls the engine: a handler, or one of the scanner's kind. */
+struct worker {
+	struct hn hn;
+	struct world *w;
 };
 
 struct world {
-	struct hn hn;
+	struct worker self; /* nobody's thread: to look, and when all is quiet */
 	struct hn_stats stats;
 	struct slot slot[WORLD_SLOTS];
 	pthread_rwlock_t mmap_lock;
@@ -85,18 +81,15 @@ struct world {
 	pthread_cond_t readable;
 	struct waiter *waiters;
 	struct event *events;
-	unsigned changing; /* events not read yet; raised with mmap_lock held for writing */
-	uint32_t nr_deferred;
-	hn_addr deferred[WORLD_MAX_DEFERRED];
+	unsigned changing; /* events whose causers sleep; raised with mmap_lock held for writing */
+	bool leave;        /* the handlers are to */
 
 	struct frame *staging[WORLD_MAX_PAGES]; /* the engine's locks */
 	pthread_mutex_t target_lock;
-	struct frame *target[WORLD_TARGETS];
-	pthread_mutex_t displaced_lock;
-	unsigned nr_displaced;
-	struct displaced displaced[WORLD_MAX_DISPLACED];
+	struct frame *target[WORLD_TARGETS]; /* also zeros for first touches */
 
 	struct hn_word now_ms, zaps_pending, node_phase, frames, errors_permille;
+	struct hn_word events_noted, holes, most_parts;
 };
 
 /* How long a thread may sleep in a fault before that is reported. */
@@ -105,6 +98,7 @@ extern int world_stuck_seconds;
 /* Something is not as it must be: say it and end the process with status 1. */
 void world_broken(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
+void world_worker(struct worker *k, struct world *w);
 struct world *world_new(const struct hn_geometry *geo, const struct hn_params *par, unsigned mapped_slots);
 /* Everything is quiet and drained: contents, frames, ids, targets, sleepers, walkers. Frees. */
 void world_finish(struct world *w);
@@ -122,10 +116,10 @@ uint32_t world_random(uint64_t *state);
 /* One access of thread tid; value 0 reads. False: it would be a SIGSEGV, or the slot is in flux. */
 bool world_access(struct world *w, hn_addr addr, unsigned word, uint64_t value, uint32_t tid);
 
-/* One message read and served; false when there was none for a while. */
-bool world_serve(struct world *w);
+/* Have hn_serve return in every handler. */
+void world_leave(struct world *w);
 /* Look for huge pages and hand them to the engine; sometimes collapse a slot of small ones. */
-void world_discover(struct world *w, uint64_t *rnd);
+void world_discover(struct worker *k, uint64_t *rnd);
 /* Let time pass, unless a zap is on its way: quarantines are meant to outlast those. */
 void world_tick(struct world *w, uint32_t ms);
 /* Claim the slots of [from, from + len) for a system call; all or nothing. */

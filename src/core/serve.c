@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+/*
+ * serve.c - the handlers: leader and followers on one queue of messages.
+ *
+ * One handler leads: it alone waits for messages, reads them one at a time, and serves them itself as long as that is
+ * quick. Before it starts a copy it hands the lead to another handler, so that no fault waits behind a migration that
+ * is not its own. A message is read with the event gate held exclusively, and an event is processed before the gate is
+ * opened again (gate.c says why).
+ */
+#include "core/internal.h"
+
+void hn_lead_release(struct hn *hn)
+{
+	if (!hn->leading)
+		return;
+	hn->leading = false;
+	hn_unlock(&hn->core->lead);
+}
+
+/* ---- faults that must wait for an event to be read; only the leader touches the list ---- */
+
+static void defer(struct hn *hn, hn_addr addr)
+{
+	struct hn_core *c = hn->core;
+
+	if (c->nr_deferred < HN_MAX_DEFERRED)
+		c->deferred[c->nr_deferred++] = addr;
+	else
+		hn->ops->wake(hn->be, hn_page_down(addr), HN_PAGE_SIZE);
+}
+
+static void wake_deferred(struct hn *hn)
+{
+	struct hn_core *c = hn->core;
+
+	while (c->nr_deferred)
+		hn->ops->wake(hn->be, hn_page_down(c->deferred[--c->nr_deferred]), HN_PAGE_SIZE);
+}
+
+/*
+ * The leader wakes what it put off once it has read on. Who has given the lead away must not leave that to a leader that
+ * may have read the event already and sleeps (I3): the thread faults again, and the new message wakes the leader.
+ */
+static void put_off(struct hn *hn, hn_addr addr)
+{
+	if (hn->leading) {
+		defer(hn, addr);
+		return;
+	}
+	hn->ops->yield(hn->be);
+	hn->ops->wake(hn->be, hn_page_down(addr), HN_PAGE_SIZE);
+}
+
+/* ---- reading ---- */
+
+/* Gate held exclusively. */
+static void process_event(struct hn *hn, const struct hn_message *m)
+{
+	switch (m->kind) {
+	case HN_MSG_UNMAP: hn_event_unmap(hn, m->start, m->end); break;
+	case HN_MSG_REMOVE: hn_event_remove(hn, m->start, m->end); break;
+	case HN_MSG_REMAP: hn_event_remap(hn, m->start, m->to, m->end - m->start); break;
+	case HN_MSG_FORK: /* the backend gives the child what it lacks */
+	case HN_MSG_FAULT:
+	case HN_MSG_OTHER: break;
+	}
+	hn->ops->note_event(hn->be, m);
+}
+
+enum got { GOT_NOTHING, GOT_FAULT, GOT_EVENT };
+
+static enum got read_one(struct hn *hn, struct hn_message *m)
+{
+	enum got got = GOT_NOTHING;
+
+	hn_gate_write_lock(hn);
+	if (hn->ops->read_message(hn->be, m)) {
+		got = m->kind == HN_MSG_FAULT ? GOT_FAULT : GOT_EVENT;
+		if (got == GOT_EVENT)
+			process_event(hn, m);
+	}
+	hn_gate_write_unlock(hn);
+	return got;
+}
+
+static void serve_fault(struct hn *hn, const struct hn_message *m, uint64_t read_ns)
+{
+	struct hn_verdict verdict;
+	enum hn_outcome out = hn_fault(hn, m->start, m->tid, read_ns, &verdict);
+
+	if (out == HN_FAULT_DEFERRED || (out == HN_FAULT_UNMANAGED && !hn_hole_serve(hn, m->start, m->tid)))
+		put_off(hn, m->start);
+}
+
+/* Nothing to read now: who was put off may try again, and parts that wait for their place too. */
+static void on_quiet(struct hn *hn)
+{
+	hn_displaced_resolve(hn, 0, ~(hn_addr)0);
+	if (hn->core->nr_deferred) {
+		hn->ops->yield(hn->be); /* the event's causer has to run to clear the way */
+		wake_deferred(hn);
+	}
+}
+
+/* Is there something that on_quiet() has to see to? */
+static bool has_chores(struct hn *hn) { return hn->core->nr_deferred || hn_displaced_any(hn); }
+
+/* Lead until a copy takes the lead away. False when asked to leave. */
+static bool lead(struct hn *hn)
+{
+	struct hn_message m;
+
+	while (hn->leading) {
+		uint64_t now = hn->ops->now_ns(hn->be);
+
+		switch (read_one(hn, &m)) {
+		case GOT_FAULT:
+			serve_fault(hn, &m, now);
+			/* Most often there is no other message: find out by sleeping, not by a read that fails. */
+			if (hn->leading && !has_chores(hn) && !hn->ops->wait_message(hn->be, false))
+				return false;
+			break;
+		case GOT_EVENT:
+			on_quiet(hn);
+			break;
+		case GOT_NOTHING:
+			on_quiet(hn);
+			if (!hn->ops->wait_message(hn->be, has_chores(hn)))
+				return false;
+			break;
+		}
+	}
+	return true;
+}
+
+void hn_serve(struct hn *hn)
+{
+	bool go_on = true;
+
+	while (go_on) {
+		hn_lock(&hn->core->lead);
+		hn->leading = true;
+		go_on = lead(hn);
+		hn_lead_release(hn);
+	}
+}
