@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
  * cli.h - the commands. Each parses its own arguments with argp; argv[0] is "hugenuma COMMAND", for messages.
- * A command returns the exit status; usage errors end the program with 125.
+ * A command returns the exit status; usage errors end the program with 125. `check' is executed in our place and has
+ * statuses of its own.
  */
 #ifndef HN_CLI_CLI_H
 #define HN_CLI_CLI_H
 
 int hn_cmd_run(int argc, char **argv);
 int hn_cmd_doctor(int argc, char **argv);
+int hn_cmd_check(int argc, char **argv);
 
 #endif

@@ -19,6 +19,7 @@ static const struct command {
 } commands[] = {
 	{ "run", "hugenuma run", hn_cmd_run, "run a program and balance its huge pages" },
 	{ "doctor", "hugenuma doctor", hn_cmd_doctor, "say what this machine and this user can do" },
+	{ "check", "hugenuma check", hn_cmd_check, "explore the protocol in every order of steps" },
 	{ "help", "hugenuma help", cmd_help, "show the options of a command" },
 };
 

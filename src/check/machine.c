@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+/*
+ * machine.c - frames, page tables, and what a userfaultfd does with them.
+ *
+ * Each function here is one indivisible step of the kernel, or a part of one: it declares what it touches and never
+ * passes a scheduling point. The rules were measured on Linux 6.12 to 7.3; docs/checker.md lists them.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "check/world.h"
+
+const char *ck_value_name(uint32_t value)
+{
+	static __thread char text[4][16];
+	static __thread unsigned next;
+	char *t = text[next++ % 4];
+
+	if (value == 0)
+		snprintf(t, 16, "zero");
+	else if (value >> 8 == 0)
+		snprintf(t, 16, "old.%u", value);
+	else
+		snprintf(t, 16, "%c%u", (int)('a' + (value >> 8) - 1), value & 255);
+	return t;
+}
+
+static const char *error_name(int err)
+{
+	switch (err) {
+	case -EAGAIN: return "EAGAIN";
+	case -EBUSY: return "EBUSY";
+	case -EEXIST: return "EEXIST";
+	case -EINVAL: return "EINVAL";
+	case -ENOENT: return "ENOENT";
+	default: return "an error";
+	}
+}
+
+int ck_frame_alloc(struct ck_world *w, int nid)
+{
+	int f;
+
+	ck_touch(&w->frames, CK_ADD); /* which frame it is makes no difference to anybody */
+	for (f = 0; f < (int)CK_FRAMES; f++) {
+		if (w->frame[f].refs == 0) {
+			w->frame[f] = (struct ck_frame){ .nid = (int8_t)nid };
+			return f;
+		}
+	}
+	ck_violated(4, "frames are leaked: the machine is out of memory");
+}
+
+void ck_drop(struct ck_world *w, int8_t *entry)
+{
+	if (*entry != CK_HOLE)
+		w->frame[*entry >> 1].refs--;
+	*entry = CK_HOLE;
+}
+
+uint32_t *ck_value(struct ck_world *w, int8_t entry) { return &w->frame[entry >> 1].value[entry & 1]; }
+
+/* The content of a place goes to another; the mapping is whole or in pieces as it was. */
+static void transfer(struct ck_place *to, struct ck_place *from)
+{
+	*to = *from;
+	from->at[0] = from->at[1] = CK_HOLE;
+	from->huge = false;
+}
+
+static bool is_empty(const struct ck_place *p) { return p->at[0] == CK_HOLE && p->at[1] == CK_HOLE; }
+
+static bool has_hole(const struct ck_place *p) { return p->at[0] == CK_HOLE || p->at[1] == CK_HOLE; }
+
+static bool is_held(const struct ck_world *w, const struct ck_place *p)
+{
+	uint32_t c;
+
+	for (c = 0; c < CK_CELLS; c++)
+		if (p->at[c] != CK_HOLE && (w->frame[p->at[c] >> 1].shared || w->frame[p->at[c] >> 1].pinned))
+			return true;
+	return false;
+}
+
+static int move_checks(struct ck_world *w, const struct ck_slot *s, const struct ck_place *to, const struct ck_place *from)
+{
+	ck_touch(&w->events, CK_READ);
+	if (w->changing)
+		return -EAGAIN;
+	if (!s->mapped[0] || !s->mapped[1] || s->read_only)
+		return -EINVAL;
+	if (!is_empty(to))
+		return -EEXIST;
+	if (has_hole(from))
+		return -ENOENT;
+	return is_held(w, from) ? -EBUSY : 0;
+}
+
+int ck_move_in(struct ck_world *w, hn_addr haddr, struct ck_place *from, const void *from_object)
+{
+	struct ck_slot *s = &w->slot[ck_slot_of(haddr)];
+	int err;
+
+	ck_touch(from_object, CK_WRITE);
+	ck_touch(&s->pt, CK_WRITE);
+	/* The destination must belong to the userfaultfd. */
+	err = s->registered[0] && s->registered[1] ? move_checks(w, s, &s->pt, from) : -EINVAL;
+	ck_say("MOVE page into %u: %s", ck_slot_of(haddr), err ? error_name(err) : "done");
+	if (err)
+		return err;
+	transfer(&s->pt, from);
+	ck_wake_range(w, haddr, HN_PAGE_SIZE);
+	return 0;
+}
+
+int ck_move_out(struct ck_world *w, hn_addr haddr, struct ck_place *to, const void *to_object)
+{
+	struct ck_slot *s = &w->slot[ck_slot_of(haddr)];
+	int err;
+
+	ck_touch(to_object, CK_WRITE);
+	ck_touch(&s->pt, CK_WRITE);
+	err = move_checks(w, s, to, &s->pt);
+	ck_say("MOVE page %u to staging: %s", ck_slot_of(haddr), err ? error_name(err) : "done");
+	if (err == 0)
+		transfer(to, &s->pt);
+	return err;
+}
+
+int ck_copy_cell(struct ck_world *w, hn_addr addr, uint32_t value)
+{
+	uint32_t c = ck_cell_of(addr);
+	struct ck_slot *s = &w->slot[ck_slot_of(addr)];
+	int f, err = 0;
+
+	ck_touch(&w->events, CK_READ);
+	ck_touch(&s->pt, CK_WRITE);
+	if (w->changing)
+		err = -EAGAIN;
+	else if (!s->mapped[c] || !s->registered[c])
+		err = -ENOENT;
+	else if (s->pt.at[c] != CK_HOLE)
+		err = -EEXIST;
+	ck_say("COPY %s to %u.%u: %s", ck_value_name(value), ck_slot_of(addr), c, err ? error_name(err) : "done");
+	if (err)
+		return err;
+	f = ck_frame_alloc(w, 0);
+	w->frame[f].refs = 1;
+	w->frame[f].value[0] = value;
+	s->pt.at[c] = (int8_t)(f * 2);
+	s->pt.huge = false;
+	ck_wake_range(w, addr, CK_CELL);
+	return 0;
+}
+
+/* A message that is still unread vanishes with its sleeper's waking. */
+static void forget_message(struct ck_world *w, uint32_t actor)
+{
+	uint32_t i, n;
+
+	ck_touch(&w->faults, CK_READ);
+	for (n = 0; n < w->nr_faults && w->fault[n] != (int8_t)actor; n++)
+		;
+	if (n == w->nr_faults)
+		return;
+	ck_touch(&w->faults, CK_WRITE);
+	w->nr_faults--;
+	for (i = n; i < w->nr_faults; i++)
+		w->fault[i] = w->fault[i + 1];
+}
+
+void ck_wake_range(struct ck_world *w, hn_addr start, uint64_t bytes)
+{
+	uint32_t a, s;
+
+	for (s = 0; s < CK_SLOTS; s++)
+		if (ck_at(s) + HN_PAGE_SIZE > start && ck_at(s) < start + bytes)
+			ck_touch(&w->asleep[s], CK_READ);
+	for (a = 0; a < CK_MAX_ACTORS; a++) {
+		if (!w->in_fault[a] || w->fault_addr[a] < start || w->fault_addr[a] >= start + bytes)
+			continue;
+		ck_touch(&w->asleep[ck_slot_of(w->fault_addr[a])], CK_WRITE);
+		forget_message(w, a);
+		w->in_fault[a] = false;
+		ck_wake(a);
+	}
+}
+
+void ck_begin_change(struct ck_world *w)
+{
+	ck_touch(&w->events, CK_WRITE);
+	w->changing++;
+}
+
+/* Something can be read: the handler that waits for it goes on. */
+static void message_arrived(struct ck_world *w)
+{
+	/* Which of two messages wakes it matters, if only to what happens before what. */
+	ck_touch(&w->poll, w->poller < 0 ? CK_READ : CK_WRITE);
+	if (w->poller < 0)
+		return;
+	if (w->poller_has_chores)
+		ck_touch(&w->chores, CK_WRITE);
+	ck_wake((uint32_t)w->poller);
+	w->poller = -1;
+}
+
+void ck_post_event(struct ck_world *w, const struct hn_message *m)
+{
+	uint32_t a;
+
+	ck_touch(&w->events, CK_WRITE);
+	if (w->closed) {
+		ck_say("nobody wants the event");
+		return;
+	}
+	w->event[w->nr_events++] = (struct ck_event){ .m = *m, .causer = (int8_t)ck_now->running };
+	ck_say("event queued");
+	message_arrived(w);
+	for (a = 0; a < CK_MAX_ACTORS; a++)
+		if (w->yielding & (1u << a))
+			ck_wake(a);
+	w->yielding = 0;
+	ck_sleep();
+}
+
+/* Closing the descriptor lets everybody go who waits for an event to be read. */
+void ck_close_userfaultfd(void)
+{
+	struct ck_world *w = ck_now->world;
+	uint32_t i;
+
+	ck_point("close the userfaultfd");
+	ck_touch(&w->events, CK_WRITE);
+	w->closed = true;
+	for (i = 0; i < w->nr_events; i++)
+		ck_wake((uint32_t)w->event[i].causer);
+	w->nr_events = 0;
+}
+
+void ck_queue_fault(struct ck_world *w, hn_addr addr)
+{
+	uint32_t a = (uint32_t)ck_now->running;
+
+	ck_touch(&w->faults, CK_WRITE);
+	ck_touch(&w->asleep[ck_slot_of(addr)], CK_WRITE);
+	w->fault[w->nr_faults++] = (int8_t)a;
+	w->in_fault[a] = true;
+	w->fault_addr[a] = addr;
+	ck_say("fault");
+	message_arrived(w);
+	ck_sleep();
+}

@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ops.c - struct hn_ops on the machine, as src/linux does it on a kernel: arming by MOVE, put-backs down the same ladder.
+ * Every call begins with a scheduling point, and what takes several system calls has one before each.
+ */
+#include <errno.h>
+
+#include "check/world.h"
+
+static struct ck_world *world(void) { return ck_now->world; }
+
+/* The call that a scenario wants to fail: its error, else 0. */
+static int told_to_fail(enum ck_op op)
+{
+	struct ck_fail *f = &world()->fail[op];
+
+	if (f->at == 0)
+		return 0;
+	ck_touch(f, CK_WRITE);
+	return ++f->calls == f->at ? f->err : 0;
+}
+
+static uint64_t op_now_ns(void *be)
+{
+	(void)be;
+	ck_point(NULL);
+	ck_minor();
+	ck_touch(&world()->now_ns, CK_READ);
+	return world()->now_ns;
+}
+
+/* ---- arming ---- */
+
+static enum hn_arm_error arm_error(int err)
+{
+	switch (err) {
+	case -EBUSY: return HN_ARM_BUSY;
+	case -EINVAL: return HN_ARM_INVALID;
+	case -ENOENT: return HN_ARM_ABSENT;
+	case -EAGAIN: return HN_ARM_EVENT;
+	default: return HN_ARM_OTHER;
+	}
+}
+
+/* PAGEMAP_SCAN: how many of the pages are huge, before the first that is not. */
+static uint32_t huge_prefix(hn_addr haddr, uint32_t nr)
+{
+	uint32_t n;
+
+	ck_point("look for huge pages");
+	for (n = 0; n < nr; n++) {
+		struct ck_slot *s = &world()->slot[ck_slot_of(haddr) + n];
+
+		ck_touch(&s->pt, CK_READ);
+		if (!s->mapped[0] || !s->mapped[1] || !s->pt.huge)
+			break;
+	}
+	return n;
+}
+
+static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
+{
+	struct ck_world *w = world();
+	uint32_t n, huge = huge_prefix(haddr, nr);
+	int err = -ENOENT;
+
+	(void)be;
+	for (n = 0; n < huge; n++) {
+		ck_point(NULL);
+		err = told_to_fail(CK_OP_ARM);
+		if (err == 0)
+			err = ck_move_out(w, haddr + n * HN_PAGE_SIZE, &w->staging[first + n], &w->staged[first + n]);
+		if (err)
+			break;
+	}
+	*why = n < huge ? arm_error(err) : HN_ARM_ABSENT;
+	return n;
+}
+
+static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
+{
+	struct ck_world *w = world();
+	uint32_t i;
+
+	(void)be;
+	ck_point(NULL);
+	ck_minor();
+	for (i = 0; i < nr; i++) {
+		ck_touch(&w->staged[first + i], CK_READ);
+		nid[i] = w->staging[first + i].at[0] == CK_HOLE ? HN_NO_NODE : w->frame[w->staging[first + i].at[0] >> 1].nid;
+	}
+}
+
+/* ---- putting back ---- */
+
+static void drop_staged(uint32_t page)
+{
+	struct ck_place *p = &world()->staging[page];
+	uint32_t c;
+
+	ck_touch(&world()->staged[page], CK_WRITE);
+	for (c = 0; c < CK_CELLS; c++)
+		ck_drop(world(), &p->at[c]);
+	p->huge = false;
+}
+
+/* Cells [from, to) of a staged page to addr, where the program has nothing. 0, or -EAGAIN. */
+static int copy_cells(hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
+{
+	struct ck_world *w = world();
+	uint32_t c;
+	int ret = 0;
+
+	for (c = from; c < to; c++) {
+		int err;
+
+		ck_point(NULL);
+		ck_touch(&w->staged[page], CK_READ);
+		if (w->staging[page].at[c] == CK_HOLE)
+			continue;
+		if (!ck_in_world(addr + (c - from) * CK_CELL))
+			return -EAGAIN;
+		err = ck_copy_cell(w, addr + (c - from) * CK_CELL, *ck_value(w, w->staging[page].at[c]));
+		if (err == -EAGAIN)
+			return -EAGAIN;
+		if (err == -ENOENT)
+			ret = -EAGAIN; /* not ours any more: an event will say so */
+	}
+	return ret;
+}
+
+static int op_disarm(void *be, hn_addr haddr, uint32_t page)
+{
+	struct ck_world *w = world();
+	int err;
+
+	(void)be;
+	ck_point("put back");
+	err = told_to_fail(CK_OP_DISARM);
+	if (err == 0)
+		err = ck_move_in(w, haddr, &w->staging[page], &w->staged[page]);
+	if (err == 0 || err == -EAGAIN)
+		return err;
+	/* Protection differs, a reference passes by, or some of it is there already: bring what is missing, in pieces. */
+	err = copy_cells(haddr, page, 0, CK_CELLS);
+	if (err)
+		return err;
+	ck_point("free staging");
+	ck_wake_range(w, haddr, HN_PAGE_SIZE);
+	drop_staged(page);
+	return 0;
+}
+
+static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
+{
+	(void)be;
+	if (world()->fail[CK_OP_COPY_IN].at) {
+		int err;
+
+		ck_point("copy in");
+		err = told_to_fail(CK_OP_COPY_IN);
+		if (err)
+			return err;
+	}
+	return copy_cells(addr, page, from / (uint32_t)CK_CELL, to / (uint32_t)CK_CELL);
+}
+
+static void op_discard(void *be, uint32_t page)
+{
+	(void)be;
+	ck_point("discard what staging holds");
+	drop_staged(page);
+}
+
+static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
+{
+	struct ck_world *w = world();
+	uint32_t c;
+
+	(void)be;
+	ck_point("zero part of the staged page");
+	ck_touch(&w->staged[page], CK_WRITE);
+	for (c = from / (uint32_t)CK_CELL; c < to / CK_CELL; c++)
+		if (w->staging[page].at[c] != CK_HOLE)
+			*ck_value(w, w->staging[page].at[c]) = 0;
+}
+
+/* ---- migrating ---- */
+
+static int op_thread_node(void *be, uint32_t tid)
+{
+	struct ck_world *w = world();
+
+	(void)be;
+	ck_point(NULL);
+	ck_touch(&w->thread_map, CK_READ);
+	ck_say("thread runs on node %d", w->thread_nid[tid]);
+	return w->thread_nid[tid];
+}
+
+static int op_target_get(void *be, int nid, uint32_t *target)
+{
+	struct ck_world *w = world();
+	uint32_t t;
+	int err;
+
+	(void)be;
+	ck_point(NULL);
+	ck_touch(&w->pool, CK_WRITE);
+	err = told_to_fail(CK_OP_TARGET);
+	for (t = 0; err == 0 && t < CK_TARGETS; t++) {
+		if (w->target_out[t] || w->target[t].at[0] == CK_HOLE)
+			continue;
+		w->target_out[t] = true;
+		w->frame[w->target[t].at[0] >> 1].nid = (int8_t)nid;
+		*target = t;
+		ck_say("get target page on node %d", nid);
+		return 0;
+	}
+	ck_say("no target page on node %d", nid);
+	return -ENOMEM;
+}
+
+static void op_target_put(void *be, uint32_t target)
+{
+	struct ck_world *w = world();
+
+	(void)be;
+	ck_point("give target page back");
+	ck_touch(&w->pool, CK_WRITE);
+	w->target_out[target] = false;
+}
+
+/* In two steps, so that whoever could write meanwhile does. A hole in staging reads as zeros. */
+static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
+{
+	struct ck_world *w = world();
+	uint32_t c;
+	int err;
+
+	(void)be;
+	(void)nid;
+	hn_lead_release(ck_hn());
+	for (c = 0; c < CK_CELLS; c++) {
+		int8_t from;
+
+		ck_point(NULL);
+		err = told_to_fail(CK_OP_COPY);
+		if (err)
+			return err;
+		ck_touch(&w->staged[page], CK_READ);
+		ck_touch(&w->target[target], CK_WRITE);
+		from = w->staging[page].at[c];
+		*ck_value(w, w->target[target].at[c]) = from == CK_HOLE ? 0 : *ck_value(w, from);
+		ck_say("copy %s (half %u)", ck_value_name(from == CK_HOLE ? 0 : *ck_value(w, from)), c);
+	}
+	return 0;
+}
+
+static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
+{
+	struct ck_world *w = world();
+	int err;
+
+	(void)be;
+	(void)page;
+	ck_point("commit");
+	err = told_to_fail(CK_OP_COMMIT);
+	if (err == 0)
+		err = ck_move_in(w, haddr, &w->target[target], &w->target[target]);
+	if (err == 0)
+		w->target_out[target] = false; /* an empty place: the pool has to be filled anew */
+	return err;
+}
+
+/* ---- messages ---- */
+
+static void op_wake(void *be, hn_addr addr, uint64_t bytes)
+{
+	(void)be;
+	ck_point("wake sleepers");
+	ck_wake_range(world(), addr, bytes);
+}
+
+static bool op_event_unread(void *be)
+{
+	(void)be;
+	ck_point(NULL);
+	ck_touch(&world()->events, CK_READ);
+	ck_say(world()->changing ? "an event is unread" : "no event is unread");
+	return world()->changing != 0;
+}
+
+static bool op_read_message(void *be, struct hn_message *m)
+{
+	struct ck_world *w = world();
+	uint32_t i;
+
+	(void)be;
+	ck_point(NULL);
+	ck_touch(&w->faults, CK_WRITE);
+	if (w->nr_faults) {
+		uint32_t a = (uint32_t)w->fault[0];
+
+		w->nr_faults--;
+		for (i = 0; i < w->nr_faults; i++)
+			w->fault[i] = w->fault[i + 1];
+		*m = (struct hn_message){ .kind = HN_MSG_FAULT, .tid = a, .start = w->fault_addr[a] };
+		ck_say("read: fault on %u.%u by %s", ck_slot_of(m->start), ck_cell_of(m->start), ck_now->actor[a].name);
+		return true;
+	}
+	ck_touch(&w->events, CK_WRITE);
+	if (w->nr_events) {
+		int8_t causer = w->event[0].causer;
+
+		*m = w->event[0].m;
+		w->nr_events--;
+		w->changing--;
+		for (i = 0; i < w->nr_events; i++)
+			w->event[i] = w->event[i + 1];
+		ck_say("read: event of %s", ck_now->actor[causer].name);
+		ck_wake((uint32_t)causer);
+		for (i = 0; i < CK_MAX_ACTORS; i++)
+			if (w->awaiting & (1u << i))
+				ck_wake(i);
+		w->awaiting = 0;
+		return true;
+	}
+	ck_say("nothing to read");
+	return false;
+}
+
+static bool op_wait_message(void *be, bool chores)
+{
+	struct ck_world *w = world();
+
+	(void)be;
+	ck_point(NULL);
+	ck_minor();
+	ck_touch(&w->faults, CK_READ);
+	ck_touch(&w->events, CK_READ);
+	if (w->stop)
+		return false;
+	if (w->nr_faults || w->nr_events)
+		return true;
+	ck_touch(&w->poll, CK_WRITE);
+	if (chores)
+		ck_touch(&w->chores, CK_WRITE);
+	w->poller = (int8_t)ck_now->running;
+	w->poller_has_chores = chores;
+	ck_sleep();
+	ck_touch(&w->faults, CK_READ);
+	return !w->stop;
+}
+
+/* Where the kernel would run others: until the event that is on its way can be read, or at least did not get worse. */
+static void op_yield(void *be)
+{
+	struct ck_world *w = world();
+
+	(void)be;
+	ck_point(NULL);
+	ck_touch(&w->events, CK_READ);
+	if (!w->changing || w->nr_events)
+		return;
+	w->yielding |= 1u << ck_now->running;
+	ck_sleep();
+}
+
+static void give(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
+{
+	struct ck_world *w = arg;
+	uint32_t c;
+
+	for (c = from / (uint32_t)CK_CELL; c < to / CK_CELL; c++, addr += CK_CELL) {
+		ck_point("copy into the child");
+		ck_touch(&w->child_mem, CK_WRITE);
+		ck_touch(&w->staged[page], CK_READ);
+		if (w->staging[page].at[c] == CK_HOLE || !ck_in_world(addr))
+			continue;
+		if (w->child.present[ck_slot_of(addr)][ck_cell_of(addr)])
+			continue;
+		w->child.present[ck_slot_of(addr)][ck_cell_of(addr)] = true;
+		w->child.value[ck_slot_of(addr)][ck_cell_of(addr)] = *ck_value(w, w->staging[page].at[c]);
+	}
+}
+
+static void op_note_event(void *be, const struct hn_message *m)
+{
+	(void)be;
+	ck_point(NULL);
+	ck_minor();
+	if (m->kind != HN_MSG_FORK)
+		return;
+	hn_for_each_armed(ck_hn(), give, world());
+	ck_point("close the child's descriptor");
+	ck_touch(&world()->child_mem, CK_WRITE);
+	world()->child.complete = true;
+	if (world()->child.waiter >= 0)
+		ck_wake((uint32_t)world()->child.waiter);
+}
+
+/* ---- first touches ---- */
+
+static uint32_t op_hole_get(void *be, hn_addr haddr, int nid)
+{
+	struct ck_world *w = world();
+
+	(void)be;
+	(void)haddr;
+	(void)nid;
+	ck_point(NULL);
+	ck_touch(&w->pool, CK_WRITE);
+	if (told_to_fail(CK_OP_HOLE) || w->zeros_out || w->zeros.at[0] == CK_HOLE)
+		return HN_NO_INDEX;
+	w->zeros_out = true;
+	ck_say("get a page of zeros");
+	return 0;
+}
+
+static void op_hole_put(void *be, uint32_t zeros)
+{
+	struct ck_world *w = world();
+
+	(void)be;
+	if (zeros == HN_NO_INDEX)
+		return;
+	ck_point("give the page of zeros back");
+	ck_touch(&w->pool, CK_WRITE);
+	w->zeros_out = false;
+}
+
+static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
+{
+	struct ck_world *w = world();
+	int err = -EEXIST;
+
+	if (zeros != HN_NO_INDEX) {
+		ck_point("fill the hole, huge");
+		err = ck_move_in(w, hn_page_down(addr), &w->zeros, &w->zeros);
+		if (err == 0)
+			w->zeros_out = false;
+		else
+			op_hole_put(be, zeros);
+		if (err == 0 || err == -EAGAIN)
+			return err;
+	}
+	ck_point("fill the hole");
+	err = ck_copy_cell(w, addr & ~(CK_CELL - 1), 0);
+	if (err == -EAGAIN)
+		return err;
+	if (err)
+		ck_wake_range(w, addr & ~(CK_CELL - 1), CK_CELL);
+	return 0;
+}
+
+const struct hn_ops ck_ops = {
+	.now_ns = op_now_ns,
+	.arm = op_arm,
+	.disarm = op_disarm,
+	.discard = op_discard,
+	.zero = op_zero,
+	.copy_in = op_copy_in,
+	.page_nodes = op_page_nodes,
+	.thread_node = op_thread_node,
+	.target_get = op_target_get,
+	.target_put = op_target_put,
+	.copy = op_copy,
+	.commit = op_commit,
+	.wake = op_wake,
+	.event_unread = op_event_unread,
+	.read_message = op_read_message,
+	.wait_message = op_wait_message,
+	.note_event = op_note_event,
+	.yield = op_yield,
+	.hole_get = op_hole_get,
+	.hole_put = op_hole_put,
+	.hole_fill = op_hole_fill,
+};
