@@ -245,6 +245,7 @@ static void copy_tables(struct ck_world *w)
 			ck_touch(&w->slot[s].content[c], CK_READ);
 			w->child.truth[s][c] = w->slot[s].truth[c];
 			w->child.dropping[s][c] = w->slot[s].flux[c] == CK_DROPPING;
+			w->child.mapped[s][c] = w->slot[s].mapped[c];
 			w->child.present[s][c] = e != CK_HOLE;
 			if (e == CK_HOLE)
 				continue;

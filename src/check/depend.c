@@ -93,26 +93,90 @@ static void note_race(struct ck *k, uint32_t j, uint32_t i)
 		node->backtrack |= node->enabled;
 }
 
+/* ---- who touched what: a list for every object, latest first ---- */
+
+void ck_forget_from(struct ck *k, uint32_t i)
+{
+	while (k->nr_linked > i) {
+		const struct ck_touches *t = &k->step[--k->nr_linked].touches;
+		uint32_t n;
+
+		for (n = t->nr; n-- > 0;)
+			k->latest[t->touch[n] >> 3] = t->before[n];
+	}
+}
+
+static void link_step(struct ck *k, uint32_t i)
+{
+	struct ck_touches *t = &k->step[i].touches;
+	uint32_t n;
+
+	for (n = 0; n < t->nr; n++) {
+		t->before[n] = k->latest[t->touch[n] >> 3];
+		k->latest[t->touch[n] >> 3] = i * CK_MAX_TOUCHES + n;
+	}
+	k->nr_linked = i + 1;
+}
+
+/* Insert n into the list of candidates, latest first, each once. */
+static uint32_t insert(uint32_t *list, uint32_t nr, uint32_t n)
+{
+	uint32_t at = nr, i;
+
+	while (at > 0 && list[at - 1] < n)
+		at--;
+	if (at > 0 && list[at - 1] == n)
+		return nr;
+	for (i = nr; i > at; i--)
+		list[i] = list[i - 1];
+	list[at] = n;
+	return nr + 1;
+}
+
+/*
+ * Earlier steps that conflict with s in touch n and are not ordered before it by what is known already. What was written
+ * to an object comes after everything that was done to it before, so a write that is ordered before s ends the list.
+ */
+static uint32_t add_candidates(const struct ck *k, const struct ck_step *s, uint32_t n, uint32_t *list, uint32_t nr)
+{
+	uint32_t kind = s->touches.touch[n] & 7, at = s->touches.before[n];
+
+	while (at != CK_NO_LINK) {
+		const struct ck_step *t = &k->step[at / CK_MAX_TOUCHES];
+		uint32_t other = t->touches.touch[at % CK_MAX_TOUCHES] & 7;
+
+		if (before(t, s)) {
+			if (other == CK_WRITE)
+				break;
+		} else if (kinds_conflict(kind, other)) {
+			nr = insert(list, nr, at / CK_MAX_TOUCHES);
+		}
+		at = t->touches.before[at % CK_MAX_TOUCHES];
+	}
+	return nr;
+}
+
 void ck_races(struct ck *k, uint32_t i)
 {
 	struct ck_step *s = &k->step[i];
-	uint32_t n, released[CK_MAX_ACTORS] = { 0 };
+	uint32_t n, nr = 0, list[CK_MAX_STEPS], released[CK_MAX_ACTORS] = { 0 };
 
 	s->nr_races = 0;
-	if (s->touches.nr == 0)
-		return;
+	link_step(k, i);
+	for (n = 0; n < s->touches.nr; n++)
+		nr = add_candidates(k, s, n, list, nr);
 	/* Latest first: an earlier step that conflicts too but is ordered before a later one is no race. */
-	for (n = i; n-- > 0;) {
-		const struct ck_step *t = &k->step[n];
+	for (n = 0; n < nr; n++) {
+		const struct ck_step *t = &k->step[list[n]];
 
-		if (t->actor == s->actor || !ck_conflict(&t->touches, &s->touches) || before(t, s))
+		if (before(t, s))
 			continue;
 		if (only_enables(&t->touches, &s->touches)) {
 			join(released, t->clock);
 			continue;
 		}
 		join(s->clock, t->clock);
-		s->race[s->nr_races++] = n; /* one of each actor at most: its earlier steps come before */
+		s->race[s->nr_races++] = list[n]; /* one of each actor at most: its earlier steps come before */
 	}
 	join(s->clock, released);
 }

@@ -50,6 +50,7 @@ struct ck_touches {
 	uint64_t all, writes, reads, adds; /* sets of hashed objects, to rule out most conflicts at once */
 	uint32_t nr;
 	uint32_t touch[CK_MAX_TOUCHES]; /* offset << 3 | kind */
+	uint32_t before[CK_MAX_TOUCHES]; /* the touch of the same object that came before, CK_NO_LINK: none */
 };
 
 enum ck_status { CK_RUNNABLE, CK_SLEEPING, CK_DONE };
@@ -75,6 +76,8 @@ struct ck_step {
 	uint32_t nr_races, race[CK_MAX_ACTORS]; /* indices of earlier steps */
 	struct ck_touches touches;
 };
+
+#define CK_NO_LINK UINT32_MAX
 
 struct ck_node {
 	uint32_t enabled, backtrack, done, sleep; /* sets of actors */
@@ -147,6 +150,8 @@ struct ck {
 
 	uint32_t nr_steps;
 	struct ck_step *step; /* CK_MAX_STEPS */
+	uint32_t nr_linked;   /* steps whose touches are in the lists of their objects */
+	uint32_t *latest;     /* by offset in the world: the latest touch, step * CK_MAX_TOUCHES + index */
 	struct ck_node *node; /* CK_MAX_STEPS + 1 */
 	uint32_t fixed;       /* nodes above this depth are the item's */
 	uint32_t recorded;    /* steps below this index are only being repeated */
@@ -216,6 +221,8 @@ bool ck_replay(struct ck *k, const uint8_t *schedule, uint32_t nr);
 
 /* ---- dependence (depend.c) ---- */
 bool ck_conflict(const struct ck_touches *a, const struct ck_touches *b);
+/* Step i and those behind it are about to be made anew: take their touches out of the lists. */
+void ck_forget_from(struct ck *k, uint32_t i);
 /* Find which earlier steps the new step i races with, and complete its clock. */
 void ck_races(struct ck *k, uint32_t i);
 /* An execution is at its end: note at its nodes what else must be tried because of its races. */

@@ -378,7 +378,7 @@ static void give(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t
 		ck_touch(&w->staged[page], CK_READ);
 		if (w->staging[page].at[c] == CK_HOLE || !ck_in_world(addr))
 			continue;
-		if (w->child.present[ck_slot_of(addr)][ck_cell_of(addr)])
+		if (w->child.present[ck_slot_of(addr)][ck_cell_of(addr)] || !w->child.mapped[ck_slot_of(addr)][ck_cell_of(addr)])
 			continue;
 		w->child.present[ck_slot_of(addr)][ck_cell_of(addr)] = true;
 		w->child.value[ck_slot_of(addr)][ck_cell_of(addr)] = *ck_value(w, w->staging[page].at[c]);

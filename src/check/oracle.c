@@ -105,7 +105,7 @@ static void put_everything_back(struct ck *k)
 	struct hn *hn = &w->hn[CK_MAX_ACTORS];
 	uint32_t i;
 
-	if (hn_drain(hn, 0, ~(hn_addr)0) || !hn_displaced_resolve(hn, 0, ~(hn_addr)0))
+	if (hn_drain(hn, 0, ~(hn_addr)0) || hn_displaced_resolve(hn, 0, ~(hn_addr)0))
 		ck_violated(7, "a page cannot be put back");
 	for (i = 0; i < CK_PAGES; i++)
 		if (w->staging[i].at[0] != CK_HOLE || w->staging[i].at[1] != CK_HOLE)

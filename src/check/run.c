@@ -285,8 +285,10 @@ int ck_init(struct ck *k, const struct ck_scenario *scenario)
 	k->node = calloc(CK_MAX_STEPS + 1, sizeof(*k->node));
 	k->line = calloc(CK_MAX_STEPS, sizeof(*k->line));
 	k->saved = calloc(CK_MAX_SAVED, sizeof(*k->saved));
-	if (!k->step || !k->node || !k->line || !k->saved || ck_world_init(k))
+	k->latest = malloc(sizeof(struct ck_world) * sizeof(*k->latest));
+	if (!k->step || !k->node || !k->line || !k->saved || !k->latest || ck_world_init(k))
 		return -1;
+	memset(k->latest, 0xff, sizeof(struct ck_world) * sizeof(*k->latest));
 	for (i = 0; i < k->nr_actors; i++)
 		if (ck_fiber_init(&k->actor[i].fiber))
 			return -1;
@@ -302,6 +304,7 @@ void ck_free(struct ck *k)
 	free(k->step);
 	free(k->node);
 	free(k->line);
+	free(k->latest);
 	free(k->world);
 	free_saved(k);
 	memset(k, 0, sizeof(*k));
@@ -341,6 +344,7 @@ void ck_start_step(struct ck *k, uint32_t actor)
 {
 	struct ck_step *s = &k->step[k->nr_steps];
 
+	ck_forget_from(k, k->nr_steps);
 	s->actor = (uint8_t)actor;
 	s->seq = k->actor[actor].seq + 1;
 	memset(&s->touches, 0, offsetof(struct ck_touches, touch));

@@ -5,13 +5,6 @@
  */
 #include "check/roles.h"
 
-static void armed_and_room(struct ck_world *w)
-{
-	ck_have(w, 0, 1, 0);
-	ck_have_armed(w, 0, 1);
-}
-
-/* I6: what was dropped stays dropped, and the page can be used. */
 const struct ck_scenario ck_event_scenarios[] = {
 	/* ---- munmap ---- */
 	{ .name = "unmap_vs_arm", .about = "a page is unmapped while it is armed", .races = "R7 R26",
@@ -24,7 +17,7 @@ const struct ck_scenario ck_event_scenarios[] = {
 	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "W0.0"), ACTOR("unmapper", "U0") } },
 	{ .name = "unmap_part_vs_migration", .about = "half of a page is unmapped while it migrates", .races = "R3 R25",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_armed,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "w0.0"), ACTOR("unmapper", "U0.1+1 r0.0") } },
 	{ .name = "map_anew_vs_arm", .about = "the address is mapped anew while the scanner arms what was there",
 	  .races = "R7 R14", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_mapped,
@@ -35,42 +28,42 @@ const struct ck_scenario ck_event_scenarios[] = {
 
 	/* ---- MADV_DONTNEED ---- */
 	{ .name = "remove_vs_arm", .about = "a page is dropped while it is armed: zeros, not old data", .races = "R15",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_mapped,
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_mapped,
 	  .role = { HANDLER(1), ACTOR("remover", "D0 r0.0 w0.0 r0.0"), ACTOR("scanner", "A0 A0") } },
 	{ .name = "remove_vs_fault", .about = "a page is dropped while a thread faults on it", .races = "R15 R16",
 	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 0, "r0.0"), ACTOR("remover", "D0 r0.0") } },
 	{ .name = "remove_vs_migration", .about = "a page is dropped while it migrates", .races = "R16",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
-	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "r0.0"), ACTOR("remover", "D0 r0.1") } },
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_armed,
+	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "r0.0"), ACTOR("remover", "D0") } },
 	{ .name = "remove_part_vs_arm", .about = "half of a page is dropped while it is armed", .races = "R15 R25",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_mapped,
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_mapped,
 	  .role = { HANDLER(1), ACTOR("remover", "D0.1+1 r0.1 r0.0"), ACTOR("scanner", "A0 A0") } },
 	{ .name = "remove_part_vs_migration", .about = "half of a page is dropped while it migrates", .races = "R16 R25",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
-	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "r0.0"), ACTOR("remover", "D0.1+1 r0.1 w0.1 r0.1") } },
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_armed,
+	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "r0.0"), ACTOR("remover", "D0.1+1") } },
 	{ .name = "remove_vs_manage", .about = "the scanner finds a page that is about to be dropped", .races = "R15 R16",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_mapped,
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_mapped,
 	  .role = { HANDLER(1), ACTOR("remover", "D0 r0.0"), ACTOR("scanner", "m0 A0") } },
 
 	/* ---- mremap ---- */
-	{ .name = "remap_vs_arm", .about = "a page is moved elsewhere while it is armed", .races = "R7 R24",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_mapped,
+	{ .name = "remap_vs_arm", .about = "a page is moved elsewhere while it is armed", .races = "R7",
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_mapped,
 	  .role = { HANDLER(1), ACTOR("mover", "V0>2 r2.0 w2.1"), ACTOR("scanner", "A0 A2") } },
 	{ .name = "remap_vs_fault", .about = "a page is moved elsewhere while a thread faults on it", .races = "R7",
 	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 0, "R0.0"), ACTOR("mover", "V0>2 r2.0") } },
 	{ .name = "remap_vs_migration", .about = "a page is moved elsewhere while it migrates", .races = "R7 R17",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = armed_and_room,
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_armed,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "R0.0"), ACTOR("mover", "V0>2 r2.0") } },
-	{ .name = "remap_part_vs_migration", .about = "half of a page is moved to an odd place while it migrates",
+	{ .name = "remap_part_vs_fault", .about = "half of a page is moved to an odd place while somebody faults on it",
 	  .races = "R3 R25", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
-	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "w0.0"), ACTOR("mover", "V0.1>2.0+1 r2.0") } },
+	  .role = { HANDLER(1), THREAD("a", 0, "w0.0"), ACTOR("mover", "V0.1>2.0+1 r2.0") } },
 	{ .name = "remap_odd_vs_fault", .about = "a page is moved to a place that is not huge-aligned, armed",
 	  .races = "R25", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
 	  .role = { HANDLER(1), THREAD("a", 0, "R0.0"), ACTOR("mover", "V0>2.1 r2.1 r3.0") } },
 	{ .name = "remap_vs_unmap", .about = "a page is moved elsewhere and then unmapped, armed", .races = "R7 R25",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_armed,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "R0.0"), ACTOR("mover", "V0>2 U2.1+1 r2.0") } },
 	{ .name = NULL },
 };

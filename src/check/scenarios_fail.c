@@ -31,9 +31,9 @@ static void fail_copy_and_disarm(struct ck_world *w)
 }
 
 #define LOCAL_AND_REMOTE { HANDLER(1), HANDLER(2), THREAD("a", 0, "w0.0 r0.0"), THREAD("b", 1, "w0.1 r0.1") }
-#define FAIL(id, what, races_)                                                                                         \
+#define FAIL(id, what, races_, ...)                                                                                    \
 	{ .name = "fault_vs_failing_" #id, .about = what, .races = races_, .policy = HN_POLICY_TWO_STAGE,              \
-	  .setup = fail_##id, .role = LOCAL_AND_REMOTE }
+	  .setup = fail_##id, .role = LOCAL_AND_REMOTE, __VA_ARGS__ }
 
 static void fail_hole(struct ck_world *w)
 {
@@ -46,16 +46,16 @@ const struct ck_scenario ck_fail_scenarios[] = {
 	FAIL(copy_1, "the copy fails at once", "R6 R7"),
 	FAIL(copy_2, "the copy fails half-way", "R6 R7"),
 	FAIL(commit_busy, "the new page cannot be put in", "R6 R7"),
-	FAIL(commit_again, "the new page cannot be put in now", "R6 R7"),
-	FAIL(disarm_1, "the first put-back cannot be done now", "R7"),
+	FAIL(commit_again, "the new page cannot be put in now", "R6 R7", .lock_steps = true),
+	FAIL(disarm_1, "the first put-back cannot be done now", "R7", .lock_steps = true),
 	FAIL(disarm_2, "the second put-back cannot be done now", "R7"),
 	FAIL(disarm_busy, "a put-back must copy, because a reference passes by", "R7 R19"),
-	FAIL(copy_and_disarm, "the copy fails, and then the put-back", "R6 R7"),
+	FAIL(copy_and_disarm, "the copy fails, and then the put-back", "R6 R7", .lock_steps = true),
 	{ .name = "remap_vs_failing_copy_in", .about = "half a page cannot be put in its new place at once",
 	  .races = "R25", .policy = HN_POLICY_TWO_STAGE, .setup = fail_copy_in_1,
-	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "w0.0"), ACTOR("mover", "V0.1>2.0+1 r2.0") } },
+	  .role = { HANDLER(1), THREAD("a", 0, "w0.0"), ACTOR("mover", "V0.1>2.0+1 r2.0") } },
 	{ .name = "arm_vs_failing_arm_busy", .about = "arming is refused once, EBUSY", .races = "R6",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_mapped,
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_mapped,
 	  .role = { HANDLER(1), THREAD("a", 1, "w0.0"), ACTOR("scanner", "A0 T5000 A0") } },
 	{ .name = "first_touch_vs_failing_hole", .about = "no page of zeros for first touches", .races = "R6 R27",
 	  .policy = HN_POLICY_TWO_STAGE, .setup = fail_hole,

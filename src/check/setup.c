@@ -121,7 +121,7 @@ static void drain(void)
 {
 	struct hn *hn = ck_hn();
 
-	while (hn_drain(hn, 0, ~(hn_addr)0) || !hn_displaced_resolve(hn, 0, ~(hn_addr)0))
+	while (hn_drain(hn, 0, ~(hn_addr)0) || hn_displaced_resolve(hn, 0, ~(hn_addr)0))
 		await_event_read();
 }
 

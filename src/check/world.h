@@ -66,7 +66,7 @@ struct ck_event {
 struct ck_child {
 	bool exists, complete; /* complete: all that was staged has been given, faults of the child are answered */
 	int8_t waiter;         /* actor that stands for the child and waits for that, -1: none */
-	bool present[CK_SLOTS][CK_CELLS], dropping[CK_SLOTS][CK_CELLS];
+	bool present[CK_SLOTS][CK_CELLS], dropping[CK_SLOTS][CK_CELLS], mapped[CK_SLOTS][CK_CELLS];
 	uint32_t value[CK_SLOTS][CK_CELLS], truth[CK_SLOTS][CK_CELLS];
 };
 

@@ -6,7 +6,7 @@
  * that it can be copied, compared and hashed. Statistics live in a block of their own because readers of another
  * process look at them.
  *
- * Locks, outermost first (docs/locking.md): lead -> event gate -> displaced lock -> entry lock (ascending index) -> page
+ * Locks, outermost first (docs/locking.md): lead -> event gate -> entry lock (ascending index) -> displaced lock -> page
  * lock (try only). A page lock may be held while the gate and an entry lock are taken (F6); nobody who holds either ever sleeps on it.
  */
 #ifndef HN_CORE_CORE_H
@@ -197,15 +197,19 @@ void hn_lead_release(struct hn *hn);
 /* ---- faults that no entry answers (hole.c) ---- */
 
 /*
- * Answer a fault at addr for which hn_fault said HN_FAULT_UNMANAGED: a displaced part, or a first touch. False: not
- * now; the sleeper has not been woken. No lock held.
+ * Answer a fault at addr for which hn_fault said HN_FAULT_UNMANAGED: a displaced part, or a first touch. False: an
+ * event comes first; the sleeper has not been woken. No lock held.
  */
 bool hn_hole_serve(struct hn *hn, hn_addr addr, uint32_t tid);
 
 /* ---- parts of pages (displaced.c) ---- */
 
-/* Put back what of [start, end) can be put back. True when nothing of it is left. No lock held. */
-bool hn_displaced_resolve(struct hn *hn, hn_addr start, hn_addr end);
+/*
+ * Put back what of [start, end) can be put back, and wake who sleeps there. 0: nothing of it is left; -EAGAIN: some must
+ * wait until an event has been read; -EBUSY: what is left is being read by a migration, which will call this when it
+ * has ended. No lock held.
+ */
+int hn_displaced_resolve(struct hn *hn, hn_addr start, hn_addr end);
 /* True when a part that waits for its place overlaps [start, end). */
 bool hn_displaced_overlaps(struct hn *hn, hn_addr start, hn_addr end);
 /* The same for one address. */

@@ -3,8 +3,8 @@
  * displaced.c - parts of armed pages whose place in the program is no longer a whole huge page: after mremap to an
  * address that is not huge-aligned, or munmap of a part. They go back in base pages, where the program has nothing.
  *
- * Few and short-lived. The displaced lock is inside the gate; nobody waits for a page lock with it held. Parts come into
- * being and change only with the gate held exclusively, so nobody else asks for the lock then.
+ * Few and short-lived. The displaced lock is inside gate and entry lock; nobody waits for a page lock with it held. Parts
+ * come into being and change only with the gate held exclusively.
  */
 #include "core/internal.h"
 
@@ -140,46 +140,51 @@ void hn_for_each_displaced(struct hn *hn, hn_give_fn give, void *arg)
 }
 
 /*
- * Gate held shared. True when record i is gone from the table. Where the range is not the program's any more nobody can
- * wait for it, and the event that took it is still to be read and will cut it off.
+ * Gate held shared. 0: record i is gone from the table. Where the range is not the program's any more nobody can wait for
+ * it, and the event that took it is still to be read and will cut it off.
  */
-static bool resolve_one(struct hn *hn, uint32_t i)
+static int resolve_one(struct hn *hn, uint32_t i)
 {
 	struct hn_displaced d = hn_displaced_table(hn)[i];
 
+	/* With the displaced lock held only a migration can have it: it reads the page still, and will find STALE. */
 	if (!hn_page_trylock(hn, d.page))
-		return false; /* a migration still reads it; it will find RACED and let go */
+		return HN_EBUSY;
 	if (hn->ops->copy_in(hn->be, lo(&d), d.page, d.from, d.to) != 0) {
 		hn_page_unlock(hn, d.page);
-		return false;
+		return HN_EAGAIN;
 	}
 	hn->ops->wake(hn->be, lo(&d), d.to - d.from);
 	remove_locked(hn, i);
 	hn_page_unlock(hn, d.page);
 	hn_page_put(hn, d.page);
-	return true;
+	return 0;
 }
 
-bool hn_displaced_resolve(struct hn *hn, hn_addr start, hn_addr end)
+int hn_displaced_resolve(struct hn *hn, hn_addr start, hn_addr end)
 {
-	bool left = false;
 	uint32_t i = 0;
+	int left = 0;
 
 	if (!hn_displaced_any(hn))
-		return true;
+		return 0;
 	hn_gate_read_lock(hn);
 	hn_lock(&hn->core->displaced_lock);
 	while (i < nr_parts(hn)) {
 		const struct hn_displaced *d = &hn_displaced_table(hn)[i];
+		int err;
 
 		if (hi(d) <= start || lo(d) >= end) {
 			i++;
-		} else if (!resolve_one(hn, i)) {
-			left = true;
+			continue;
+		}
+		err = resolve_one(hn, i);
+		if (err) {
 			i++;
+			left = left == HN_EAGAIN ? left : err;
 		}
 	}
 	hn_unlock(&hn->core->displaced_lock);
 	hn_gate_read_unlock(hn);
-	return !left;
+	return left;
 }

@@ -166,7 +166,7 @@ void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len)
 	hn->ops->wake(hn->be, to, len);
 }
 
-/* With the gate held exclusively an entry's lock is free or held by nobody who waits for us: the scanner's short look. */
+/* With the gate held exclusively every entry lock is free; it is taken all the same, as everywhere. */
 void hn_for_each_armed(struct hn *hn, hn_give_fn give, void *arg)
 {
 	uint32_t page;

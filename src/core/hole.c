@@ -36,7 +36,7 @@ bool hn_hole_serve(struct hn *hn, hn_addr addr, uint32_t tid)
 	int nid, err;
 
 	if (hn_displaced_covers(hn, addr))
-		return hn_displaced_resolve(hn, addr & ~(HN_BASE_SIZE - 1), addr + 1);
+		return hn_displaced_resolve(hn, addr & ~(HN_BASE_SIZE - 1), addr + 1) != HN_EAGAIN;
 	hn_gate_read_lock(hn);
 	nid = hn->ops->thread_node(hn->be, tid);
 	hn_gate_read_unlock(hn);

@@ -95,6 +95,8 @@ static enum hn_outcome finish_locked(struct hn *hn, struct hn_fault_ctx *f, uint
 		hn->ops->wake(hn->be, f->haddr, HN_PAGE_SIZE);
 		if (wake_at != f->haddr && wake_at != 0)
 			hn->ops->wake(hn->be, wake_at, HN_PAGE_SIZE);
+		/* Parts of the page could not be put in their places while we read it, and nobody waits for us (I3). */
+		hn_displaced_resolve(hn, 0, ~(hn_addr)0);
 	}
 	return out;
 }

@@ -55,7 +55,7 @@ struct hn_ops {
 
 	/*
 	 * Drop what page `page` still holds in staging; its id may be reused afterwards. The last reference is gone. Locks
-	 * held: none; for an event: gate exclusive, E or the displaced lock.
+	 * held: none; or the gate and the displaced lock; for an event: gate exclusive, E.
 	 */
 	void (*discard)(void *be, uint32_t page);
 
@@ -72,7 +72,7 @@ struct hn_ops {
 	/* Node index of each armed page first .. first+nr-1, HN_NO_NODE = the engine's own record stands. G, E. */
 	void (*page_nodes)(void *be, uint32_t first, uint32_t nr, int16_t *nid);
 
-	/* Node index the thread is running on (it sleeps in the fault), or HN_NO_NODE. Locks held: G, E. */
+	/* Node index the thread is running on (it sleeps in the fault), or HN_NO_NODE. Locks held: G, mostly E. */
 	int (*thread_node)(void *be, uint32_t tid);
 
 	/*
@@ -112,7 +112,7 @@ struct hn_ops {
 	 * leave. May return early. Locks held: lead.
 	 */
 	bool (*wait_message)(void *be, bool chores);
-	/* The engine has taken note of event m: now the backend, for its own books; HN_MSG_FORK is its alone. Gate exclusive. */
+	/* The engine has taken note of event m: now the backend, for its own books; HN_MSG_FORK is its alone (hn_for_each_armed). Gate exclusive. */
 	void (*note_event)(void *be, const struct hn_message *m);
 	/* Let others run: an event's causer has to, before a fault can be answered. Locks held: lead, or none. */
 	void (*yield)(void *be);

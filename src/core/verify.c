@@ -30,6 +30,15 @@ static int check_entry(const struct hn *hn, const struct hn_entry *e, hn_addr ha
 	return 0;
 }
 
+static uint32_t nr_parts_of(const struct hn *hn, uint32_t page)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < hn->core->nr_displaced.v; i++)
+		n += hn_displaced_table(hn)[i].page == page;
+	return n;
+}
+
 static int check_page(const struct hn *hn, uint32_t page, const char **what)
 {
 	const struct hn_page *p = &hn_pages(hn)[page];
@@ -40,7 +49,7 @@ static int check_page(const struct hn *hn, uint32_t page, const char **what)
 	if (p->refs.v == 0)
 		return p->content ? violated(what, 4, "a free page still has content") : 0;
 	if (p->place.v == 0)
-		return 0; /* displaced: the backend holds it, with as many references as it has parts */
+		return p->refs.v == nr_parts_of(hn, page) ? 0 : violated(what, 4, "a page nowhere has more references than parts");
 	e = hn_entry_find(hn, hn_page_haddr(hn, page));
 	if (!e || e->state != HN_ARMED || e->page != page)
 		return violated(what, 4, "a page is referenced but attached to no entry");

@@ -234,15 +234,17 @@ static void test_hole_beside_a_part(void **state)
 	fake_check(f);
 }
 
-/* A migration reads the page, or an event comes first. */
+/* A migration reads the page, and will put it there when it has ended; or an event comes first. */
 static void test_part_cannot_be_put_now(void **state)
 {
 	struct fake *f = *state;
 	uint32_t page = displace_to_20(f);
 
 	assert_true(hn_page_trylock(&f->hn, page));
-	assert_false(touch(f, 20, 5));
+	assert_true(touch(f, 20, 5));
 	assert_true(fake_sleeps(f, fake_cell_at(20, 5)));
+	assert_int_equal(present_in(f, 20), 0);
+	assert_int_equal(hn_displaced_resolve(&f->hn, 0, ~(hn_addr)0), HN_EBUSY);
 	hn_page_unlock(&f->hn, page);
 	f->event_pending = true;
 	assert_false(touch(f, 20, 5));

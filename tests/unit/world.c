@@ -925,7 +925,7 @@ void world_finish(struct world *w)
 	unsigned i;
 	int bad;
 
-	for (i = 0; i < 1000000 && !hn_displaced_resolve(hn, 0, ~(hn_addr)0); i++)
+	for (i = 0; i < 1000000 && hn_displaced_resolve(hn, 0, ~(hn_addr)0); i++)
 		;
 	bad = hn_verify(hn, HN_VERIFY_WALK, &what);
 	if (bad)
