@@ -7,12 +7,28 @@
 static struct ck_world *world(void) { return ck_now->world; }
 static struct ck_slot *slot_at(hn_addr a) { return &world()->slot[ck_slot_of(a)]; }
 
+/* The kernel's own: huge where the whole place is empty. */
+static void first_touch(struct ck_slot *s, uint32_t c)
+{
+	int f = ck_frame_alloc(world(), 0);
+
+	ck_touch(&s->pt, CK_WRITE);
+	s->pt.huge = s->mapped[0] && s->mapped[1] && s->pt.at[0] == CK_HOLE && s->pt.at[1] == CK_HOLE;
+	if (s->pt.huge) {
+		world()->frame[f].refs = 2;
+		s->pt.at[0] = (int8_t)(f * 2);
+		s->pt.at[1] = (int8_t)(f * 2 + 1);
+		return;
+	}
+	world()->frame[f].refs = 1;
+	s->pt.at[c] = (int8_t)(f * 2);
+}
+
 /* A present entry for addr, or NULL when there is no mapping. Each round is one step; sleeps in faults. */
 static int8_t *touch_memory(hn_addr addr, const char *what)
 {
 	struct ck_slot *s = slot_at(addr);
 	uint32_t c = ck_cell_of(addr);
-	int f;
 
 	for (;;) {
 		ck_point(NULL);
@@ -28,12 +44,7 @@ static int8_t *touch_memory(hn_addr addr, const char *what)
 			ck_queue_fault(world(), addr);
 			continue;
 		}
-		/* The kernel's own first touch. */
-		ck_touch(&s->pt, CK_WRITE);
-		f = ck_frame_alloc(world(), 0);
-		world()->frame[f].refs = 1;
-		s->pt.at[c] = (int8_t)(f * 2);
-		s->pt.huge = false;
+		first_touch(s, c);
 	}
 }
 

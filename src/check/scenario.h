@@ -53,7 +53,8 @@ void ck_role_handler(void *arg); /* NULL; a handler's whole life */
  *   F f         fork with / without event                                    I0.1       a device writes there
  *   A0 A0+4     arm the run     P4     scanner's pass, budget 4              E          take back what expired
  *   G           put everything back                                          L          unregister, handlers leave
- *   T500        500 ms pass     m0     manage
+ *   T500        500 ms pass     m0     manage                                g0 b0      register it / give it back
+ *   c           reclaim chunks of entries that are not in use
  */
 void ck_role_script(void *arg);
 

@@ -5,6 +5,12 @@
  */
 #include "check/roles.h"
 
+static void armed_commit_fails(struct ck_world *w)
+{
+	ck_world_armed(w);
+	ck_have_fail(w, CK_OP_COMMIT, 1, -EBUSY);
+}
+
 const struct ck_scenario ck_event_scenarios[] = {
 	/* ---- munmap ---- */
 	{ .name = "unmap_vs_arm", .about = "a page is unmapped while it is armed", .races = "R7 R26",
@@ -65,5 +71,28 @@ const struct ck_scenario ck_event_scenarios[] = {
 	{ .name = "remap_vs_unmap", .about = "a page is moved elsewhere and then unmapped, armed", .races = "R7 R25",
 	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_armed,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "R0.0"), ACTOR("mover", "V0>2 U2.1+1 r2.0") } },
+	{ .name = "remap_vs_touch", .about = "a thread touches the new place before the move has been heard of",
+	  .races = "R7 R27", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
+	  .role = { HANDLER(1), ACTOR("mover", "V0>2 r2.0"), THREAD("b", 0, "R2.1") } },
+
+	/* ---- several at once, and discovery ---- */
+	{ .name = "remove_vs_unmap", .about = "one thread drops the page that another unmaps, armed", .races = "R15 R26",
+	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
+	  .role = { HANDLER(1), ACTOR("remover", "D0"), ACTOR("unmapper", "U0") } },
+	{ .name = "unmap_vs_failing_commit", .about = "a page is unmapped while its migration fails", .races = "R6 R7",
+	  .policy = HN_POLICY_TWO_STAGE, .setup = armed_commit_fails, .lock_steps = true,
+	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "W0.0"), ACTOR("unmapper", "U0") } },
+	{ .name = "register_vs_map_anew", .about = "a mapping is registered where an armed page was just unmapped",
+	  .races = "R7 R27", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed, .lock_steps = true,
+	  .role = { HANDLER(1), ACTOR("unmapper", "U0 M0 w0.0 r0.0"), ACTOR("scanner", "g0 A0") } },
+	{ .name = "give_back_vs_remap", .about = "a region is given back to the kernel while a page moves into it",
+	  .races = "R26", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed, .lock_steps = true,
+	  .role = { HANDLER(1), ACTOR("mover", "V0>2 r2.0"), ACTOR("scanner", "b2") } },
+	{ .name = "give_back_vs_fault", .about = "a region is given back to the kernel while threads fault in it",
+	  .races = "R26", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed, .lock_steps = true,
+	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "w0.0"), ACTOR("scanner", "b0") } },
+	{ .name = "reclaim_vs_migration", .about = "entries are reclaimed and made anew while a page migrates",
+	  .races = "R14 R17", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed, .lock_steps = true, .quarantine_ms = 1,
+	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "W0.0"), ACTOR("unmapper", "U0 M0"), ACTOR("scanner", "c g0") } },
 	{ .name = NULL },
 };

@@ -146,6 +146,48 @@ static void release(void)
 	ck_close_userfaultfd();
 }
 
+/* As discovery does it: register a mapping and manage what is huge in it, in one hold of the gate. */
+static void register_slot(uint32_t slot)
+{
+	struct hn *hn = ck_hn();
+	struct ck_slot *s = &ck_now->world->slot[slot];
+
+	hn_gate_write_lock(hn);
+	ck_point("register");
+	ck_touch(&s->pt, CK_WRITE);
+	if (s->mapped[0] && s->mapped[1]) {
+		s->registered[0] = s->registered[1] = true;
+		if (s->pt.huge)
+			hn_manage_fresh(hn, ck_at(slot), 0);
+	}
+	hn_gate_write_unlock(hn);
+}
+
+/* As discovery gives a region back to the kernel. */
+static void give_back_slot(uint32_t slot)
+{
+	struct hn *hn = ck_hn();
+	struct ck_slot *s = &ck_now->world->slot[slot];
+
+	if (hn_drain(hn, 0, ~(hn_addr)0))
+		return;
+	hn_gate_write_lock(hn);
+	if (hn_release_range(hn, ck_at(slot), ck_at(slot + 1))) {
+		ck_point("unregister");
+		ck_touch(&s->pt, CK_WRITE);
+		s->registered[0] = s->registered[1] = false;
+		ck_wake_range(ck_now->world, ck_at(slot), HN_PAGE_SIZE);
+	}
+	hn_gate_write_unlock(hn);
+}
+
+static void reclaim(void)
+{
+	hn_gate_write_lock(ck_hn());
+	hn_reclaim(ck_hn());
+	hn_gate_write_unlock(ck_hn());
+}
+
 static void advance(uint32_t ms)
 {
 	ck_point("time passes");
@@ -216,6 +258,9 @@ static void act(char what, const char **p)
 	case 'L': release(); break;
 	case 'T': advance(number(p)); break;
 	case 'm': manage(p); break;
+	case 'g': register_slot(number(p)); break;
+	case 'b': give_back_slot(number(p)); break;
+	case 'c': reclaim(); break;
 	default: abort(); /* a script that is written wrongly */
 	}
 }

@@ -164,6 +164,12 @@ int hn_manage(struct hn *hn, hn_addr haddr, int nid);
 int hn_manage_fresh(struct hn *hn, hn_addr haddr, int nid);
 /* Forget a MAPPED page (found to be no huge page any more). An ARMED one stays. Gate held. */
 void hn_unmanage(struct hn *hn, hn_addr haddr);
+/*
+ * Forget all of [start, end), which is to be given back to the kernel; gate held exclusively. False, and nothing is done,
+ * while any page is armed, wherever: mremap may bring it here before its event is read, and nobody would answer the
+ * faults on it any more (I1). So drain everything first, and arm nothing meanwhile.
+ */
+bool hn_release_range(struct hn *hn, hn_addr start, hn_addr end);
 /* Make chunks without managed entries reusable. Returns chunks freed. Gate held exclusively. */
 uint32_t hn_reclaim(struct hn *hn);
 /* State of the entry at haddr, for tests and walkers; unlocked, so only a hint. */

@@ -261,6 +261,17 @@ void hn_unmanage(struct hn *hn, hn_addr haddr)
 	hn_unlock(&e->lock);
 }
 
+bool hn_release_range(struct hn *hn, hn_addr start, hn_addr end)
+{
+	hn_addr a;
+
+	if (!hn_page_all_free(hn))
+		return false;
+	for (a = hn_page_down(start); a < end; a += HN_PAGE_SIZE)
+		hn_unmanage(hn, a);
+	return true;
+}
+
 static bool chunk_idle(const struct hn *hn, uint32_t chunk)
 {
 	const struct hn_entry *e = &hn_entries(hn)[(uint64_t)chunk << hn->core->geo.chunk_shift];

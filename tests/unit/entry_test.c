@@ -435,11 +435,28 @@ static void test_second_remove_in_quarantine(void **state)
 	assert_true(fake_read(f, fake_at(0), 0));
 }
 
+/* A region is given back only when nothing is armed anywhere: mremap could bring it there. */
+static void test_release_range(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 4, 0);
+	fake_arm(f, 3);
+	assert_false(hn_release_range(&f->hn, fake_at(0), fake_at(2)));
+	assert_int_equal(hn_state_of(&f->hn, fake_at(0)), HN_MAPPED);
+	assert_int_equal(hn_drain(&f->hn, 0, ~(hn_addr)0), 0);
+	assert_true(hn_release_range(&f->hn, fake_at(0), fake_at(2)));
+	assert_int_equal(hn_state_of(&f->hn, fake_at(0)), HN_UNMANAGED);
+	assert_int_equal(hn_state_of(&f->hn, fake_at(1)), HN_UNMANAGED);
+	assert_int_equal(hn_state_of(&f->hn, fake_at(2)), HN_MAPPED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_init_refuses_nonsense),
 		cmocka_unit_test(test_block_is_within_budget),
+		fake_test(test_release_range),
 		fake_test(test_block_can_be_copied),
 		fake_test(test_manage_and_unmanage),
 		fake_test(test_unmanage_leaves_armed),
