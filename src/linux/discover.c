@@ -176,16 +176,11 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 {
 	struct hn_live *live = w->live;
-	hn_addr a;
-	bool clear;
 
-	if (hn_drain(&w->hn, start, end))
+	if (hn_drain(&w->hn, 0, ~(hn_addr)0))
 		return; /* next look */
 	hn_gate_write_lock(&w->hn);
-	clear = !hn_displaced_any(&w->hn) && hn_region_covers(live, start, end);
-	for (a = hn_page_down(start); clear && a < end; a += HN_PAGE_SIZE)
-		hn_unmanage(&w->hn, a);
-	if (clear) {
+	if (hn_region_covers(live, start, end) && hn_release_range(&w->hn, start, end)) {
 		hn_uffd_unregister(live->fd, start, end - start);
 		hn_uffd_wake(live->fd, start, end - start);
 		hn_region_cut(live, start, end);
