@@ -206,7 +206,9 @@ void ck_print_violation(FILE *f, const struct ck *k, const struct ck_violation *
 	ck_schedule_text(v, schedule, sizeof(schedule));
 	fprintf(f, "\nI%d violated: %s\n", v->invariant, v->text);
 	fprintf(f, "%u steps, %u preemption%s; again with\n", v->nr_steps, preemptions, preemptions == 1 ? "" : "s");
-	fprintf(f, "  hugenuma check %s --replay %s\n", k->scenario->name, schedule);
+	/* A schedule counts steps, so it holds for one way to treat locks. */
+	fprintf(f, "  hugenuma check %s %s--replay %s\n", k->scenario->name,
+		k->lock_steps == k->scenario->lock_steps ? "" : k->lock_steps ? "--locks=steps " : "--locks=shipped ", schedule);
 }
 
 const char *ck_verdict_name(const struct ck_result *r, const struct ck_options *o)

@@ -21,6 +21,7 @@ FAILING(disarm_1, CK_OP_DISARM, 1, -EAGAIN)
 FAILING(disarm_2, CK_OP_DISARM, 2, -EAGAIN)
 FAILING(disarm_busy, CK_OP_DISARM, 1, -EBUSY)
 FAILING(copy_in_1, CK_OP_COPY_IN, 1, -EAGAIN)
+FAILING(copy_in_4, CK_OP_COPY_IN, 4, -EAGAIN)
 
 
 
@@ -54,6 +55,12 @@ const struct ck_scenario ck_fail_scenarios[] = {
 	{ .name = "remap_vs_failing_copy_in", .about = "half a page cannot be put in its new place at once",
 	  .races = "R25", .policy = HN_POLICY_TWO_STAGE, .setup = fail_copy_in_1,
 	  .role = { HANDLER(1), THREAD("a", 0, "w0.0"), ACTOR("mover", "V0.1>2.0+1 r2.0") } },
+	{ .name = "touch_vs_failing_copy_in", .about = "a first touch beside a part that waits for its place",
+	  .races = "R25 R27", .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = fail_copy_in_4,
+	  .role = { HANDLER(1), ACTOR("mover", "V0.1>2.0+1 N2.1+1 w2.1 r2.0") } },
+	{ .name = "remap_vs_failing_copy_2", .about = "a page is moved elsewhere while its copy fails half-way",
+	  .races = "R6 R7", .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = fail_copy_2,
+	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "R0.0"), ACTOR("mover", "V0>2 r2.0") } },
 	{ .name = "arm_vs_failing_arm_busy", .about = "arming is refused once, EBUSY", .races = "R6",
 	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_mapped,
 	  .role = { HANDLER(1), THREAD("a", 1, "w0.0"), ACTOR("scanner", "A0 T5000 A0") } },
