@@ -321,7 +321,7 @@ bool hn_live_drain(struct hn_worker *w, uint32_t ms)
 {
 	uint32_t end = now_ms() + ms;
 
-	while (hn_drain(&w->hn, 0, ~(hn_addr)0) || !hn_displaced_resolve(&w->hn, 0, ~(hn_addr)0)) {
+	while (hn_drain(&w->hn, 0, ~(hn_addr)0) || hn_displaced_resolve(&w->hn, 0, ~(hn_addr)0)) {
 		if ((int32_t)(now_ms() - end) > 0)
 			return false;
 		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0); /* the handlers have an event to read first */
