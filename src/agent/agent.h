@@ -83,6 +83,7 @@ void hn_control_paused(void);
 void hn_control_reset(void);
 
 /* ---- spark.c; program side ---- */
+void hn_spark_load(void);
 void hn_spark_arm(uint32_t tid);
 void hn_spark_off(void);
 void hn_spark_reset(void);

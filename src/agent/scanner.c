@@ -26,6 +26,7 @@
 #define PLACED_PERCENT 95u
 #define BACKOFF_MAX 3u
 #define QUARANTINE_MS 2000u
+#define OWN_POLICY_MS 2000u
 
 /* Everything of one managed process; one area, never freed while the process lives. */
 struct run {
@@ -65,14 +66,17 @@ static void keeper_main(void *arg)
 
 /* ---- setting up ---- */
 
-/* A thread inherits its maker's CPUs and memory policy; the agent must not be pinned where the program happens to be. */
+/*
+ * A thread inherits its maker's CPUs and memory policy; the agent must not be pinned where the program happens to be. Not
+ * the default policy: the kernel's balancing hints the memory of the whole process when a thread that has it runs.
+ */
 static void settle_in(void)
 {
 	unsigned long cpus[HN_MAX_CPUS / (8 * sizeof(unsigned long))];
 
 	memset(cpus, 0xff, sizeof(cpus));
 	HN_SYS(SYS_sched_setaffinity, 0, sizeof(cpus), cpus, 0, 0, 0);
-	HN_SYS(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0, 0, 0, 0);
+	HN_SYS(SYS_set_mempolicy, MPOL_LOCAL, NULL, 0, 0, 0, 0);
 }
 
 static void fill_setup(struct hn_live *live, const struct hn_config *c, const struct hn_machine *m)
@@ -217,6 +221,7 @@ struct pace {
 	uint32_t stacks_seen;
 	uint32_t backoff; /* the period is doubled so many times */
 	bool judged;      /* since the last pass */
+	bool said;        /* that memory is left alone */
 };
 
 /*
@@ -262,6 +267,18 @@ static uint64_t look(struct hn_worker *w)
 	return hn_live_now_ns(w) / 1000000 + wait_ms;
 }
 
+/* Programs set policies for a moment, to place something: nothing is said about that. */
+static void say_left_alone(struct hn_worker *w, struct pace *p, uint64_t now_ms)
+{
+	struct hn_live *live = w->live;
+
+	if (p->said || !live->left_alone || !live->own_since_ms || (uint32_t)now_ms - live->own_since_ms < OWN_POLICY_MS)
+		return;
+	p->said = true;
+	hn_slot_say(hn_agent.slot, "memory left alone: the program has a memory policy of its own (numactl, set_mempolicy); "
+				   "--explicit-policy manages it all the same", 0);
+}
+
 static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config *c)
 {
 	uint64_t now = hn_live_now_ns(w) / 1000000;
@@ -269,6 +286,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 	if (now >= p->look_ms || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen) {
 		p->stacks_seen = hn_stacks_copy(w->live);
 		p->look_ms = look(w);
+		say_left_alone(w, p, now);
 	}
 	judge_pace(w, p, now);
 	if (now >= p->pass_ms) {

@@ -35,6 +35,7 @@ static struct {
 	struct hn_word nr;        /* timers made so far */
 	int timer[TIMERS];        /* ring of the youngest, valid below min(nr, TIMERS) */
 	uint64_t seen_kib;        /* peak at the last look at the page tables */
+	uint64_t inherited_kib;   /* the peak that this image found: exec(2) keeps it */
 	uint32_t looks;
 	bool handler_set;
 	char buf[16384];
@@ -55,16 +56,44 @@ __attribute__((naked)) static void restorer(void)
 	__asm__("mov $15, %eax\n\tsyscall"); /* rt_sigreturn */
 }
 
-/* Growth is cheap to see: the peak, without opening anything. */
-static bool has_grown(void)
+static uint64_t peak_kib(void)
 {
 	uint64_t ru[18] = { 0 }; /* struct rusage: two timevals, then maxrss */
 
 	HN_SYS(SYS_getrusage, RUSAGE_SELF, ru, 0, 0, 0, 0);
-	if (ru[4] < spark.seen_kib + GROWN_KIB && ++spark.looks % ANYWAY_LOOKS)
+	return ru[4];
+}
+
+/* Second number of /proc/self/statm, in base pages; 0 when it cannot be read. */
+static uint64_t resident_kib(void)
+{
+	char buf[64], *p = buf;
+	long fd = hn_sys_open("/proc/self/statm", O_RDONLY | O_CLOEXEC), n;
+	uint64_t pages = 0;
+
+	if (fd < 0)
+		return 0;
+	n = hn_sys_pread((int)fd, buf, sizeof(buf) - 1, 0);
+	hn_sys_close((int)fd);
+	buf[n > 0 ? n : 0] = '\0';
+	while (*p && *p++ != ' ')
+		;
+	for (; *p >= '0' && *p <= '9'; p++)
+		pages = pages * 10 + (uint64_t)(*p - '0');
+	return pages * (HN_BASE_SIZE >> 10);
+}
+
+/* Growth is cheap to see: the peak, without opening anything; unless it is still that of the program before an exec. */
+static bool has_grown(void)
+{
+	uint64_t kib = peak_kib();
+
+	if (kib <= spark.inherited_kib)
+		kib = resident_kib();
+	if (kib < spark.seen_kib + GROWN_KIB && ++spark.looks % ANYWAY_LOOKS)
 		return false;
-	spark.seen_kib = ru[4];
-	return ru[4] * 1024 >= (uint64_t)hn_agent.shm->config.min_mib << 20;
+	spark.seen_kib = kib;
+	return kib * 1024 >= (uint64_t)hn_agent.shm->config.min_mib << 20;
 }
 
 /* Descriptors are open for a moment only; reads are positioned, so that even a mixed-up number could harm nothing. */
@@ -184,9 +213,11 @@ void hn_spark_off(void)
 	hn_unlock(&spark.lock);
 }
 
+void hn_spark_load(void) { spark.inherited_kib = peak_kib(); }
+
 /* In a forked child: its timers are gone, the handler is still there. */
 void hn_spark_reset(void)
 {
 	spark.busy = spark.lock = spark.nr = (struct hn_word){ 0 };
-	spark.seen_kib = 0;
+	spark.seen_kib = spark.inherited_kib = 0;
 }

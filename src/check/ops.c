@@ -77,12 +77,13 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 	return n;
 }
 
-static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
+static void op_page_nodes(void *be, hn_addr haddr, uint32_t first, uint32_t nr, int16_t *nid)
 {
 	struct ck_world *w = world();
 	uint32_t i;
 
 	(void)be;
+	(void)haddr;
 	ck_point(NULL);
 	ck_minor();
 	for (i = 0; i < nr; i++) {

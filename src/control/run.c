@@ -68,20 +68,6 @@ static int run_prepare(struct run *r)
 	return 0;
 }
 
-static void run_announce(const struct run *r)
-{
-	char real[64];
-
-	if (r->options->quiet || !r->machine.is_virtual)
-		return;
-	if (r->real_nodes == 1)
-		snprintf(real, sizeof(real), "one real NUMA node");
-	else
-		snprintf(real, sizeof(real), "%u real NUMA nodes not used", r->real_nodes);
-	hn_say("%s: balancing over %" PRIu32 " virtual node%s (everything is real but the latency)", real,
-	       r->machine.nr_nodes, r->machine.nr_nodes == 1 ? "" : "s");
-}
-
 /* Two balancers on the same pages would fight; on one real node there is nothing the kernel could move. */
 static bool run_wants_local_policy(const struct run *r)
 {
@@ -89,6 +75,25 @@ static bool run_wants_local_policy(const struct run *r)
 
 	return r->real_nodes > 1 && hn_read_text("/proc/sys/kernel/numa_balancing", text, sizeof(text)) == 0 &&
 	       atoi(text) != 0;
+}
+
+static void run_announce(const struct run *r)
+{
+	char real[64];
+
+	if (r->options->quiet)
+		return;
+	if (run_wants_local_policy(r))
+		hn_say("kernel.numa_balancing is on: managed memory is hugenuma's, the kernel's balancing is kept off this "
+		       "program");
+	if (!r->machine.is_virtual)
+		return;
+	if (r->real_nodes == 1)
+		snprintf(real, sizeof(real), "one real NUMA node");
+	else
+		snprintf(real, sizeof(real), "%u real NUMA nodes not used", r->real_nodes);
+	hn_say("%s: balancing over %" PRIu32 " virtual node%s (everything is real but the latency)", real,
+	       r->machine.nr_nodes, r->machine.nr_nodes == 1 ? "" : "s");
 }
 
 static int run_start(struct run *r)

@@ -101,6 +101,30 @@ static enum hn_outcome finish_locked(struct hn *hn, struct hn_fault_ctx *f, uint
 	return out;
 }
 
+/*
+ * Take the page out of the program, where arming has not done so: only now, when a target is at hand. In quarantine the
+ * program's madvise may still be about to drop part of it; taken away from under that, the old data would come back (I1).
+ */
+static int isolate(struct hn *hn, const struct hn_fault_ctx *f)
+{
+	struct hn_entry *e;
+	int err = HN_EAGAIN; /* when the entry is another by now: finish() finds out */
+
+	if (!hn->ops->isolate)
+		return 0;
+	hn_gate_read_lock(hn);
+	e = hn_entry_find(hn, f->haddr);
+	if (e)
+		hn_lock(&e->lock);
+	if (e && e->state == HN_ARMED && e->page == f->page && e->gen == f->gen &&
+	    !hn_entry_held(e, HN_E_NO_ARM, hn_now_ms(hn)))
+		err = hn->ops->isolate(hn->be, f->haddr, f->page);
+	if (e)
+		hn_unlock(&e->lock);
+	hn_gate_read_unlock(hn);
+	return err;
+}
+
 enum hn_outcome hn_migrate_misplaced(struct hn *hn, struct hn_fault_ctx *f)
 {
 	enum hn_failure why = HN_FAIL_TARGET;
@@ -112,6 +136,10 @@ enum hn_outcome hn_migrate_misplaced(struct hn *hn, struct hn_fault_ctx *f)
 	err = hn->ops->target_get(hn->be, f->verdict->target_nid, &target);
 	have = err == 0;
 	if (have) {
+		why = HN_FAIL_ISOLATE;
+		err = isolate(hn, f);
+	}
+	if (have && err == 0) {
 		why = HN_FAIL_COPY;
 		err = hn->ops->copy(hn->be, f->page, target, f->verdict->target_nid);
 	}

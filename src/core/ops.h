@@ -7,7 +7,7 @@
  * (but copy: hn_lead_release, and note_event: hn_for_each_armed), take an engine lock, or touch managed memory of the
  * program except as described. Results are 0 or a negative errno.
  * "Locks held" lists what the engine holds around the call: G = the event gate (shared), E = the lock of the entry
- * concerned, P = the page lock. All pointers are non-NULL; all ops must be present.
+ * concerned, P = the page lock. All pointers are non-NULL; all ops but isolate must be present.
  *
  * The backend must have read and handed in (event.c) every address-space event before the kernel lets a put-back
  * through; -EAGAIN is how it says that one is still unread.
@@ -69,8 +69,11 @@ struct hn_ops {
 	 */
 	int (*copy_in)(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_t to);
 
-	/* Node index of each armed page first .. first+nr-1, HN_NO_NODE = the engine's own record stands. G, E. */
-	void (*page_nodes)(void *be, uint32_t first, uint32_t nr, int16_t *nid);
+	/*
+	 * Node index of each of nr pages just armed from haddr as first .. first+nr-1, HN_NO_NODE = the engine's own record
+	 * stands. G, E of all of them.
+	 */
+	void (*page_nodes)(void *be, hn_addr haddr, uint32_t first, uint32_t nr, int16_t *nid);
 
 	/* Node index the thread is running on (it sleeps in the fault), or HN_NO_NODE. Locks held: G, mostly E. */
 	int (*thread_node)(void *be, uint32_t tid);
@@ -81,6 +84,13 @@ struct hn_ops {
 	 */
 	int (*target_get)(void *be, int nid, uint32_t *target);
 	void (*target_put)(void *be, uint32_t target);
+
+	/*
+	 * Where arming leaves the page in its place in the program, take it to staging, so that nobody can touch it during
+	 * copy(). 0; -EAGAIN: not now; other errors: cannot be. Nothing has changed then. Locks held: G, E, P. NULL where
+	 * arming does that itself.
+	 */
+	int (*isolate)(void *be, hn_addr haddr, uint32_t page);
 
 	/* Copy the armed page to the target (or migrate it to node nid in place). Locks held: P only; takes long. */
 	int (*copy)(void *be, uint32_t page, uint32_t target, int nid);

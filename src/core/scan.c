@@ -49,7 +49,7 @@ static void settle_run(struct hn *hn, struct hn_entry *e, hn_addr haddr, uint32_
 	uint32_t now = hn_now_ms(hn), i;
 
 	if (armed)
-		hn->ops->page_nodes(hn->be, first, armed, nid);
+		hn->ops->page_nodes(hn->be, haddr, first, armed, nid);
 	for (i = 0; i < armed; i++) {
 		struct hn_page *p = &hn_pages(hn)[first + i];
 

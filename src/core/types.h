@@ -58,9 +58,10 @@ enum hn_refusal {
 
 /* Why a migration that was decided did not happen. The old page is back in the program in every case. */
 enum hn_failure {
-	HN_FAIL_TARGET, /* no huge page free on the target node */
-	HN_FAIL_COPY,   /* the mover could not copy or migrate the page */
-	HN_FAIL_COMMIT, /* the new page could not be put into the program */
+	HN_FAIL_TARGET,  /* no huge page free on the target node */
+	HN_FAIL_ISOLATE, /* the page could not be taken out of the program: pinned, or split */
+	HN_FAIL_COPY,    /* the mover could not copy or migrate the page */
+	HN_FAIL_COMMIT,  /* the new page could not be put into the program */
 	HN_NR_FAILURES,
 };
 

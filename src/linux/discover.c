@@ -123,18 +123,6 @@ static void manage_range(struct hn_worker *w, hn_addr start, hn_addr end,
 	}
 }
 
-/* A policy of its own means the program decided; it is left alone unless asked. */
-static bool has_own_policy(struct hn_live *live, hn_addr addr)
-{
-	int mode = 0;
-
-	if (live->setup.own_policy_too || live->setup.is_virtual)
-		return false;
-	if (HN_SYS(SYS_get_mempolicy, &mode, NULL, 0, addr, 2 /* MPOL_F_ADDR */, 0))
-		return false;
-	return mode != 0 && mode != 4 /* MPOL_DEFAULT, MPOL_LOCAL */;
-}
-
 /*
  * Gate exclusive: no event is between read and processed, so what MAPPED says is true when it is said (I2). An event
  * that is queued but unread makes every later arm and put-back fail with EAGAIN until it is read.
@@ -147,8 +135,32 @@ static void register_vma(struct hn_worker *w, const struct hn_vma *vma)
 	if (live->nr_regions < HN_MAX_REGIONS - 1 && !hn_displaced_any(&w->hn) &&
 	    hn_uffd_register(live->fd, vma->start, vma->end - vma->start, UFFDIO_REGISTER_MODE_MISSING) == 0) {
 		hn_region_add(live, vma->start, vma->end);
+		hn_policy_fence(live, vma->start, vma->end);
 		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end), hn_manage_fresh);
 	}
+	hn_gate_write_unlock(&w->hn);
+}
+
+static void give_back(struct hn_worker *w, hn_addr start, hn_addr end);
+
+/* A mapping we know: new pages in it are managed; unless the program has a policy for it by now. */
+static void revisit_vma(struct hn_worker *w, const struct hn_vma *vma, bool fenced)
+{
+	struct hn_live *live = w->live;
+
+	if (hn_policy_is_own(live, vma->start, fenced)) {
+		give_back(w, vma->start, vma->end);
+		return;
+	}
+	hn_gate_read_lock(&w->hn);
+	if (hn_region_covers(live, vma->start, vma->end))
+		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end), hn_manage);
+	hn_gate_read_unlock(&w->hn);
+	if (!live->fence)
+		return;
+	hn_gate_write_lock(&w->hn);
+	if (hn_region_covers(live, vma->start, vma->end))
+		hn_policy_fence(live, vma->start, vma->end);
 	hn_gate_write_unlock(&w->hn);
 }
 
@@ -156,16 +168,19 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 {
 	struct hn_worker *w = arg;
 	struct hn_live *live = w->live;
-	bool known;
+	const struct hn_region *r;
+	bool known, fenced;
 
 	if (vma->end - vma->start < HN_PAGE_SIZE || overlaps(live->own, live->nr_own, vma->start, vma->end))
 		return true;
 	hn_gate_read_lock(&w->hn);
 	known = hn_region_covers(live, vma->start, vma->end);
-	if (known)
-		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end), hn_manage);
+	r = hn_region_at(live, vma->start);
+	fenced = r && r->fenced;
 	hn_gate_read_unlock(&w->hn);
-	if (!known && is_ripe(live, vma) && !has_own_policy(live, hn_page_up(vma->start)))
+	if (known)
+		revisit_vma(w, vma, fenced);
+	else if (is_ripe(live, vma) && !hn_policy_is_own(live, vma->start, false))
 		register_vma(w, vma);
 	return true;
 }
@@ -183,6 +198,7 @@ static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 	if (hn_region_covers(live, start, end) && hn_release_range(&w->hn, start, end)) {
 		hn_uffd_unregister(live->fd, start, end - start);
 		hn_uffd_wake(live->fd, start, end - start);
+		hn_policy_unfence(live, start, end);
 		hn_region_cut(live, start, end);
 	}
 	hn_gate_write_unlock(&w->hn);
@@ -306,6 +322,7 @@ void hn_discover(struct hn_worker *w)
 	struct hn_live *live = w->live;
 
 	hn_exclude_threads(live);
+	hn_policy_look(live);
 	enforce_excludes(w);
 	review_regions(w);
 	find_lost(w);

@@ -28,9 +28,30 @@ void hn_own(struct hn_live *live, const void *p, size_t bytes)
 }
 
 /*
- * Reserved first and made usable afterwards, unlocked in between: under mlockall(MCL_FUTURE) a plain mapping would be
- * filled with memory at once.
+ * Areas are reserved first and made usable afterwards, unlocked in between: under mlockall(MCL_FUTURE) a plain mapping
+ * would be filled with memory at once.
  */
+static long open_area(hn_addr start, size_t bytes, bool huge)
+{
+	void *p = (void *)(uintptr_t)start;
+	long err;
+
+	HN_SYS(SYS_munlock, start, bytes, 0, 0, 0, 0);
+	err = HN_SYS(SYS_mprotect, start, bytes, PROT_READ | PROT_WRITE, 0, 0, 0);
+	if (!err)
+		err = hn_sys_madvise(p, bytes, MADV_DONTFORK);
+	if (!err)
+		hn_sys_madvise(p, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	return err;
+}
+
+int hn_area_renew(void *p, size_t bytes, bool huge)
+{
+	long at = hn_sys_mmap(p, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED);
+
+	return hn_is_error(at) ? (int)at : (int)open_area((hn_addr)at, bytes, huge);
+}
+
 void *hn_area(struct hn_live *live, size_t bytes, bool huge)
 {
 	size_t all = bytes + 2 * GUARD + HN_PAGE_SIZE;
@@ -41,12 +62,10 @@ void *hn_area(struct hn_live *live, size_t bytes, bool huge)
 		return NULL;
 	start = hn_page_up((hn_addr)at + GUARD);
 	HN_SYS(SYS_munlock, at, all, 0, 0, 0, 0);
-	if (HN_SYS(SYS_mprotect, start, bytes, PROT_READ | PROT_WRITE, 0, 0, 0) ||
-	    hn_sys_madvise((void *)(uintptr_t)start, bytes, MADV_DONTFORK)) {
+	if (open_area(start, bytes, huge)) {
 		hn_sys_munmap((void *)at, all);
 		return NULL;
 	}
-	hn_sys_madvise((void *)(uintptr_t)start, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	if (live)
 		hn_own(live, (const void *)at, all);
 	return (void *)(uintptr_t)start;
@@ -120,10 +139,14 @@ static void give_up_areas(struct hn_live *live, uint32_t keep)
 	live->staging = live->trash = live->pool = NULL;
 }
 
+static uint64_t pool_bytes(const struct hn_live *live)
+{
+	return (uint64_t)(live->setup.is_virtual ? 1 : live->setup.nr_nodes) * HN_POOL_PER_NODE * HN_PAGE_SIZE;
+}
+
 static int make_areas(struct hn_live *live, struct hn_live_error *why)
 {
 	uint64_t staging = (uint64_t)live->setup.nr_pages * HN_PAGE_SIZE;
-	uint32_t slots = (live->setup.is_virtual ? 1 : live->setup.nr_nodes) * HN_POOL_PER_NODE;
 	struct hn_geometry geo = hn_live_geometry(&live->setup);
 	uint64_t any;
 
@@ -132,7 +155,7 @@ static int make_areas(struct hn_live *live, struct hn_live_error *why)
 	live->core = hn_area(live, hn_core_bytes(&geo), false);
 	live->staging = hn_area(live, staging, true);
 	live->trash = hn_area(live, staging, true);
-	live->pool = hn_area(live, (uint64_t)slots * HN_PAGE_SIZE, true);
+	live->pool = hn_area(live, pool_bytes(live), true);
 	if (!live->core || !live->staging || !live->trash || !live->pool)
 		return fail(why, "no address space for the agent's own areas", -ENOMEM);
 	/* The first MOVE tells whether the kernel means it: an empty source says ENOENT, no such ioctl says EINVAL. */
@@ -161,14 +184,20 @@ int hn_live_open(struct hn_live *live, struct hn_live_error *why)
 	return ret;
 }
 
-static void protect_staging(struct hn_live *live, int prot)
+/* Unlocked first: where a locked range becomes writable the kernel fills it. */
+static void protect(void *at, uint64_t bytes, int prot)
+{
+	HN_SYS(SYS_munlock, at, bytes, 0, 0, 0, 0);
+	HN_SYS(SYS_mprotect, at, bytes, prot, 0, 0, 0);
+}
+
+static void protect_areas(struct hn_live *live, int prot)
 {
 	uint64_t bytes = (uint64_t)live->setup.nr_pages * HN_PAGE_SIZE;
 
-	HN_SYS(SYS_munlock, live->staging, bytes, 0, 0, 0, 0);
-	HN_SYS(SYS_munlock, live->trash, bytes, 0, 0, 0, 0);
-	HN_SYS(SYS_mprotect, live->staging, bytes, prot, 0, 0, 0);
-	HN_SYS(SYS_mprotect, live->trash, bytes, prot, 0, 0, 0);
+	protect(live->staging, bytes, prot);
+	protect(live->trash, bytes, prot);
+	protect(live->pool, pool_bytes(live), prot);
 }
 
 bool hn_live_hide(struct hn_live *live)
@@ -181,11 +210,16 @@ bool hn_live_hide(struct hn_live *live)
 		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
 	if (!hn_page_all_free(&hn))
 		return false;
-	protect_staging(live, PROT_NONE);
+	hn_store_release(&live->pool_hidden, 1);
+	protect_areas(live, PROT_NONE);
 	return true;
 }
 
-void hn_live_show(struct hn_live *live) { protect_staging(live, PROT_READ | PROT_WRITE); }
+void hn_live_show(struct hn_live *live)
+{
+	protect_areas(live, PROT_READ | PROT_WRITE);
+	hn_store_release(&live->pool_hidden, 0);
+}
 
 static void close_one(int *fd)
 {

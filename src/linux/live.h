@@ -51,6 +51,7 @@ struct hn_live_counters {
 struct hn_region {
 	hn_addr start, end;
 	struct hn_word holes; /* first touches served since the last look */
+	bool fenced;          /* where its policy is MPOL_LOCAL it may be of our making; see policy.c */
 };
 
 /* A mapping seen but not registered yet. */
@@ -68,6 +69,18 @@ struct hn_range {
 
 struct hn_pool_slot {
 	struct hn_word state;
+};
+
+/* Times are of a clock in ms, 0: never. */
+struct hn_pool_node {
+	struct hn_word trouble;       /* attempts in a row that got no page, or were slow: only the keeper tries again ... */
+	struct hn_word not_before_ms; /* ... and not before */
+	struct hn_word wanted_ms;     /* when a page was last asked for */
+	bool unbound;                 /* the process may not use the node, as far as we know */
+	/* Kernel mover only. */
+	struct hn_word enough_kib;      /* the least that was free when the node gave a huge page */
+	struct hn_word probe;           /* the keeper is to find out whether less is enough */
+	struct hn_word scarce_until_ms; /* it had none for the kernel, against expectation: not before */
 };
 
 struct hn_live {
@@ -100,6 +113,14 @@ struct hn_live {
 	struct hn_range user_stack[HN_USER_STACKS]; /* stacks the program made itself; see agent/threads.c */
 	char maps_buf[16384];
 
+	uint32_t own_since_ms; /* since when some have one of their own; 0: none has */
+	bool task_policy;      /* the program has chosen where its memory goes, for whole threads */
+	bool fence;            /* the kernel balances too, and some threads have the default policy */
+	uint32_t seen_threads; /* while looking */
+	bool seen_own, seen_default;
+	bool left_alone;       /* memory was left alone because of task_policy */
+	struct hn_word mover_lock; /* one migration by the kernel at a time */
+
 	ptrdiff_t rseq_from_robust; /* where a thread's rseq area is, from its robust list; 0 = unknown */
 	ptrdiff_t tp_from_robust;
 	struct hn_word dealt_next;
@@ -107,7 +128,8 @@ struct hn_live {
 	uint8_t dealt_node[HN_DEALT_THREADS];
 
 	struct hn_word pool_kick; /* raised to wake the keeper */
-	struct hn_word pool_used_ms; /* when a page was last taken */
+	struct hn_word pool_hidden; /* 1: unreachable for a while, see hn_live_hide */
+	struct hn_pool_node pool_node[HN_MAX_NODES];
 	struct hn_pool_slot pool_slot[HN_MAX_NODES * HN_POOL_PER_NODE];
 };
 
@@ -142,8 +164,8 @@ void hn_live_close(struct hn_live *live);
 /* The size of the engine's block that hn_live_open makes; hn_core_init must be given the same. */
 struct hn_geometry hn_live_geometry(const struct hn_setup *s);
 /*
- * With arming off: make staging and trash unreachable, so that nothing can fill them (false: they are in use); and
- * reachable and unlocked again.
+ * With arming off: make the areas that are meant to be empty unreachable, so that nothing can fill them (false: they are
+ * in use); and reachable and unlocked again. While the pool is hidden first touches are served by small pages.
  */
 bool hn_live_hide(struct hn_live *live);
 void hn_live_show(struct hn_live *live);
@@ -152,6 +174,8 @@ extern const struct hn_ops hn_live_ops;
 
 /* Private memory between guard pages, not forked, small pages unless huge. NULL when there is none. */
 void *hn_area(struct hn_live *live, size_t bytes, bool huge);
+/* A fresh mapping for a part of an area that is not registered, page tables included. 0 or -errno: then it is gone. */
+int hn_area_renew(void *p, size_t bytes, bool huge);
 /* Note [p, p + bytes) as ours, never to be managed. */
 void hn_own(struct hn_live *live, const void *p, size_t bytes);
 
@@ -252,19 +276,54 @@ void hn_who_learn(ptrdiff_t *rseq_from_robust, ptrdiff_t *tp_from_robust);
 int hn_who_node(struct hn_worker *w, uint32_t tid);
 /* Fill live->exclude with what must never be armed: thread control blocks and the stacks below them. */
 void hn_exclude_threads(struct hn_live *live);
+/* Call fn for each thread of the process, ours included, until it returns false. */
+void hn_each_thread(struct hn_live *live, bool (*fn)(struct hn_live *live, uint32_t tid));
+/* "a" NUMBER "b" into buf. */
+void hn_number_path(char *buf, const char *a, uint32_t number, const char *b);
+
+/* ---- policy.c; scanner thread ---- */
+/* Learn what policies the program's threads have now, and whether the kernel balances too. */
+void hn_policy_look(struct hn_live *live);
+/* True when the program has decided where the memory at addr goes, and is to be respected. fenced: see hn_region. */
+bool hn_policy_is_own(struct hn_live *live, hn_addr addr, bool fenced);
+/* Keep the kernel's balancing off a mapping that is managed, where the policies of the threads do not. Gate exclusive. */
+void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end);
+/* Undo that. Gate exclusive. */
+void hn_policy_unfence(struct hn_live *live, hn_addr start, hn_addr end);
 
 /* ---- pool.c ---- */
 int hn_pool_get(struct hn_live *live, int nid, bool zeroed, uint32_t *slot);
 void hn_pool_put(struct hn_live *live, uint32_t slot);  /* not moved, content unknown */
 void hn_pool_put_zeroed(struct hn_live *live, uint32_t slot); /* not moved, not written: still all zeros */
 void hn_pool_gone(struct hn_live *live, uint32_t slot); /* the page was moved away */
+void hn_pool_drop(struct hn_live *live, uint32_t slot); /* not wanted: to the kernel, if it is still there */
+/* Will the kernel find a huge page on slot's node when that in the slot is given back? May be wrong. Kernel mover only. */
+bool hn_pool_has_room(struct hn_live *live, uint32_t slot);
+/* It did not. */
+void hn_pool_note_scarce(struct hn_live *live, uint32_t slot);
+/* Give the page of a slot that stays taken to the kernel, as room for another. False: it is still there. */
+bool hn_pool_free_page(struct hn_live *live, uint32_t slot);
 char *hn_pool_addr(const struct hn_live *live, uint32_t slot);
 /* Keep a few pages ready while they are in demand, give them back when not. One thread. Returns ms to sleep. */
 uint32_t hn_pool_tend(struct hn_live *live);
 int hn_pool_bind(struct hn_live *live);
 
+/* ---- room.c; nodes are the setup's ---- */
+/* Free memory of a node now, KiB; 0 when nobody will ask. */
+uint32_t hn_room_kib(const struct hn_live *live, uint32_t n);
+/* With so much free before, the node gave a huge page. */
+void hn_room_note_enough(struct hn_live *live, uint32_t n, uint32_t before_kib);
+bool hn_room_is_enough(const struct hn_live *live, uint32_t n);
+/* The kernel found none against expectation; and: that was a moment ago. */
+void hn_room_note_scarce(struct hn_live *live, uint32_t n);
+bool hn_room_is_scarce(const struct hn_live *live, uint32_t n);
+
 /* ---- mover.c ---- */
 int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid);
 void hn_page_nodes(struct hn_live *live, uint32_t first, uint32_t nr, int16_t *nid);
+/* The kernel's number of the node that holds the page at `at`, or -errno. */
+int hn_os_node(void *at);
+/* Make pages of staging huge again that were split; first id and number of pages. */
+void hn_mend_staging(struct hn_live *live, uint32_t first, uint32_t nr);
 
 #endif

@@ -71,6 +71,8 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 			break;
 	}
 	*why = done < huge ? arm_error(err) : HN_ARM_ABSENT;
+	if (done && hn_pagemap_huge_prefix(live->fd_pagemap, staged, staged + done) != done)
+		hn_mend_staging(live, first, (uint32_t)(done >> HN_PAGE_SHIFT));
 	return (uint32_t)(done >> HN_PAGE_SHIFT);
 }
 
@@ -100,8 +102,9 @@ static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint
 	return hn_copy_in(live, addr, (hn_addr)(uintptr_t)hn_staging(live, page) + from, to - from);
 }
 
-static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
+static void op_page_nodes(void *be, hn_addr haddr, uint32_t first, uint32_t nr, int16_t *nid)
 {
+	(void)haddr;
 	hn_page_nodes(hn_live_of(be), first, nr, nid);
 }
 
@@ -110,18 +113,22 @@ static int op_thread_node(void *be, uint32_t tid) { return hn_who_node(be, tid);
 static int op_target_get(void *be, int nid, uint32_t *target)
 {
 	struct hn_live *live = hn_live_of(be);
+	int err = hn_pool_get(live, nid, false, target);
 
-	if (live->setup.kernel_mover) {
-		*target = HN_NO_INDEX; /* the kernel finds its own */
-		return 0;
-	}
-	return hn_pool_get(live, nid, false, target);
+	if (err || !live->setup.kernel_mover || hn_pool_has_room(live, *target))
+		return err;
+	hn_pool_put(live, *target);
+	return -ENOMEM;
 }
 
 static void op_target_put(void *be, uint32_t target)
 {
-	if (target != HN_NO_INDEX)
-		hn_pool_put(hn_live_of(be), target);
+	struct hn_live *live = hn_live_of(be);
+
+	if (live->setup.kernel_mover)
+		hn_pool_drop(live, target); /* it was room for the kernel's own */
+	else
+		hn_pool_put(live, target);
 }
 
 static int op_copy(void *be, uint32_t page, uint32_t target, int nid) { return hn_mover_copy(be, page, target, nid); }
@@ -129,11 +136,9 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid) { return h
 static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 {
 	struct hn_live *live = hn_live_of(be);
-	int err;
+	char *from = live->setup.kernel_mover ? hn_staging(live, page) : hn_pool_addr(live, target);
+	int err = hn_put_new(live, haddr, (hn_addr)(uintptr_t)from);
 
-	if (target == HN_NO_INDEX)
-		return hn_put_new(live, haddr, (hn_addr)(uintptr_t)hn_staging(live, page));
-	err = hn_put_new(live, haddr, (hn_addr)(uintptr_t)hn_pool_addr(live, target));
 	if (err == 0)
 		hn_pool_gone(live, target);
 	return err;

@@ -6,14 +6,18 @@
  *         the source: it is in staging, and MOVE refuses pinned pages, so no device can either. The old frame goes
  *         back to the kernel and is never handed out again by us: zero-copy sends may still read it.
  * kernel  mbind on the staging address, strict, and the result is looked up: the kernel reports success for pages it
- *         did not move when somebody holds a reference.
+ *         did not move when somebody holds a reference. When it finds no huge page on the target node it splits ours and
+ *         moves the pieces, and no call forbids that; so a page of the pool, which shows that there is one, is given back
+ *         just before. Should somebody else be faster, what was split is made huge again.
  */
 #include <emmintrin.h>
 #include <errno.h>
 #include <linux/mempolicy.h>
+#include <sys/mman.h>
 
 #include "linux/live.h"
 #include "linux/sys.h"
+#include "uapi/uapi.h"
 
 #define PREFETCH_BYTES 1024 /* how far ahead of the copy; between 512 and 2048 it makes little difference */
 
@@ -36,20 +40,56 @@ void hn_page_nodes(struct hn_live *live, uint32_t first, uint32_t nr, int16_t *n
 				nid[i] = (int16_t)n;
 }
 
-static int kernel_migrate(struct hn_live *live, uint32_t page, int nid)
+int hn_os_node(void *at)
+{
+	int status = -ENOENT;
+	long err = HN_SYS(SYS_move_pages, 0, 1, &at, NULL, &status, 0);
+
+	return err ? (int)err : status;
+}
+
+/*
+ * Where small pages once were, a page table stays, and a huge page that is moved there is split: so this mends the place
+ * as well. A page that cannot be mended goes home in pieces (discover.c, recover).
+ */
+void hn_mend_staging(struct hn_live *live, uint32_t first, uint32_t nr)
+{
+	uint32_t i;
+
+	for (i = first; i < first + nr; i++) {
+		char *at = hn_staging(live, i);
+
+		if (hn_pagemap_is_huge(live->fd_pagemap, (hn_addr)(uintptr_t)at))
+			continue;
+		if (hn_sys_madvise(at, HN_PAGE_SIZE, HN_MADV_COLLAPSE))
+			return; /* no huge page to be had: nor for the next */
+		hn_stat_add(live->cnt.collapses, 1);
+	}
+}
+
+static int kernel_migrate(struct hn_live *live, uint32_t page, uint32_t target, int nid)
 {
 	unsigned long mask[16] = { 0 };
-	int os = live->setup.os_nid[nid], status = -1;
+	int os = live->setup.os_nid[nid];
 	void *at = hn_staging(live, page);
-	long err;
+	bool whole;
+	long err = -ENOMEM;
 
 	mask[os / 64] = 1ul << (os % 64);
-	err = HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_BIND, mask, 1024, MPOL_MF_MOVE | MPOL_MF_STRICT);
-	HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_DEFAULT, NULL, 0, 0);
+	hn_lock(&live->mover_lock); /* the kernel has every CPU drain its caches for each: nothing is gained by two */
+	if (hn_pool_free_page(live, target)) {
+		err = HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_BIND, mask, 1024, MPOL_MF_MOVE | MPOL_MF_STRICT);
+		HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_DEFAULT, NULL, 0, 0);
+	}
+	whole = hn_pagemap_is_huge(live->fd_pagemap, (hn_addr)(uintptr_t)at);
+	if (!whole)
+		hn_pool_note_scarce(live, target);
+	hn_unlock(&live->mover_lock);
+	if (!whole)
+		hn_mend_staging(live, page, 1);
 	if (err)
 		return (int)err;
-	err = HN_SYS(SYS_move_pages, 0, 1, &at, NULL, &status, 0);
-	return err == 0 && status == os ? 0 : -EIO;
+	return hn_os_node(at) == os ? 0 : -EIO;
 }
 
 /*
@@ -81,7 +121,7 @@ int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid)
 
 	hn_lead_release(&w->hn); /* other faults must not wait behind this */
 	if (live->setup.kernel_mover)
-		return kernel_migrate(live, page, nid);
+		return kernel_migrate(live, page, target, nid);
 	copy_page(hn_pool_addr(live, target), hn_staging(live, page));
 	return 0;
 }

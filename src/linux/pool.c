@@ -2,10 +2,15 @@
 /*
  * pool.c - huge pages ready to receive: migration targets and first touches.
  *
- * Each node has a few slots, bound to it on a real machine. A slot is empty (no page), ready (zeroed, huge), used
+ * Each node has a few slots, which prefer it on a real machine. A slot is empty (no page), ready (zeroed, huge), used
  * (a page of unknown content, good as a target only) or taken. The keeper fills slots off the fault path while there
  * is demand and empties them when there is none, so that an idle agent holds no huge page at all. A page that left
  * through a move leaves its slot empty; old frames never come here (they go back to the kernel, see mover.c).
+ *
+ * A node may have no huge page to give. Slots only prefer their node, because the kernel kills a program that runs out
+ * of memory it is bound to; what comes is looked at, and given back unless it is huge and on the right node. The kernel
+ * may also compact memory for as long as it sees fit: after a failure or a slow success only the keeper asks for pages of
+ * that node, and after failures ever less often.
  */
 #include <errno.h>
 #include <linux/mempolicy.h>
@@ -19,8 +24,14 @@ enum slot_state { SLOT_EMPTY, SLOT_READY, SLOT_USED, SLOT_TAKEN };
 
 #define READY_PER_NODE 2
 #define IDLE_MS 3000
+#define SLOW_NS 50000000u   /* zeroing a page takes a hundredth of it: somebody compacted */
+#define AGAIN_MS 250u       /* after a failure; doubles with each in a row ... */
+#define AGAIN_DOUBLINGS 6u  /* ... so many times */
+#define WANTED_MS 60000u    /* how long after the last demand a node in trouble is asked for */
 
 static uint32_t pool_nodes(const struct hn_live *live) { return live->setup.is_virtual ? 1 : live->setup.nr_nodes; }
+
+static uint32_t node_of_slot(uint32_t slot) { return slot / HN_POOL_PER_NODE; }
 
 static uint32_t first_slot(const struct hn_live *live, int nid)
 {
@@ -32,44 +43,110 @@ char *hn_pool_addr(const struct hn_live *live, uint32_t slot)
 	return live->pool + (uint64_t)slot * HN_PAGE_SIZE;
 }
 
-static uint32_t now_ms(struct hn_live *live)
+static uint32_t now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
+
+/* ---- one page ---- */
+
+/* Static: a change of the program's cpuset must not turn one node into another. */
+static long prefer_node(struct hn_live *live, uint32_t slot, uint32_t nr)
 {
-	(void)live;
-	return (uint32_t)(hn_live_now_ns(NULL) / 1000000);
+	unsigned long mask[16] = { 0 };
+	int os = live->setup.os_nid[node_of_slot(slot)];
+
+	if (live->setup.is_virtual)
+		return 0;
+	mask[os / 64] = 1ul << (os % 64);
+	return HN_SYS(SYS_mbind, hn_pool_addr(live, slot), nr * HN_PAGE_SIZE, MPOL_PREFERRED | MPOL_F_STATIC_NODES, mask,
+		      1024, 0);
 }
 
+/* A node that this process may not use at the moment (EINVAL: its cpuset) is asked for again when a page is wanted. */
 int hn_pool_bind(struct hn_live *live)
 {
 	uint32_t n;
 
-	if (live->setup.is_virtual)
-		return 0;
 	for (n = 0; n < pool_nodes(live); n++) {
-		unsigned long mask[16] = { 0 };
-		int os = live->setup.os_nid[n];
-		long err;
+		long err = prefer_node(live, n * HN_POOL_PER_NODE, HN_POOL_PER_NODE);
 
-		mask[os / 64] = 1ul << (os % 64);
-		err = HN_SYS(SYS_mbind, hn_pool_addr(live, first_slot(live, (int)n)), HN_POOL_PER_NODE * HN_PAGE_SIZE, MPOL_BIND,
-			     mask, 1024, 0);
-		if (err)
+		if (err && err != -EINVAL)
 			return (int)err;
+		live->pool_node[n].unbound = err != 0;
 	}
 	return 0;
 }
 
-/* Have a zeroed huge page in a slot that is ours alone. */
-static int populate(struct hn_live *live, uint32_t slot)
+/* False when the page is still there. A locked one (mlockall without libc) has to go too. */
+static bool drop(struct hn_live *live, uint32_t slot)
+{
+	return hn_sys_madvise(hn_pool_addr(live, slot), HN_PAGE_SIZE, HN_MADV_DONTNEED_LOCKED) == 0;
+}
+
+/*
+ * After a small page the kernel keeps the page table, and no huge page would ever come here again: the slot gets a new
+ * mapping. False: it is of no use any more.
+ */
+static bool renew(struct hn_live *live, uint32_t slot)
+{
+	return hn_area_renew(hn_pool_addr(live, slot), HN_PAGE_SIZE, true) == 0 && prefer_node(live, slot, 1) == 0;
+}
+
+static bool on_its_node(struct hn_live *live, uint32_t slot)
+{
+	return live->setup.is_virtual ||
+	       hn_os_node(hn_pool_addr(live, slot)) == live->setup.os_nid[node_of_slot(slot)];
+}
+
+static void note_result(struct hn_live *live, uint32_t n, int err, uint64_t took_ns)
+{
+	struct hn_pool_node *p = &live->pool_node[n];
+	uint32_t trouble = hn_load_relaxed(&p->trouble);
+
+	if (err == 0 && took_ns < SLOW_NS) {
+		hn_store_relaxed(&p->trouble, 0);
+		return;
+	}
+	if (err)
+		hn_store_relaxed(&p->not_before_ms,
+				 now_ms() + (AGAIN_MS << (trouble < AGAIN_DOUBLINGS ? trouble : AGAIN_DOUBLINGS)));
+	else if (trouble)
+		return;
+	hn_store_relaxed(&p->trouble, trouble + 1);
+}
+
+/* ---- filling ---- */
+
+enum got { GOT_IT, GOT_NONE, GOT_STUCK };
+
+/* Have a zeroed huge page in an empty slot that is ours alone: one touch, and a look at what came of it. */
+static enum got populate(struct hn_live *live, uint32_t slot)
 {
 	char *at = hn_pool_addr(live, slot);
-	long err = hn_sys_madvise(at, HN_PAGE_SIZE, HN_MADV_POPULATE_WRITE);
+	struct hn_pool_node *p = &live->pool_node[node_of_slot(slot)];
+	uint64_t start = hn_live_now_ns(NULL);
+	uint32_t before_kib = hn_room_kib(live, node_of_slot(slot));
+	bool huge = false, good;
 
-	if (err == 0 && hn_pagemap_is_huge(live->fd_pagemap, (hn_addr)(uintptr_t)at))
-		return 0;
-	/* Small pages are of no use here, and a half-filled slot would split the next page moved from it. */
-	hn_sys_madvise(at, HN_PAGE_SIZE, MADV_DONTNEED);
-	return -ENOMEM;
+	if (p->unbound) {
+		p->unbound = prefer_node(live, node_of_slot(slot) * HN_POOL_PER_NODE, HN_POOL_PER_NODE) != 0;
+		if (p->unbound) {
+			note_result(live, node_of_slot(slot), -ENOMEM, 0);
+			return GOT_NONE;
+		}
+	}
+	if (hn_sys_madvise(at, HN_BASE_SIZE, HN_MADV_POPULATE_WRITE) == 0)
+		huge = hn_pagemap_is_huge(live->fd_pagemap, (hn_addr)(uintptr_t)at);
+	good = huge && on_its_node(live, slot);
+	if (hn_load_acquire(&live->pool_hidden)) /* no wonder, and nobody's fault */
+		return good ? GOT_IT : GOT_NONE;
+	note_result(live, node_of_slot(slot), good ? 0 : -ENOMEM, hn_live_now_ns(NULL) - start);
+	if (good) {
+		hn_room_note_enough(live, node_of_slot(slot), before_kib);
+		return GOT_IT;
+	}
+	return (huge ? drop(live, slot) : renew(live, slot)) ? GOT_NONE : GOT_STUCK;
 }
+
+/* ---- slots ---- */
 
 static bool take(struct hn_live *live, uint32_t first, enum slot_state want, uint32_t *slot)
 {
@@ -91,29 +168,53 @@ static void set_state(struct hn_live *live, uint32_t slot, enum slot_state state
 	hn_store_release(&live->pool_slot[slot].state, state);
 }
 
-/* Make the keeper look; cheap when it is looking already. */
-static void demand(struct hn_live *live)
+/* Fill a taken slot, or give it back; one that is stuck stays taken for good. */
+static int fill_taken(struct hn_live *live, uint32_t slot)
 {
-	hn_store_relaxed(&live->pool_used_ms, now_ms(live));
+	enum got got = populate(live, slot);
+
+	if (got == GOT_NONE)
+		set_state(live, slot, SLOT_EMPTY);
+	return got == GOT_IT ? 0 : -ENOMEM;
+}
+
+static void drop_taken(struct hn_live *live, uint32_t slot)
+{
+	set_state(live, slot, drop(live, slot) ? SLOT_EMPTY : SLOT_USED);
+}
+
+/* Make the keeper look; cheap when it is looking already. */
+static void demand(struct hn_live *live, uint32_t first)
+{
+	uint32_t now = now_ms();
+
+	hn_store_relaxed(&live->pool_node[node_of_slot(first)].wanted_ms, now ? now : 1);
 	if (hn_swap_acq_rel(&live->pool_kick, 1) == 0)
 		hn_wake(&live->pool_kick, 1);
+}
+
+static int get_now(struct hn_live *live, uint32_t first, bool zeroed, uint32_t *slot)
+{
+	if ((!zeroed && take(live, first, SLOT_USED, slot)) || take(live, first, SLOT_READY, slot))
+		return 0;
+	if (hn_load_relaxed(&live->pool_node[node_of_slot(first)].trouble) || hn_load_acquire(&live->pool_hidden))
+		return -ENOMEM; /* a fault must not wait for it: the keeper's business */
+	if (take(live, first, SLOT_EMPTY, slot))
+		return fill_taken(live, *slot);
+	if (!zeroed || !take(live, first, SLOT_USED, slot))
+		return -ENOMEM;
+	if (drop(live, *slot))
+		return fill_taken(live, *slot);
+	set_state(live, *slot, SLOT_USED);
+	return -ENOMEM;
 }
 
 int hn_pool_get(struct hn_live *live, int nid, bool zeroed, uint32_t *slot)
 {
 	uint32_t first = first_slot(live, nid);
-	int err = 0;
+	int err = get_now(live, first, zeroed, slot);
 
-	if (!(!zeroed && take(live, first, SLOT_USED, slot)) && !take(live, first, SLOT_READY, slot)) {
-		if (!take(live, first, SLOT_EMPTY, slot) && !(zeroed && take(live, first, SLOT_USED, slot)))
-			return -ENOMEM;
-		if (zeroed)
-			hn_sys_madvise(hn_pool_addr(live, *slot), HN_PAGE_SIZE, MADV_DONTNEED);
-		err = populate(live, *slot);
-		if (err)
-			set_state(live, *slot, SLOT_EMPTY);
-	}
-	demand(live);
+	demand(live, first);
 	return err;
 }
 
@@ -122,6 +223,46 @@ void hn_pool_put(struct hn_live *live, uint32_t slot) { set_state(live, slot, SL
 void hn_pool_put_zeroed(struct hn_live *live, uint32_t slot) { set_state(live, slot, SLOT_READY); }
 
 void hn_pool_gone(struct hn_live *live, uint32_t slot) { set_state(live, slot, SLOT_EMPTY); }
+
+void hn_pool_drop(struct hn_live *live, uint32_t slot) { drop_taken(live, slot); }
+
+bool hn_pool_free_page(struct hn_live *live, uint32_t slot) { return drop(live, slot); }
+
+/* ---- room for pages that the kernel itself allocates ---- */
+
+#define PROBES 3
+
+/* With less free than ever before: some more pages show whether that is enough, too. */
+static void probe_room(struct hn_live *live, uint32_t first)
+{
+	uint32_t slot[PROBES], n = 0;
+
+	while (n < PROBES && take(live, first, SLOT_EMPTY, &slot[n]) && fill_taken(live, slot[n]) == 0)
+		n++;
+	while (n)
+		drop_taken(live, slot[--n]);
+}
+
+bool hn_pool_has_room(struct hn_live *live, uint32_t slot)
+{
+	uint32_t n = node_of_slot(slot);
+	struct hn_pool_node *p = &live->pool_node[n];
+
+	if (hn_room_is_scarce(live, n))
+		return false;
+	if (hn_room_is_enough(live, n))
+		return true;
+	if (hn_load_relaxed(&p->trouble)) {
+		hn_store_relaxed(&p->probe, 1);
+		return false;
+	}
+	probe_room(live, n * HN_POOL_PER_NODE);
+	return hn_room_is_enough(live, n);
+}
+
+void hn_pool_note_scarce(struct hn_live *live, uint32_t slot) { hn_room_note_scarce(live, node_of_slot(slot)); }
+
+/* ---- the keeper ---- */
 
 static uint32_t count_ready(const struct hn_live *live, uint32_t first)
 {
@@ -140,11 +281,9 @@ static void fill(struct hn_live *live, uint32_t first)
 	uint32_t slot;
 
 	while (count_ready(live, first) < READY_PER_NODE && take(live, first, SLOT_EMPTY, &slot)) {
-		int err = populate(live, slot);
-
-		set_state(live, slot, err ? SLOT_EMPTY : SLOT_READY);
-		if (err)
+		if (fill_taken(live, slot))
 			return;
+		set_state(live, slot, SLOT_READY);
 	}
 }
 
@@ -153,22 +292,46 @@ static void give_back(struct hn_live *live, uint32_t first)
 	uint32_t slot;
 
 	while (take(live, first, SLOT_READY, &slot) || take(live, first, SLOT_USED, &slot)) {
-		hn_sys_madvise(hn_pool_addr(live, slot), HN_PAGE_SIZE, MADV_DONTNEED);
+		if (!drop(live, slot)) {
+			set_state(live, slot, SLOT_USED);
+			return;
+		}
 		set_state(live, slot, SLOT_EMPTY);
 	}
 }
 
+/* Returns when to look at this node again, in ms. */
+static uint32_t tend_node(struct hn_live *live, uint32_t n)
+{
+	struct hn_pool_node *p = &live->pool_node[n];
+	uint32_t now = now_ms(), wanted = hn_load_relaxed(&p->wanted_ms), since = now - wanted;
+	bool trouble = hn_load_relaxed(&p->trouble) != 0;
+	int32_t wait = trouble ? (int32_t)(hn_load_relaxed(&p->not_before_ms) - now) : 0;
+
+	if (wanted && since < (trouble ? WANTED_MS : IDLE_MS)) {
+		if (wait > 0)
+			return (uint32_t)wait;
+		fill(live, n * HN_POOL_PER_NODE);
+		if (hn_swap_acq_rel(&p->probe, 0))
+			probe_room(live, n * HN_POOL_PER_NODE);
+		trouble = hn_load_relaxed(&p->trouble) != 0;
+		return trouble ? AGAIN_MS : IDLE_MS;
+	}
+	give_back(live, n * HN_POOL_PER_NODE);
+	return 60000;
+}
+
 uint32_t hn_pool_tend(struct hn_live *live)
 {
-	bool wanted = hn_swap_acq_rel(&live->pool_kick, 0) != 0;
-	bool idle = now_ms(live) - hn_load_relaxed(&live->pool_used_ms) > IDLE_MS;
-	uint32_t n;
+	uint32_t n, next = 60000;
 
+	hn_swap_acq_rel(&live->pool_kick, 0);
+	if (hn_load_acquire(&live->pool_hidden))
+		return AGAIN_MS;
 	for (n = 0; n < pool_nodes(live); n++) {
-		if (wanted)
-			fill(live, first_slot(live, (int)n));
-		else if (idle)
-			give_back(live, first_slot(live, (int)n));
+		uint32_t ms = tend_node(live, n);
+
+		next = ms < next ? ms : next;
 	}
-	return idle && !wanted ? 60000 : IDLE_MS;
+	return next;
 }

@@ -75,6 +75,7 @@ bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end)
 			r.start = live->region[i].start;
 		if (live->region[i].end > r.end)
 			r.end = live->region[i].end;
+		r.fenced |= live->region[i].fenced;
 		delete_at(live, i);
 	}
 	ok = insert_at(live, i, r);
@@ -87,7 +88,7 @@ void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end)
 	uint32_t i = first_after(live, start);
 
 	while (i < live->nr_regions && live->region[i].start < end) {
-		struct hn_region *r = &live->region[i], tail = { .start = end, .end = r->end };
+		struct hn_region *r = &live->region[i], tail = { .start = end, .end = r->end, .fenced = r->fenced };
 
 		if (r->start < start && r->end > end) {
 			r->end = start;
@@ -115,6 +116,7 @@ void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t le
 
 	while (a < end) {
 		hn_addr stop;
+		bool fenced;
 		uint32_t i = first_after(live, a);
 
 		if (i == live->nr_regions || live->region[i].start >= end)
@@ -123,8 +125,12 @@ void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t le
 		if (r->start > a)
 			a = r->start;
 		stop = r->end < end ? r->end : end;
+		fenced = r->fenced;
 		hn_region_cut(live, a, stop);
 		hn_region_add(live, to + (a - from), to + (stop - from));
+		r = hn_region_at(live, to + (a - from));
+		if (r)
+			r->fenced |= fenced;
 		a = stop;
 	}
 }

@@ -118,15 +118,19 @@ static char *put_dec(char *p, uint32_t v)
 	return p;
 }
 
+void hn_number_path(char *buf, const char *a, uint32_t number, const char *b)
+{
+	*put_str(put_dec(put_str(buf, a), number), b) = '\0';
+}
+
 /* Field 39 of /proc/self/task/TID/stat, counted from behind the command name, which may hold anything. */
 static int cpu_from_stat(uint32_t tid)
 {
-	char path[48], buf[1024], *p;
+	char path[64], buf[1024], *p;
 	int field = 2, cpu = 0;
 	long fd, n;
 
-	p = put_dec(put_str(path, "/proc/self/task/"), tid);
-	*put_str(p, "/stat") = '\0';
+	hn_number_path(path, "/proc/self/task/", tid, "/stat");
 	fd = hn_sys_open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
@@ -191,17 +195,18 @@ static void exclude(struct hn_live *live, hn_addr start, hn_addr end)
 		live->exclude[live->nr_excludes++] = (struct hn_range){ hn_page_down(start), hn_page_up(end) };
 }
 
-static void exclude_thread(struct hn_live *live, uint32_t tid)
+static bool exclude_thread(struct hn_live *live, uint32_t tid)
 {
 	hn_addr head = robust_list(tid), tp = head + (hn_addr)live->tp_from_robust;
 
 	hn_addr below = tid == (uint32_t)hn_sys_getpid() ? CONTROL_BYTES : STACK_BYTES; /* the first stack is elsewhere */
 
 	if (!head)
-		return;
+		return true;
 	exclude(live, tp > below ? tp - below : 0, tp + CONTROL_BYTES);
 	/* A foreign libc's list head lies in its own control block, wherever that is. */
 	exclude(live, head, head + 1);
+	return true;
 }
 
 struct dirent64 {
@@ -211,18 +216,16 @@ struct dirent64 {
 	char name[];
 };
 
-void hn_exclude_threads(struct hn_live *live)
+void hn_each_thread(struct hn_live *live, bool (*fn)(struct hn_live *live, uint32_t tid))
 {
 	long fd = hn_sys_open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC), n, i;
 	char buf[4096] __attribute__((aligned(8)));
+	bool more = true;
 
-	live->nr_excludes = 0;
-	for (i = 0; i < live->nr_user_stacks; i++)
-		exclude(live, live->user_stack[i].start, live->user_stack[i].end);
-	while (fd >= 0 && (n = HN_SYS(SYS_getdents64, fd, buf, sizeof(buf), 0, 0, 0)) > 0) {
+	while (more && fd >= 0 && (n = HN_SYS(SYS_getdents64, fd, buf, sizeof(buf), 0, 0, 0)) > 0) {
 		const struct dirent64 *d;
 
-		for (i = 0; i < n; i += d->len) {
+		for (i = 0; more && i < n; i += d->len) {
 			uint32_t tid = 0;
 			const char *p;
 
@@ -230,9 +233,19 @@ void hn_exclude_threads(struct hn_live *live)
 			for (p = d->name; *p >= '0' && *p <= '9'; p++)
 				tid = tid * 10 + (uint32_t)(*p - '0');
 			if (tid)
-				exclude_thread(live, tid);
+				more = fn(live, tid);
 		}
 	}
 	if (fd >= 0)
 		hn_sys_close((int)fd);
+}
+
+void hn_exclude_threads(struct hn_live *live)
+{
+	uint32_t i;
+
+	live->nr_excludes = 0;
+	for (i = 0; i < live->nr_user_stacks; i++)
+		exclude(live, live->user_stack[i].start, live->user_stack[i].end);
+	hn_each_thread(live, exclude_thread);
 }

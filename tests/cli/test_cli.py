@@ -624,7 +624,7 @@ def test_report_numbers():
         same(p[key], value, key)
         same(report["totals"][key], value, "totals." + key)
     same(p["refused"], {"filter_count": 20, "no_node_count": 0, "observe_count": 0, "held_count": 2})
-    same(p["failed"], {"target_count": 3, "copy_count": 0, "commit_count": 1})
+    same(p["failed"], {"target_count": 3, "isolate_count": 0, "copy_count": 0, "commit_count": 1})
     same(p["disarmed"], {"fault_count": 90, "expiry_count": 5, "event_count": 1, "drain_count": 0})
     same((p["agent"]["cpu_ns"], p["agent"]["memory_bytes"], p["agent"]["scans_count"]), (20000000, 1000000, 5))
     same([s["time_ms"] for s in p["series"]], [500, 1000, 2000, 3000])

@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +41,21 @@ static void map_again(char *p, size_t bytes)
 	CHECK(madvise(p, bytes, MADV_HUGEPAGE) == 0);
 }
 
+/*
+ * Before Linux 6.13 a page that is read first, the huge zero page, becomes small ones when it is written, and those stay
+ * in place: there the first access has to be a write.
+ */
+static void verify_fresh(char *p, size_t bytes)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname u;
+
+	CHECK(uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2);
+	for (size_t off = 0; (major < 6 || (major == 6 && minor < 13)) && off < bytes; off += HUGE)
+		*(volatile char *)(p + off) = 0;
+	live_verify_zero(p, bytes);
+}
+
 static void munmap_all_and_map_again(void)
 {
 	char *p = absent_arena();
@@ -47,7 +64,7 @@ static void munmap_all_and_map_again(void)
 	for (i = 0; i < 20; i++) {
 		CHECK(munmap(p, BYTES) == 0);
 		map_again(p, BYTES);
-		live_verify_zero(p, BYTES);
+		verify_fresh(p, BYTES);
 		live_fill(p, BYTES, SEED + i);
 		if (i % 4 == 0)
 			live_wait_absent(p, BYTES);
@@ -376,7 +393,7 @@ static void brk_grow_and_shrink(void)
 	for (i = 0; i < 5; i++) {
 		CHECK(brk(end) == 0);
 		CHECK(madvise(p, BYTES, MADV_HUGEPAGE) == 0);
-		live_verify_zero(p, BYTES);
+		verify_fresh(p, BYTES);
 		live_fill(p, BYTES, SEED + i);
 		live_wait_absent(p + HUGE, BYTES - HUGE);
 		CHECK(brk(end - 2 * HUGE - 3 * BASE) == 0);

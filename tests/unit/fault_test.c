@@ -25,7 +25,7 @@ static void expect_counted(struct fake *f, const uint64_t *outcome, unsigned acc
 	/* The outcome is counted once and under one name only. */
 	assert_int_equal(s->local + s->raced + s->migrated + s->stale + s->waited + s->deferred + s->unmanaged +
 				 s->refused[0] + s->refused[1] + s->refused[2] + s->refused[3] + s->failed[0] +
-				 s->failed[1] + s->failed[2],
+				 s->failed[1] + s->failed[2] + s->failed[3],
 			 s->messages);
 }
 

@@ -158,7 +158,7 @@ static void test_equations_notice_each_counter(void **state)
 		&s->armed, &s->disarmed_total, &s->disarmed[HN_DISARM_FAULT], &s->disarmed[HN_DISARM_EXPIRY],
 		&s->disarmed[HN_DISARM_EVENT], &s->disarmed[HN_DISARM_DRAIN], &s->messages, &s->samples, &s->local,
 		&s->refused[HN_REFUSE_FILTER], &s->refused[HN_REFUSE_NO_NODE], &s->refused[HN_REFUSE_OBSERVE],
-		&s->refused[HN_REFUSE_HELD], &s->migrated, &s->failed[HN_FAIL_TARGET], &s->failed[HN_FAIL_COPY],
+		&s->refused[HN_REFUSE_HELD], &s->migrated, &s->failed[HN_FAIL_TARGET], &s->failed[HN_FAIL_ISOLATE], &s->failed[HN_FAIL_COPY],
 		&s->failed[HN_FAIL_COMMIT], &s->raced, &s->stale, &s->waited, &s->deferred, &s->unmanaged,
 		&s->armed_now,
 	};

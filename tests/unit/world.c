@@ -308,11 +308,12 @@ static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint
 	return err;
 }
 
-static void op_page_nodes(void *be, uint32_t first, uint32_t nr, int16_t *nid)
+static void op_page_nodes(void *be, hn_addr haddr, uint32_t first, uint32_t nr, int16_t *nid)
 {
 	struct world *w = world_of(be);
 	uint32_t i;
 
+	(void)haddr;
 	for (i = 0; i < nr; i++)
 		nid[i] = (int16_t)w->staging[first + i]->nid;
 }

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+/*
+ * policy.c - memory policies: what the program has decided itself is respected, and the kernel's balancing is kept off
+ * what is managed.
+ *
+ * A range with a policy (mbind) says so when asked for its address. Memory without one goes where the policy of the
+ * thread that touches it says (numactl, set_mempolicy), and of other threads than itself a thread can only ask
+ * /proc/PID/task/TID/numa_maps, which shows it for every mapping without a policy; the first one is enough. Which
+ * thread touched which memory first is not known, so one thread with a policy of its own is taken for the program.
+ *
+ * The kernel's balancing asks the policy of whichever thread happens to run its scan: MPOL_DEFAULT is balanced,
+ * MPOL_LOCAL, which places memory the same way, is not. The launcher gives programs MPOL_LOCAL, and the agent's threads
+ * have it (scanner.c); where a thread has gone back to the default, managed mappings get it for themselves.
+ */
+#include <fcntl.h>
+#include <linux/mempolicy.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+
+#define MAX_THREADS 64u /* looked at; more are not worth the time */
+#define FIRST_READ 96u  /* the kernel makes as many lines as are asked for, and walks what each maps */
+#define OUR_MODE MPOL_LOCAL
+
+/* MPOL_DEFAULT when the mapping has none. */
+static int range_policy(hn_addr addr)
+{
+	int mode = MPOL_DEFAULT;
+
+	HN_SYS(SYS_get_mempolicy, &mode, NULL, 0, addr, MPOL_F_ADDR, 0);
+	return mode;
+}
+
+enum task_policy { TASK_UNKNOWN, TASK_DEFAULT, TASK_LOCAL, TASK_OWN };
+
+static bool begins(const char *p, const char *end, const char *word)
+{
+	while (*word && p < end && *p == *word) {
+		p++;
+		word++;
+	}
+	return *word == '\0' && p < end && *p == ' ';
+}
+
+static hn_addr parse_hex(const char **p, const char *end)
+{
+	hn_addr v = 0;
+
+	for (; *p < end && **p != ' ' && **p != '\n'; (*p)++)
+		v = v * 16 + (hn_addr)(**p <= '9' ? **p - '0' : **p - 'a' + 10);
+	return v;
+}
+
+/* "ADDRESS POLICY ...": the first mapping that has no policy tells the thread's. The last line may be cut off. */
+static enum task_policy parse_lines(const char *p, const char *end)
+{
+	while (p < end) {
+		hn_addr addr = parse_hex(&p, end);
+
+		if (p + sizeof(" default ") > end)
+			break;
+		p++;
+		if (range_policy(addr) == MPOL_DEFAULT)
+			return begins(p, end, "default") ? TASK_DEFAULT : begins(p, end, "local") ? TASK_LOCAL : TASK_OWN;
+		while (p < end && *p++ != '\n')
+			;
+	}
+	return TASK_UNKNOWN;
+}
+
+static enum task_policy task_policy(uint32_t tid)
+{
+	enum task_policy policy = TASK_UNKNOWN;
+	char path[64], buf[2048];
+	long fd, n;
+
+	hn_number_path(path, "/proc/self/task/", tid, "/numa_maps");
+	fd = hn_sys_open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return TASK_UNKNOWN;
+	n = hn_sys_pread((int)fd, buf, FIRST_READ, 0);
+	if (n > 0)
+		policy = parse_lines(buf, buf + n);
+	if (policy == TASK_UNKNOWN && n > 0) {
+		n = hn_sys_pread((int)fd, buf, sizeof(buf), 0);
+		if (n > 0)
+			policy = parse_lines(buf, buf + n);
+	}
+	hn_sys_close((int)fd);
+	return policy;
+}
+
+static bool look_at_thread(struct hn_live *live, uint32_t tid)
+{
+	enum task_policy policy = task_policy(tid);
+
+	live->seen_own |= policy == TASK_OWN;
+	live->seen_default |= policy == TASK_DEFAULT;
+	return ++live->seen_threads < MAX_THREADS;
+}
+
+static bool kernel_balances(void)
+{
+	long fd = hn_sys_open("/proc/sys/kernel/numa_balancing", O_RDONLY | O_CLOEXEC), n;
+	char c = '0';
+
+	if (fd < 0)
+		return false;
+	n = hn_sys_read((int)fd, &c, 1);
+	hn_sys_close((int)fd);
+	return n == 1 && c != '0';
+}
+
+void hn_policy_look(struct hn_live *live)
+{
+	uint32_t now = (uint32_t)(hn_live_now_ns(NULL) / 1000000);
+
+	if (live->setup.is_virtual)
+		return;
+	live->seen_threads = 0;
+	live->seen_own = live->seen_default = false;
+	hn_each_thread(live, look_at_thread);
+	live->task_policy = live->seen_own && !live->setup.own_policy_too;
+	live->fence = live->seen_default && live->setup.nr_nodes > 1 && kernel_balances();
+	if (!live->task_policy)
+		live->own_since_ms = 0;
+	else if (!live->own_since_ms)
+		live->own_since_ms = now ? now : 1;
+}
+
+bool hn_policy_is_own(struct hn_live *live, hn_addr addr, bool fenced)
+{
+	int mode;
+
+	if (live->setup.own_policy_too || live->setup.is_virtual)
+		return false;
+	mode = range_policy(addr);
+	if (mode == OUR_MODE && fenced)
+		mode = MPOL_DEFAULT;
+	if (mode == MPOL_DEFAULT && live->task_policy) {
+		live->left_alone = true;
+		return true;
+	}
+	return mode != MPOL_DEFAULT && mode != MPOL_LOCAL;
+}
+
+void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end)
+{
+	struct hn_region *r;
+
+	if (!live->fence || range_policy(start) != MPOL_DEFAULT)
+		return;
+	r = hn_region_at(live, start);
+	if (r && HN_SYS(SYS_mbind, start, end - start, OUR_MODE, NULL, 0, 0) == 0)
+		r->fenced = true;
+}
+
+void hn_policy_unfence(struct hn_live *live, hn_addr start, hn_addr end)
+{
+	const struct hn_region *r = hn_region_at(live, start);
+
+	if (r && r->fenced && range_policy(start) == OUR_MODE)
+		HN_SYS(SYS_mbind, start, end - start, MPOL_DEFAULT, NULL, 0, 0);
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+/*
+ * room.c - will the kernel find a huge page on a node by itself? Asked for the kernel mover only.
+ *
+ * A page that we give back for it may be kept for a CPU, where it does not count as free, and the kernel allocates
+ * nothing below its watermarks, which are some percent of a node at most. Where exactly they are it does not say node by
+ * node; but what was free when the node gave a huge page to the pool is enough again.
+ */
+#include <fcntl.h>
+#include <string.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+
+#define PAGE_KIB ((uint32_t)(HN_PAGE_SIZE >> 10))
+#define PLENTY 8u        /* with one eighth of the node free nothing can be near a watermark */
+#define SCARCE_MS 10000u /* how long nothing is left to the kernel after it had to split a page */
+
+static uint32_t now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
+
+/* The number behind `key` in a node's meminfo; 0 when there is none. */
+static uint32_t meminfo_kib(const char *text, const char *key)
+{
+	const char *p = strstr(text, key);
+	uint32_t kib = 0;
+
+	for (p = p ? p + strlen(key) : ""; *p == ' '; p++)
+		;
+	for (; *p >= '0' && *p <= '9'; p++)
+		kib = kib * 10 + (uint32_t)(*p - '0');
+	return kib;
+}
+
+/* What the node's allocator counts as free, and all there is; 0 when it cannot be known. */
+static uint32_t free_kib(const struct hn_live *live, uint32_t n, uint32_t *total)
+{
+	char path[64], buf[256];
+	long fd, len = 0;
+
+	hn_number_path(path, "/sys/devices/system/node/node", (uint32_t)live->setup.os_nid[n], "/meminfo");
+	fd = hn_sys_open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		len = hn_sys_read((int)fd, buf, sizeof(buf) - 1);
+		hn_sys_close((int)fd);
+	}
+	buf[len > 0 ? len : 0] = '\0';
+	*total = meminfo_kib(buf, "MemTotal:");
+	return meminfo_kib(buf, "MemFree:");
+}
+
+static bool is_asked_for(const struct hn_live *live) { return live->setup.kernel_mover && !live->setup.is_virtual; }
+
+uint32_t hn_room_kib(const struct hn_live *live, uint32_t n)
+{
+	uint32_t total;
+
+	return is_asked_for(live) ? free_kib(live, n, &total) : 0;
+}
+
+/* When the kernel had to make room for the page, more is free now than before. */
+void hn_room_note_enough(struct hn_live *live, uint32_t n, uint32_t before_kib)
+{
+	struct hn_word *w = &live->pool_node[n].enough_kib;
+	uint32_t known = hn_load_relaxed(w), after = hn_room_kib(live, n), had;
+
+	if (!is_asked_for(live))
+		return;
+	had = after > before_kib ? after + PAGE_KIB : before_kib;
+	if (!known || had < known)
+		hn_store_relaxed(w, had);
+}
+
+bool hn_room_is_scarce(const struct hn_live *live, uint32_t n)
+{
+	return (int32_t)(hn_load_relaxed(&live->pool_node[n].scarce_until_ms) - now_ms()) > 0;
+}
+
+void hn_room_note_scarce(struct hn_live *live, uint32_t n)
+{
+	hn_store_relaxed(&live->pool_node[n].scarce_until_ms, now_ms() + SCARCE_MS);
+}
+
+bool hn_room_is_enough(const struct hn_live *live, uint32_t n)
+{
+	uint32_t total, kib;
+
+	if (!is_asked_for(live))
+		return true;
+	kib = free_kib(live, n, &total);
+	return kib >= total / PLENTY || kib >= hn_load_relaxed(&live->pool_node[n].enough_kib);
+}
