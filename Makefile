@@ -5,6 +5,7 @@
 #   make deps         install what building needs (Debian 12 or later, as root or through sudo)
 #   make run          install what is missing, build, run the example under hugenuma
 #   make test         install what is missing, build, run all tests
+#   make test-vm      the tests that need several NUMA nodes, in emulated guests; KERNELS="6.12 7.3" says in which
 #   make install      into PREFIX (default /usr/local), below DESTDIR if set
 #   make bench        measure; make sanitize: unit tests under ASan, UBSan and TSan
 #   make check-layers include directions and symbols of the layers; part of every build
@@ -15,9 +16,10 @@
 BUILD ?= build
 MESON_FLAGS ?=
 ONLY ?=
+KERNELS ?= 6.12
 prefix_flag = $(if $(PREFIX),-Dprefix=$(PREFIX))
 
-.PHONY: all deps test-deps run test install bench sanitize check-layers clean
+.PHONY: all deps test-deps run test test-vm install bench sanitize check-layers clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -40,6 +42,10 @@ run: deps
 test: test-deps
 	@$(MAKE) --no-print-directory all
 	tests/run-all --build $(BUILD) $(if $(ONLY),--only $(ONLY))
+
+test-vm: test-deps
+	@$(MAKE) --no-print-directory all
+	tests/vm/run --build $(BUILD) $(KERNELS:%=--kernel %) $(ONLY:%=--only %) || [ $$? = 77 ]
 
 install: all
 	$(if $(PREFIX),meson configure $(BUILD) $(prefix_flag) && ninja -C $(BUILD))

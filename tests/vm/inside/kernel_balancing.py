@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+kernel.numa_balancing=1: `doctor` and `run` say who owns the pages; the kernel keeps off what is managed, as its own
+counters show; what is no longer managed is the kernel's again.
+"""
+import os
+import re
+import subprocess
+import sys
+import time
+
+import harness
+from harness import HUGENUMA, Tap, check_ended_well, check_nodes, check_whole, policy_of, run, wait_until, write
+
+PAGES = 8
+PARTS = [f"1:{PAGES}:0", f"2:{PAGES}:3"]
+FROM, TO = [0, 3], [1, 2]
+SECONDS = 12
+TUNABLES = "/sys/kernel/debug/sched/numa_balancing"
+STRAY_PAGES = 2
+COUNTERS = ("numa_pte_updates", "numa_huge_pte_updates", "numa_hint_faults", "numa_pages_migrated")
+
+
+def make_eager():
+    """The kernel's scanner from the start and often, so that seconds are enough to see it."""
+    for name, value in (("scan_delay_ms", 50), ("scan_period_min_ms", 100), ("scan_period_max_ms", 200)):
+        path = os.path.join(TUNABLES, name)
+        if os.path.exists(path):
+            write(path, value)
+
+
+def counters(worker):
+    return {k: worker.grown.get(k, 0) for k in COUNTERS}
+
+
+def check_says(tap):
+    text = subprocess.run([HUGENUMA, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    lines = re.search(r"^\S+\s+kernel balancing .*\n(?: .*\n)*", text, re.M)
+    tap.check(lines is not None and "numa_balancing = 1" in lines.group(0) and "run'" in lines.group(0),
+              "doctor says that the kernel balances, and who owns a program's pages", text)
+
+
+def check_bare(tap):
+    """What the rest is compared with: the kernel hints and moves this program's pages when nobody else does."""
+    worker = run(PARTS, SECONDS)
+    tap.note(counters(worker))
+    if check_ended_well(tap, worker, "bare"):
+        tap.check(worker.grown["numa_huge_pte_updates"] > 0 and worker.grown["numa_pages_migrated"] > 0,
+                  "bare: the kernel hints and moves", counters(worker))
+    return worker
+
+
+def check_local_alloc(tap, bare):
+    """That the counters stand still where nothing is there for the kernel to balance: the guest itself is quiet."""
+    worker = run(PARTS, SECONDS, worker_options=["--local-policy"])
+    tap.note(counters(worker))
+    if check_ended_well(tap, worker, "policy local, bare"):
+        tap.check(worker.grown["numa_huge_pte_updates"] <= STRAY_PAGES < bare.grown["numa_huge_pte_updates"],
+                  "policy local, bare: the kernel hints nothing", counters(worker))
+
+
+def check_fenced(tap, name, bare, managed, wanted, **kw):
+    worker = run(PARTS, SECONDS, managed, **kw)
+    tap.note(counters(worker))
+    if not check_ended_well(tap, worker, name):
+        return None
+    check_nodes(tap, worker, wanted, name)
+    check_whole(tap, worker, name)
+    # Other programs of the guest have small pages that the kernel goes on hinting, but none that are huge.
+    tap.check(worker.grown["numa_huge_pte_updates"] <= STRAY_PAGES, f"{name}: the kernel gives managed pages no hints",
+              counters(worker), f"bare: {counters(bare)}", worker)
+    tap.check(worker.grown["numa_pages_migrated"] < harness.BASE_PER_HUGE,
+              f"{name}: the kernel moves none of them", counters(worker), f"bare: {counters(bare)}")
+    policies = [policy_of(p) for p in worker.data["parts"]]
+    tap.check(policies == ["local"] * len(PARTS), f"{name}: their policy is local", policies)
+    return worker
+
+
+def check_dropped(tap, bare):
+    """Until its memory is managed it is the kernel's, so counters are compared from then on."""
+    name = "a program that drops the policy it was given"
+    running = harness.Running(PARTS, 2 * SECONDS, [], worker_options=["--default-policy"])
+    pid = None
+    for _ in range(SECONDS * 10):
+        pid = pid or worker_pid(running.child)
+        if pid and largest_policy(pid) == "local":
+            break
+        time.sleep(0.1)
+    running.before = harness.vmstat()
+    worker = running.finish()
+    tap.note(counters(worker))
+    if not check_ended_well(tap, worker, name):
+        return
+    check_nodes(tap, worker, TO, name)
+    check_whole(tap, worker, name)
+    tap.check(worker.grown["numa_huge_pte_updates"] <= STRAY_PAGES, f"{name}: once managed, the kernel gives no hints",
+              counters(worker), f"bare: {counters(bare)}", worker)
+    policies = [policy_of(p) for p in worker.data["parts"]]
+    tap.check(policies == ["local"] * len(PARTS), f"{name}: their policy is local", policies)
+
+
+def largest_policy(pid):
+    """Policy of the largest mappings of a process, as numa_maps says."""
+    try:
+        lines = harness.read(f"/proc/{pid}/numa_maps").splitlines()
+    except OSError:
+        return None
+    found = {line.split()[1] for line in lines
+             for anon in re.findall(r"\banon=(\d+)", line) if int(anon) == PAGES * harness.BASE_PER_HUGE}
+    return found.pop() if len(found) == 1 else None
+
+
+def worker_pid(child):
+    try:
+        pids = harness.read(f"/proc/{child.pid}/task/{child.pid}/children").split()
+    except OSError:
+        return None
+    return int(pids[0]) if pids else None
+
+
+def check_stop(tap):
+    name = "stop"
+    text = subprocess.run([HUGENUMA, "--help"], stdout=subprocess.PIPE, text=True).stdout
+    if not re.search(r"^ +stop ", text, re.M):
+        tap.skip(f"{name}: ranges go back to their former policy, and to the kernel", "there is no command `stop'")
+        return
+    running = harness.Running(PARTS, 3 * SECONDS, ["--policy", "observe"], worker_options=["--default-policy"])
+    wait_until(lambda: largest_policy(worker_pid(running.child)) == "local", SECONDS)
+    pid = worker_pid(running.child)
+    tap.check(largest_policy(pid) == "local", f"{name}: before, ranges are fenced", largest_policy(pid))
+    done = subprocess.run([HUGENUMA, "stop", str(pid)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    tap.check(done.returncode == 0, f"{name}: the command succeeds", done.stdout)
+    wait_until(lambda: largest_policy(pid) == "default", 5)
+    tap.check(largest_policy(pid) == "default", f"{name}: ranges go back to their former policy", largest_policy(pid))
+    before = harness.vmstat()
+    time.sleep(SECONDS / 2)
+    grown = {k: harness.vmstat()[k] - before[k] for k in COUNTERS}
+    tap.check(grown["numa_huge_pte_updates"] > 0, f"{name}: the kernel balances them again", grown)
+    worker = running.finish()
+    if check_ended_well(tap, worker, name):
+        check_whole(tap, worker, name)
+
+
+def main():
+    tap = Tap()
+    harness.kernel_balancing(True)
+    make_eager()
+    harness.require_managed(tap)
+    check_says(tap)
+    bare = check_bare(tap)
+    check_local_alloc(tap, bare)
+    worker = check_fenced(tap, "managed", bare, [], TO)
+    if "--quick" not in sys.argv:
+        if worker:
+            tap.check(re.search("balancing", worker.err), "run says who owns the pages", worker.err)
+        check_fenced(tap, "observed", bare, ["--policy", "observe"], FROM)
+        check_fenced(tap, "kernel mover", bare, ["--mover", "kernel"], TO)
+        check_dropped(tap, bare)
+        check_stop(tap)
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()

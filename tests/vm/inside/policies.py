@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What the user or the program has said about placement is respected: mbind, numactl, cpusets."""
+import os
+import shutil
+import sys
+
+import harness
+from harness import Tap, check_ended_well, check_nodes, check_whole, mapped_nodes, nodes_of, policy_of, read, run, write
+
+PAGES = 8
+SECONDS = 10
+CGROUPS = "/sys/fs/cgroup"
+
+
+def check_mbind(tap, kind):
+    """The part with a policy of its own stays; the other one shows that pages do move here."""
+    name = f"mbind {kind}"
+    worker = run([f"1:{PAGES}:0:{kind}", f"2:{PAGES}:0"], SECONDS, [])
+    if not check_ended_well(tap, worker, name):
+        return
+    check_nodes(tap, worker, [0, 2], f"{name}: only the other part moves")
+    check_whole(tap, worker, name)
+    wanted = {"bind": "bind:0", "preferred": "prefer:0"}[kind]
+    tap.check(policy_of(worker.part(0)) == policy_of(worker.part(0), "first") == wanted,
+              f"{name}: the policy is kept", worker)
+    tap.check(policy_of(worker.part(1)) == policy_of(worker.part(1), "first"),
+              f"{name}: the other part's is kept too", worker)
+
+
+def check_explicit_policy(tap):
+    """Managed when asked for; what the program set is what it finds afterwards."""
+    name = "--explicit-policy"
+    worker = run([f"1:{PAGES}:0:bind"], SECONDS, ["--explicit-policy"])
+    if check_ended_well(tap, worker, name):
+        tap.check(worker.total("armed_count") > 0, f"{name}: the memory is managed", worker)
+        tap.check(policy_of(worker.part(0)) == "bind:0", f"{name}: its policy is kept", worker)
+        check_whole(tap, worker, name)
+
+
+def check_numactl(tap, options, allowed, wrap):
+    """A policy of the whole program, given inside or outside of `hugenuma run`. No page leaves its nodes."""
+    name = f"numactl {' '.join(options)} {'around' if wrap else 'inside'} hugenuma run"
+    policy = ["numactl", *options]
+    worker = run([f"1:{PAGES}:-1", f"2:{PAGES}:-1"], SECONDS, [], wrap=policy if wrap else (),
+                 inner=() if wrap else policy)
+    if not check_ended_well(tap, worker, name):
+        return
+    parts = worker.data["parts"]
+    seen = set().union(*map(nodes_of, parts), *map(mapped_nodes, parts))
+    tap.check(seen <= allowed, f"{name}: pages are on nodes {sorted(allowed)} only", f"they are on {sorted(seen)}",
+              worker)
+    check_whole(tap, worker, name)
+
+
+def cpuset(mems):
+    """A cgroup that may use these memory nodes, as a command to put before another; None: not possible here."""
+    if "cpuset" not in read(f"{CGROUPS}/cgroup.controllers").split():
+        return None
+    write(f"{CGROUPS}/cgroup.subtree_control", "+cpuset")
+    place = f"{CGROUPS}/mems-{mems}"
+    os.makedirs(place, exist_ok=True)
+    write(f"{place}/cpuset.mems", mems)
+    return ["sh", "-c", f'echo $$ >{place}/cgroup.procs && exec "$@"', "sh"]
+
+
+def check_cpuset(tap, mover):
+    """Threads run on all nodes, memory may be on two: what wants to go elsewhere stays, with a reason."""
+    name = f"cpuset.mems=0-1, {mover} mover"
+    wrap = cpuset("0-1")
+    if not wrap:
+        tap.skip(name, "no cpuset controller")
+        return
+    worker = run([f"1:{PAGES}:0", f"2:{PAGES}:0", f"3:{PAGES}:1"], SECONDS, ["--mover", mover], wrap=wrap)
+    if not check_ended_well(tap, worker, name):
+        return
+    check_nodes(tap, worker, [1, 0, 1], f"{name}: pages go to allowed nodes only")
+    check_whole(tap, worker, name)
+    stayed = worker.total("refused_count") + worker.total("failed_count")
+    tap.check(stayed >= 2 * PAGES, f"{name}: what stayed is counted, with a reason", worker)
+
+
+def main():
+    tap = Tap()
+    harness.kernel_balancing(False)
+    harness.require_managed(tap)
+    check_mbind(tap, "bind")
+    check_cpuset(tap, "copy")
+    if "--quick" not in sys.argv:
+        check_mbind(tap, "preferred")
+        check_cpuset(tap, "kernel")
+        check_explicit_policy(tap)
+        if not shutil.which("numactl"):
+            tap.skip("numactl", "it is not installed")
+            tap.finish()
+        for wrap in (True, False):
+            check_numactl(tap, ["--membind=0"], {0}, wrap)
+            check_numactl(tap, ["--interleave=0,3"], {0, 3}, wrap)
+            check_numactl(tap, ["--preferred=3"], {3}, wrap)
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()
