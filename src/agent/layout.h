@@ -15,7 +15,7 @@
 #include "core/types.h"
 
 #define HN_SHM_ENV "HUGENUMA_SHM"
-#define HN_SHM_MAGIC 0x0000000141554e48ULL /* "HNUA", then the layout version */
+#define HN_SHM_MAGIC 0x0000000241554e48ULL /* "HNUA", then the layout version */
 #define HN_SHM_SLOTS 128
 #define HN_MAX_CPUS 4096
 
@@ -57,6 +57,14 @@ enum hn_slot_state {
 	HN_SLOT_UNMANAGED = 2, /* the process wanted managing but could not be: see message */
 };
 
+/* What an agent does with its process; see hugenuma pause, resume, stop. */
+enum hn_mode {
+	HN_MODE_RUNNING = 0,
+	HN_MODE_PAUSED = 1,  /* every page is in place, nothing is armed; memory stays registered */
+	HN_MODE_STOPPED = 2, /* and nothing is registered: the memory is the kernel's */
+	HN_NR_MODES,
+};
+
 struct hn_slot {
 	struct hn_word state;     /* enum hn_slot_state; taken by compare-and-swap, freed by the controller only */
 	uint32_t pid;
@@ -65,6 +73,8 @@ struct hn_slot {
 	char message[200];        /* one line for the user: why unmanaged, or what was unusual; NUL-terminated */
 	struct hn_word message_seq; /* raised after each new message */
 	uint32_t mover_used;
+	struct hn_word wanted_mode; /* enum hn_mode, set by whoever steers the process ... */
+	struct hn_word mode;      /* ... and by its agent, when it is so; within a second */
 	uint64_t started_ms;      /* CLOCK_MONOTONIC, ms */
 	uint64_t agent_cpu_ns;    /* CPU time of all agent threads */
 	uint64_t registered_bytes;/* program memory registered with userfaultfd now */

@@ -27,6 +27,7 @@
 #define BACKOFF_MAX 3u
 #define QUARANTINE_MS 2000u
 #define OWN_POLICY_MS 2000u
+#define ORDER_MS 10000u
 
 /* Everything of one managed process; one area, never freed while the process lives. */
 struct run {
@@ -302,6 +303,14 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 	}
 }
 
+/* Told to leave the process alone: only look for new orders now and then. */
+static void idle_pass(struct hn_worker *w, struct pace *p)
+{
+	uint64_t now = hn_live_now_ns(w) / 1000000;
+
+	p->look_ms = p->pass_ms = p->series_ms = now + SERIES_MS;
+}
+
 static void sleep_until_next(const struct pace *p, uint32_t kick_seen)
 {
 	uint64_t now = hn_live_now_ns(NULL) / 1000000, next = p->look_ms;
@@ -315,6 +324,27 @@ static void sleep_until_next(const struct pace *p, uint32_t kick_seen)
 		return;
 	t = (struct timespec){ (time_t)((next - now) / 1000), (long)((next - now) % 1000) * 1000000 };
 	hn_sys_futex(&hn_agent.control.kick.v, FUTEX_WAIT_PRIVATE, kick_seen, &t);
+}
+
+/*
+ * What the controller wants. True: balance. It is the same as long as nobody says otherwise; a process that was told to
+ * stop may have regions again only after it was told to go on, so there is nothing to do twice.
+ */
+static bool obey(struct hn_worker *w, struct pace *p)
+{
+	struct hn_slot *s = hn_agent.slot;
+	uint32_t wanted = hn_load_acquire(&s->wanted_mode);
+
+	if (wanted == hn_load_relaxed(&s->mode) || wanted >= HN_NR_MODES)
+		return hn_load_relaxed(&s->mode) == HN_MODE_RUNNING;
+	if (wanted != HN_MODE_RUNNING &&
+	    !(wanted == HN_MODE_STOPPED ? hn_live_release(w, ORDER_MS) : hn_live_drain(w, ORDER_MS)))
+		return false; /* not yet; nothing is armed meanwhile */
+	publish(hn_live_now_ns(w) / 1000000);
+	p->look_ms = p->pass_ms = 0;
+	p->backoff = 0;
+	hn_store_release(&s->mode, wanted);
+	return wanted == HN_MODE_RUNNING;
 }
 
 static void scanner_main(void *arg)
@@ -336,7 +366,10 @@ static void scanner_main(void *arg)
 				hn_control_paused();
 			continue;
 		}
-		one_pass(w, &pace, c);
+		if (obey(w, &pace))
+			one_pass(w, &pace, c);
+		else
+			idle_pass(w, &pace);
 		sleep_until_next(&pace, kick);
 	}
 }

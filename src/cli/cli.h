@@ -10,5 +10,9 @@
 int hn_cmd_run(int argc, char **argv);
 int hn_cmd_doctor(int argc, char **argv);
 int hn_cmd_check(int argc, char **argv);
+int hn_cmd_list(int argc, char **argv);
+int hn_cmd_pause(int argc, char **argv);
+int hn_cmd_resume(int argc, char **argv);
+int hn_cmd_stop(int argc, char **argv);
 
 #endif

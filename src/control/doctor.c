@@ -279,7 +279,8 @@ static void examine_kernel_balancing(struct hn_doctor *d, unsigned real_nodes)
 	const char *meaning = "nothing else moves pages";
 
 	if (on && real_nodes > 1)
-		meaning = "`run' gives programs the policy MPOL_LOCAL, which keeps the kernel's balancing off them";
+		meaning = "`run' gives what it manages the policy MPOL_LOCAL, which keeps the kernel's balancing off it; the rest of a "
+			  "program is the kernel's";
 	else if (on)
 		meaning = "the kernel's balancing costs faults and, with one node, has nothing to gain";
 	add(d, HN_VERDICT_OK, "kernel balancing", meaning, NULL, "kernel.numa_balancing = %s",

@@ -8,11 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/mempolicy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -153,18 +151,6 @@ static int child_environment(const struct hn_launch *l)
 	return err;
 }
 
-/*
- * The kernel balances only memory with the default policy. MPOL_LOCAL places pages as the default does and is
- * inherited by threads and children; a program that sets its own policy later overrides it.
- */
-static void child_set_local_policy(void)
-{
-	int mode = -1;
-
-	if (syscall(SYS_get_mempolicy, &mode, NULL, 0UL, NULL, 0UL) == 0 && mode == MPOL_DEFAULT)
-		syscall(SYS_set_mempolicy, MPOL_LOCAL, NULL, 0UL);
-}
-
 static void child_main(const struct hn_launch *l, int error_fd) __attribute__((noreturn));
 
 static void child_main(const struct hn_launch *l, int error_fd)
@@ -172,8 +158,6 @@ static void child_main(const struct hn_launch *l, int error_fd)
 	int err = -child_environment(l);
 
 	if (!err) {
-		if (l->local_policy)
-			child_set_local_policy();
 		signals_give_back();
 		execvp(l->argv[0], l->argv);
 		err = errno;

@@ -27,7 +27,6 @@ struct hn_launch {
 	char **argv;
 	const char *agent;    /* to put in front of LD_PRELOAD */
 	const char *shm_path; /* for HUGENUMA_SHM */
-	bool local_policy;    /* give the program MPOL_LOCAL if it has the default policy: keeps kernel balancing off */
 };
 
 /*

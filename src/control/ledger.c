@@ -165,6 +165,13 @@ static bool slot_has_ended(const struct hn_shm *shm, const struct hn_slot *slot)
 	return hn_process_is_gone(slot->pid, slot->start_ticks) || slot_is_superseded(shm, slot);
 }
 
+bool hn_slot_is_alive(const struct hn_shm *shm, const struct hn_slot *slot)
+{
+	return slot_state(slot) != HN_SLOT_FREE && !slot_has_ended(shm, slot);
+}
+
+void hn_process_read(struct hn_process *p, const struct hn_slot *slot) { process_read(p, slot, true); }
+
 /* Nothing of the old owner may be left: the next one's half-filled slot must not look like this one's. */
 static void slot_free(struct hn_slot *slot)
 {

@@ -59,6 +59,11 @@ void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm);
  */
 unsigned hn_ledger_sum(const struct hn_ledger *l, const struct hn_shm *shm, struct hn_process *sum);
 
+/* Is this slot's process alive, and the slot its current image's? */
+bool hn_slot_is_alive(const struct hn_shm *shm, const struct hn_slot *slot);
+/* A consistent enough copy of a living process's slot: counters are whole, but not of one moment. */
+void hn_process_read(struct hn_process *p, const struct hn_slot *slot);
+
 /* The sum of samples refused, or failed, for whatever reason. */
 uint64_t hn_stats_refused(const struct hn_stats *s);
 uint64_t hn_stats_failed(const struct hn_stats *s);

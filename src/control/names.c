@@ -46,3 +46,13 @@ const char *const hn_initial_node_names[2] = {
 	[HN_INITIAL_FIRST] = "first",
 	[HN_INITIAL_INTERLEAVE] = "interleave",
 };
+
+static const struct hn_name mode_names[HN_NR_MODES] = {
+	[HN_MODE_RUNNING] = { "running", "balancing" },
+	[HN_MODE_PAUSED] = { "paused", "paused, every page is in place" },
+	[HN_MODE_STOPPED] = { "stopped", "stopped, every page is in place and the kernel's again" },
+};
+
+const char *hn_mode_name(uint32_t mode) { return mode < HN_NR_MODES ? mode_names[mode].key : "?"; }
+
+const char *hn_mode_done_text(uint32_t mode) { return mode < HN_NR_MODES ? mode_names[mode].text : "?"; }

@@ -21,4 +21,8 @@ extern const char *const hn_policy_names[HN_NR_POLICIES];
 extern const char *const hn_mover_names[2];
 extern const char *const hn_initial_node_names[2];
 
+/* Of enum hn_mode: "running"; and what has become of the process's memory, as a sentence. Any value. */
+const char *hn_mode_name(uint32_t mode);
+const char *hn_mode_done_text(uint32_t mode);
+
 #endif

@@ -69,7 +69,7 @@ static int run_prepare(struct run *r)
 }
 
 /* Two balancers on the same pages would fight; on one real node there is nothing the kernel could move. */
-static bool run_wants_local_policy(const struct run *r)
+static bool run_has_rival(const struct run *r)
 {
 	char text[16];
 
@@ -83,9 +83,8 @@ static void run_announce(const struct run *r)
 
 	if (r->options->quiet)
 		return;
-	if (run_wants_local_policy(r))
-		hn_say("kernel.numa_balancing is on: managed memory is hugenuma's, the kernel's balancing is kept off this "
-		       "program");
+	if (run_has_rival(r))
+		hn_say("kernel.numa_balancing is on: what is managed is hugenuma's, the rest of the program the kernel's");
 	if (!r->machine.is_virtual)
 		return;
 	if (r->real_nodes == 1)
@@ -102,7 +101,6 @@ static int run_start(struct run *r)
 		.argv = r->options->argv,
 		.agent = r->agent,
 		.shm_path = r->dir.file,
-		.local_policy = run_wants_local_policy(r),
 	};
 	struct timespec t;
 	int err;

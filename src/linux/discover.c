@@ -346,14 +346,28 @@ bool hn_live_drain(struct hn_worker *w, uint32_t ms)
 	return true;
 }
 
-bool hn_live_release(struct hn_worker *w)
+/* A region must not be taken for another: the gate keeps the handlers, which cut and move them, out. */
+static bool first_region(struct hn_worker *w, struct hn_region *r)
 {
-	struct hn_live *live = w->live;
-	uint32_t i;
+	bool any;
 
-	if (!hn_live_drain(w, 10000))
-		return false;
-	for (i = 0; live->nr_regions && i < 100; i++)
-		give_back(w, live->region[0].start, live->region[0].end);
-	return live->nr_regions == 0;
+	hn_gate_read_lock(&w->hn);
+	any = w->live->nr_regions != 0;
+	if (any)
+		*r = w->live->region[0];
+	hn_gate_read_unlock(&w->hn);
+	return any;
+}
+
+bool hn_live_release(struct hn_worker *w, uint32_t ms)
+{
+	uint32_t end = now_ms() + ms;
+	struct hn_region r;
+
+	while (first_region(w, &r)) {
+		if ((int32_t)(now_ms() - end) > 0 || !hn_live_drain(w, ms))
+			return false;
+		give_back(w, r.start, r.end);
+	}
+	return true;
 }

@@ -264,8 +264,8 @@ void hn_discover(struct hn_worker *w);
 uint32_t hn_discover_count(int fd_maps, int fd_pagemap, char *buf, size_t buf_bytes, uint32_t enough);
 /* Memory our own areas hold now, bytes; staging and trash apart, whose pages are the program's. */
 uint64_t hn_live_own_bytes(const struct hn_live *live);
-/* Put everything back and let go of all regions. True when nothing is left. */
-bool hn_live_release(struct hn_worker *w);
+/* Put everything back and let go of all regions, policies included. False when something is left after `ms`. */
+bool hn_live_release(struct hn_worker *w, uint32_t ms);
 /* Put everything back, displaced parts too; false when it did not come to an end within `ms`. */
 bool hn_live_drain(struct hn_worker *w, uint32_t ms);
 

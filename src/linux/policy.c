@@ -8,9 +8,10 @@
  * /proc/PID/task/TID/numa_maps, which shows it for every mapping without a policy; the first one is enough. Which
  * thread touched which memory first is not known, so one thread with a policy of its own is taken for the program.
  *
- * The kernel's balancing asks the policy of whichever thread happens to run its scan: MPOL_DEFAULT is balanced,
- * MPOL_LOCAL, which places memory the same way, is not. The launcher gives programs MPOL_LOCAL, and the agent's threads
- * have it (scanner.c); where a thread has gone back to the default, managed mappings get it for themselves.
+ * The kernel's balancing asks the policy of a mapping, or else of whichever thread happens to run its scan: MPOL_DEFAULT
+ * is balanced, MPOL_LOCAL, which places memory the same way, is not. So managed mappings get MPOL_LOCAL while the kernel
+ * balances, and lose it when they are given up; the rest of the program stays the kernel's. The agent's threads have it
+ * for themselves (scanner.c).
  */
 #include <fcntl.h>
 #include <linux/mempolicy.h>

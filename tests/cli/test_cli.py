@@ -293,7 +293,10 @@ def test_usage_errors():
                        (("run", "--"), "expected a program"), (("run", "--nonsense", "true"), "unrecognized option"),
                        (("run", "--period-ms"), "requires an argument"), (("doctor", "x"), "expected no argument"),
                        (("doctor", "--nonsense"), "unrecognized option"), (("help", "nonsense"), "no such command"),
-                       (("help", "run", "run"), "expected one command")):
+                       (("help", "run", "run"), "expected one command"), (("list", "x"), "expected no argument"),
+                       (("stop",), "expected a PID"), (("pause", "1x"), "'1x': expected a PID"),
+                       (("resume", "0"), "'0': expected a PID"), (("stop", "1", "2"), "'2': expected one PID"),
+                       (("stop", "99999999999999999999"), "expected a PID")):
         r = command(*args)
         same((r.returncode, r.stdout), (125, ""), f"hugenuma {args}")
         found(re.escape(text), r.stderr)
@@ -379,29 +382,6 @@ def test_real_nodes():
     r = run("--", "true", env={"HWLOC_XMLFILE": XML})
     same(r.returncode, 125)
     found("HWLOC_XMLFILE", r.stderr)
-
-
-def policy_of_program(balancing, **env):
-    """First line of the program's numa_maps when kernel.numa_balancing reads as given, seen in a mount namespace."""
-    if os.geteuid() != 0 or not os.path.exists("/proc/sys/kernel/numa_balancing"):
-        raise Skip("needs root and kernel.numa_balancing")
-    fake = path("numa_balancing")
-    with open(fake, "w", encoding="ascii") as f:
-        f.write(f"{balancing}\n")
-    script = f"mount --bind {fake} /proc/sys/kernel/numa_balancing || exit 99; exec {HUGENUMA} run -q head -1 " \
-             "/proc/self/numa_maps"
-    r = subprocess.run(["unshare", "-m", "sh", "-c", script], env=environment(**env), capture_output=True, text=True,
-                       timeout=TIMEOUT)
-    if r.returncode == 99 or "unshare" in r.stderr:
-        raise Skip(r.stderr.strip())
-    same(r.returncode, 0, r.stderr)
-    return r.stdout.split()[1]
-
-
-def test_kernel_balancing_is_kept_off():
-    real = {"HWLOC_XMLFILE": XML, "HWLOC_THISSYSTEM": "1"}
-    same(policy_of_program(1, **real), "local", "several nodes, balancing on")
-    same(policy_of_program(0, **real), "default", "several nodes, balancing off")
 
 
 def test_first_line_says_virtual():
@@ -548,6 +528,25 @@ def test_programs_left_running():
     same(len(left), 1, "run directories left for it")
     same((report["running_count"], [p["pid"] for p in report["processes"] if p["running"]]), (1, [pid]))
     found(rf"^sleep \(pid {pid}\), still running$", text)
+
+
+def test_list_and_orders():
+    p = started("exec sleep 60", before=f"echo $$ >{path('pid')};", env={"FAKE_ONLY": "sleep"})
+    time.sleep(0.3)  # the slot is taken
+    with open(path("pid"), encoding="ascii") as f:
+        pid = int(f.read())
+
+    def lines():
+        return [line for line in command("list").stdout.splitlines() if line.split()[0] == str(pid)]
+
+    found(rf"^ *{pid}  sleep +running +\d+ +\d+ +\d+\.\d % +\d+ +\d+\.\d$", "".join(lines()))
+    p.terminate()
+    p.wait(TIMEOUT)
+    same(lines(), [], "after its end")
+    for order in ("stop", "pause", "resume"):
+        r = command(order, str(pid))
+        same((r.returncode, r.stdout), (1, ""))
+        found(f"hugenuma: {pid}: no managed process", r.stderr)
 
 
 def test_reused_pids_are_not_taken_for_the_same_process():

@@ -504,6 +504,102 @@ def test_kill_controller(b):
     want(os.path.exists(path), f"the program did not come to its end\n{out}{err}")
 
 
+# ---- steered from outside ----
+
+class Steered:
+    """A program at work under hugenuma, and what `hugenuma list` says of it."""
+
+    def __init__(self, b):
+        self.b = b
+        self.child = b.start([b.hugenuma, "run", "-q", *EAGER, "--policy", "always", "--",
+                              b.program("control"), "work until told"])
+        want(wait_for(lambda: self.line() and self.migrated() > 0, 20), "nothing is migrated")
+
+    def line(self):
+        """PID, command, state, nodes, MiB, share, ..., or None; of the one process of this run."""
+        lines = [line.split() for line in self.b.bare([self.b.hugenuma, "list"]).out.splitlines()[1:]]
+        mine = [line for line in lines if parent_of(int(line[0])) == self.child.pid]
+        return mine[0] if mine else None
+
+    def pid(self):
+        return int(self.line()[0])
+
+    def state(self):
+        return self.line()[2]
+
+    def migrated(self):
+        return int(self.line()[-2])
+
+    def registered(self):
+        """Mappings of the program that somebody's userfaultfd watches: "um" among their flags."""
+        with open(f"/proc/{self.pid()}/smaps", encoding="ascii") as f:
+            return sum("um" in line.split() for line in f if line.startswith("VmFlags:"))
+
+    def order(self, what, pid=None):
+        done = self.b.bare([self.b.hugenuma, what, str(pid or self.pid())])
+        same(done.status, 0, f"{what}: {done}")
+
+    def rests(self):
+        before = self.migrated()
+        time.sleep(0.3)
+        return self.migrated() == before
+
+    def end(self):
+        self.child.send_signal(signal.SIGTERM)
+        status, out, err = self.b.finish(self.child)
+        same(status, 0, f"the program: {out}{err}")
+
+
+def parent_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            return int(f.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_pause_and_resume(b):
+    s = Steered(b)
+    s.order("pause")
+    same(s.state(), "paused", "state")
+    want(s.rests(), "pages migrate in a paused process")
+    want(s.registered() > 0, "a paused process is not watched any more")
+    before = s.migrated()
+    s.order("resume")
+    want(wait_for(lambda: s.migrated() > before, 20), "nothing migrates after resume")
+    s.end()
+
+
+def test_stop_and_resume(b):
+    s = Steered(b)
+    s.order("stop")
+    same((s.state(), s.registered()), ("stopped", 0), "state, mappings watched")
+    want(s.rests(), "pages migrate in a stopped process")
+    before = s.migrated()
+    s.order("resume")
+    want(wait_for(lambda: s.migrated() > before, 20), "nothing migrates after resume")
+    s.order("stop", s.child.pid)  # all processes of this `hugenuma run`
+    same((s.state(), s.registered()), ("stopped", 0), "state, mappings watched")
+    s.end()
+
+
+def test_orders_in_any_order(b):
+    s = Steered(b)
+    for what in ("stop", "resume", "pause", "stop", "pause", "resume"):
+        s.order(what)
+    want(wait_for(lambda: s.registered() > 0, 20), "not watched after resume")
+    s.end()
+
+
 # ---- all of them ----
 
 def all_tests(b):

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+#include "control/attach.h"
+
+#include "control/proc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PREFIX "hugenuma."
+#define POLL_MS 10
+
+static bool attach_is_ours(const struct stat *st)
+{
+	return (st->st_uid == geteuid() || geteuid() == 0) && (st->st_mode & 077) == 0;
+}
+
+/* Another version's file is not for us. */
+static bool attach_is_known(const struct hn_shm *s)
+{
+	return s->magic == HN_SHM_MAGIC && s->header_bytes == offsetof(struct hn_shm, slot) &&
+	       s->slot_bytes == sizeof(struct hn_slot) && s->nr_slots == HN_SHM_SLOTS &&
+	       s->machine.nr_nodes >= 1 && s->machine.nr_nodes <= HN_MAX_NODES;
+}
+
+static struct hn_shm *attach_map(int dir)
+{
+	struct stat st;
+	struct hn_shm *s = MAP_FAILED;
+	int fd = openat(dir, "run", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && attach_is_ours(&st) && st.st_size == sizeof(*s))
+		s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (s == MAP_FAILED)
+		return NULL;
+	if (attach_is_known(s))
+		return s;
+	munmap(s, sizeof(*s));
+	return NULL;
+}
+
+static int attach_keep(struct hn_attached *a, struct hn_shm *s)
+{
+	struct hn_shm **run = realloc(a->run, (a->nr + 1) * sizeof(struct hn_shm *));
+
+	if (!run) {
+		munmap(s, sizeof(*s));
+		return -ENOMEM;
+	}
+	a->run = run;
+	a->run[a->nr++] = s;
+	return 0;
+}
+
+static int attach_dir(struct hn_attached *a, int parent, const char *name)
+{
+	int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct hn_shm *s = NULL;
+	struct stat st;
+
+	if (dir < 0)
+		return 0;
+	if (fstat(dir, &st) == 0 && attach_is_ours(&st))
+		s = attach_map(dir);
+	close(dir);
+	return s ? attach_keep(a, s) : 0;
+}
+
+static int attach_in(struct hn_attached *a, const char *parent)
+{
+	DIR *d = opendir(parent);
+	const struct dirent *e;
+	int err = 0;
+
+	if (!d)
+		return 0;
+	while (!err && (e = readdir(d)))
+		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) == 0)
+			err = attach_dir(a, dirfd(d), e->d_name);
+	closedir(d);
+	return err;
+}
+
+int hn_attach(struct hn_attached *a)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	int err;
+
+	*a = (struct hn_attached){ 0 };
+	err = attach_in(a, "/dev/shm");
+	if (!err && runtime && runtime[0] == '/')
+		err = attach_in(a, runtime);
+	return err;
+}
+
+void hn_attach_close(struct hn_attached *a)
+{
+	for (size_t i = 0; i < a->nr; i++)
+		munmap(a->run[i], sizeof(*a->run[i]));
+	free(a->run);
+	*a = (struct hn_attached){ 0 };
+}
+
+size_t hn_attach_find(const struct hn_attached *a, uint32_t pid, struct hn_target *t, size_t room)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < a->nr; i++) {
+		struct hn_shm *s = a->run[i];
+
+		for (unsigned k = 0; k < HN_SHM_SLOTS; k++) {
+			struct hn_slot *slot = &s->slot[k];
+
+			if (!hn_slot_is_alive(s, slot) || (pid && slot->pid != pid && s->controller_pid != pid))
+				continue;
+			if (found < room)
+				t[found] = (struct hn_target){ s, slot };
+			found++;
+		}
+	}
+	return found;
+}
+
+int hn_attach_order(const struct hn_target *t, uint32_t mode, unsigned ms)
+{
+	const struct timespec step = { .tv_nsec = POLL_MS * 1000000l };
+	uint64_t end = hn_now_ms() + ms;
+
+	hn_store_release(&t->slot->wanted_mode, mode);
+	while (hn_load_acquire(&t->slot->mode) != mode) {
+		if (!hn_slot_is_alive(t->shm, t->slot))
+			return -ESRCH;
+		if (hn_now_ms() >= end)
+			return -ETIMEDOUT;
+		nanosleep(&step, NULL);
+	}
+	return 0;
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+/*
+ * attach.h - the runs of this user that are alive, and the processes in them, from outside.
+ *
+ * A run is found by its directory (shm.h); only files that belong to the caller and that nobody else can write are
+ * looked at. root sees everybody's.
+ */
+#ifndef HN_CONTROL_ATTACH_H
+#define HN_CONTROL_ATTACH_H
+
+#include "agent/layout.h"
+#include "control/ledger.h"
+
+#include <stddef.h>
+
+struct hn_attached {
+	struct hn_shm **run; /* mapped, writable */
+	size_t nr;
+};
+
+/* Map all of them. 0 or -errno (out of memory); finding none is no error. Close in any case. */
+int hn_attach(struct hn_attached *a);
+void hn_attach_close(struct hn_attached *a);
+
+/* A managed process, or one that could not be, that is alive. */
+struct hn_target {
+	struct hn_shm *shm;
+	struct hn_slot *slot;
+};
+
+/*
+ * Those with this pid; those of the run whose controller has it; 0: all. At most `room`; returns how many there are.
+ */
+size_t hn_attach_find(const struct hn_attached *a, uint32_t pid, struct hn_target *t, size_t room);
+
+/*
+ * Tell an agent what to do (enum hn_mode) and wait until it does, at most `ms`. 0; -ETIMEDOUT: it has not yet, but will as
+ * soon as it can; -ESRCH: the process has ended.
+ */
+int hn_attach_order(const struct hn_target *t, uint32_t mode, unsigned ms);
+
+#endif
