@@ -75,6 +75,9 @@ struct hn_slot {
 	uint32_t mover_used;
 	struct hn_word wanted_mode; /* enum hn_mode, set by whoever steers the process ... */
 	struct hn_word mode;      /* ... and by its agent, when it is so; within a second */
+	struct hn_word config_seq;  /* raised twice for new settings; odd while they are written ... */
+	struct hn_word config_seen; /* ... and the agent has those of this number */
+	struct hn_config config;    /* of this process; at first those of the run */
 	uint64_t started_ms;      /* CLOCK_MONOTONIC, ms */
 	uint64_t agent_cpu_ns;    /* CPU time of all agent threads */
 	uint64_t registered_bytes;/* program memory registered with userfaultfd now */

@@ -32,6 +32,7 @@
 /* Everything of one managed process; one area, never freed while the process lives. */
 struct run {
 	struct hn_live live;
+	struct hn_config config; /* in force; the scanner's */
 	struct hn_worker scanner, keeper, handler[HN_MAX_HANDLERS];
 };
 
@@ -117,15 +118,16 @@ static void link_counters(struct hn_live *live, struct hn_slot *slot)
 	};
 }
 
+static uint32_t expiry_of(uint32_t period_ms) { return period_ms * 4 < 1000 ? 1000 : period_ms * 4; }
+
 static int init_engine(struct hn_live *live, const struct hn_config *c, const struct hn_machine *m)
 {
-	uint32_t expiry = c->period_ms * 4;
 	struct hn_geometry geo = hn_live_geometry(&live->setup);
 	struct hn_params par = {
 		.nr_nodes = m->nr_nodes,
 		.policy = c->policy,
 		.seed = c->seed,
-		.expiry_ms = expiry < 1000 ? 1000 : expiry,
+		.expiry_ms = expiry_of(c->period_ms),
 		.quarantine_ms = QUARANTINE_MS,
 	};
 
@@ -177,6 +179,7 @@ static bool set_up(void)
 		hn_store_release(&hn_agent.state, HN_AGENT_FAILED);
 		return false;
 	}
+	run->config = *c;
 	hn_agent.slot->mover_used = c->mover;
 	fill_setup(&run->live, c, &hn_agent.shm->machine);
 	link_counters(&run->live, hn_agent.slot);
@@ -326,6 +329,28 @@ static void sleep_until_next(const struct pace *p, uint32_t kick_seen)
 	hn_sys_futex(&hn_agent.control.kick.v, FUTEX_WAIT_PRIVATE, kick_seen, &t);
 }
 
+/* New settings, if there are any and nobody is just writing them. Those that cannot change at run time stay. */
+static void reconfigure(struct hn_worker *w, struct pace *p)
+{
+	struct hn_slot *s = hn_agent.slot;
+	uint32_t seq = hn_load_acquire(&s->config_seq);
+	struct hn_config c = s->config;
+
+	__atomic_thread_fence(__ATOMIC_ACQUIRE); /* the copy is done before the sequence is looked at again */
+	if ((seq & 1) || seq == hn_load_relaxed(&s->config_seen) || seq != hn_load_relaxed(&s->config_seq))
+		return;
+	if (hn_config_is_sane(&c)) {
+		run->config.period_ms = c.period_ms;
+		run->config.window_mib = c.window_mib;
+		run->config.policy = c.policy;
+		hn_policy_set(&w->hn, c.policy);
+		run->live.core->par.expiry_ms = expiry_of(c.period_ms); /* nobody but this thread looks at it */
+		p->pass_ms = 0;
+		p->backoff = 0;
+	}
+	hn_store_release(&s->config_seen, seq);
+}
+
 /*
  * What the controller wants. True: balance. It is the same as long as nobody says otherwise; a process that was told to
  * stop may have regions again only after it was told to go on, so there is nothing to do twice.
@@ -349,7 +374,6 @@ static bool obey(struct hn_worker *w, struct pace *p)
 
 static void scanner_main(void *arg)
 {
-	const struct hn_config *c = &hn_agent.shm->config;
 	struct hn_worker *w = &run->scanner;
 	struct pace pace = { 0 };
 
@@ -366,8 +390,9 @@ static void scanner_main(void *arg)
 				hn_control_paused();
 			continue;
 		}
+		reconfigure(w, &pace);
 		if (obey(w, &pace))
-			one_pass(w, &pace, c);
+			one_pass(w, &pace, &run->config);
 		else
 			idle_pass(w, &pace);
 		sleep_until_next(&pace, kick);

@@ -21,6 +21,14 @@ static bool trusted(const struct stat *st)
 	       (st->st_mode & 077) == 0 && st->st_size >= (off_t)sizeof(struct hn_shm);
 }
 
+/* A setting out of range is nobody's wish: whoever wrote it was not one of ours. */
+bool hn_config_is_sane(const struct hn_config *c)
+{
+	return !(c->period_ms < 1 || c->period_ms > 600000 || c->window_mib < 2 || c->window_mib > 1048576 || c->handlers < 1 ||
+		 c->handlers > HN_MAX_HANDLERS || c->mover > HN_MOVER_KERNEL || c->policy >= HN_NR_POLICIES ||
+		 c->max_armed_mib < 2 || c->max_armed_mib > 65536 || c->min_mib < 1);
+}
+
 static bool sane(const struct hn_shm *s)
 {
 	const struct hn_config *c = &s->config;
@@ -30,9 +38,7 @@ static bool sane(const struct hn_shm *s)
 	if (s->magic != HN_SHM_MAGIC || s->header_bytes != offsetof(struct hn_shm, slot) ||
 	    s->slot_bytes != sizeof(struct hn_slot) || s->nr_slots != HN_SHM_SLOTS)
 		return false;
-	if (c->period_ms < 1 || c->period_ms > 600000 || c->window_mib < 2 || c->window_mib > 1048576 || c->handlers < 1 ||
-	    c->handlers > HN_MAX_HANDLERS || c->mover > HN_MOVER_KERNEL || c->policy >= HN_NR_POLICIES ||
-	    c->max_armed_mib < 2 || c->max_armed_mib > 65536 || c->min_mib < 1)
+	if (!hn_config_is_sane(c))
 		return false;
 	if (m->nr_nodes < 1 || m->nr_nodes > HN_MAX_NODES || m->nr_cpus > HN_MAX_CPUS)
 		return false;
@@ -107,6 +113,7 @@ struct hn_slot *hn_slot_take(struct hn_shm *shm, enum hn_slot_state state)
 		if (!hn_cas_acquire(&s->state, HN_SLOT_FREE, state))
 			continue;
 		memset((char *)s + sizeof(s->state), 0, sizeof(*s) - sizeof(s->state));
+		s->config = shm->config;
 		s->start_ticks = start_ticks();
 		read_comm(s->comm, sizeof(s->comm));
 		s->started_ms = hn_live_now_ns(NULL) / 1000000;

@@ -14,5 +14,6 @@ int hn_cmd_list(int argc, char **argv);
 int hn_cmd_pause(int argc, char **argv);
 int hn_cmd_resume(int argc, char **argv);
 int hn_cmd_stop(int argc, char **argv);
+int hn_cmd_ctl(int argc, char **argv);
 
 #endif

@@ -86,18 +86,13 @@ int hn_cmd_list(int argc, char **argv)
 static error_t order_parse(int key, char *arg, struct argp_state *state)
 {
 	uint32_t *pid = state->input;
-	char *end = NULL;
-	unsigned long v;
 
 	switch (key) {
 	case ARGP_KEY_ARG:
-		errno = 0;
-		v = strtoul(arg, &end, 10);
 		if (state->arg_num > 0)
 			argp_error(state, "'%s': expected one PID", arg);
-		if (arg[0] < '0' || arg[0] > '9' || *end || errno || v < 1 || v > INT32_MAX)
+		else if (!hn_pid_parse(arg, pid))
 			argp_error(state, "'%s': expected a PID, a whole number from 1 to %d", arg, INT32_MAX);
-		*pid = (uint32_t)v;
 		return 0;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "expected a PID, as `hugenuma list' shows it");

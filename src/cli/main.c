@@ -22,6 +22,7 @@ static const struct command {
 	{ "pause", "hugenuma pause", hn_cmd_pause, "put every page of a process back and wait" },
 	{ "resume", "hugenuma resume", hn_cmd_resume, "go on balancing a process" },
 	{ "stop", "hugenuma stop", hn_cmd_stop, "put everything back; the program goes on without balancing" },
+	{ "ctl", "hugenuma ctl", hn_cmd_ctl, "show and change settings of a running process" },
 	{ "doctor", "hugenuma doctor", hn_cmd_doctor, "say what this machine and this user can do" },
 	{ "check", "hugenuma check", hn_cmd_check, "explore the protocol in every order of steps" },
 	{ "help", "hugenuma help", cmd_help, "show the options of a command" },

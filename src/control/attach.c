@@ -131,13 +131,12 @@ size_t hn_attach_find(const struct hn_attached *a, uint32_t pid, struct hn_targe
 	return found;
 }
 
-int hn_attach_order(const struct hn_target *t, uint32_t mode, unsigned ms)
+static int attach_wait(const struct hn_target *t, const struct hn_word *w, uint32_t wanted, unsigned ms)
 {
 	const struct timespec step = { .tv_nsec = POLL_MS * 1000000l };
 	uint64_t end = hn_now_ms() + ms;
 
-	hn_store_release(&t->slot->wanted_mode, mode);
-	while (hn_load_acquire(&t->slot->mode) != mode) {
+	while (hn_load_acquire(w) != wanted) {
 		if (!hn_slot_is_alive(t->shm, t->slot))
 			return -ESRCH;
 		if (hn_now_ms() >= end)
@@ -145,4 +144,40 @@ int hn_attach_order(const struct hn_target *t, uint32_t mode, unsigned ms)
 		nanosleep(&step, NULL);
 	}
 	return 0;
+}
+
+int hn_attach_order(const struct hn_target *t, uint32_t mode, unsigned ms)
+{
+	hn_store_release(&t->slot->wanted_mode, mode);
+	return attach_wait(t, &t->slot->mode, mode, ms);
+}
+
+/* The sequence is odd while the settings are written, and the agent copies none then. */
+int hn_attach_configure(const struct hn_target *t, const struct hn_config *c, unsigned ms)
+{
+	struct hn_slot *s = t->slot;
+	uint64_t end = hn_now_ms() + ms;
+	uint32_t seq;
+
+	do {
+		seq = hn_load_acquire(&s->config_seq);
+		if (hn_now_ms() > end)
+			return -ETIMEDOUT;
+	} while ((seq & 1) || !hn_cas_acquire(&s->config_seq, seq, seq + 1));
+	s->config = *c;
+	hn_store_release(&s->config_seq, seq + 2);
+	return attach_wait(t, &s->config_seen, seq + 2, ms);
+}
+
+bool hn_pid_parse(const char *text, uint32_t *pid)
+{
+	char *end = NULL;
+	unsigned long v;
+
+	errno = 0;
+	v = strtoul(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || v < 1 || v > INT32_MAX)
+		return false;
+	*pid = (uint32_t)v;
+	return true;
 }

@@ -39,4 +39,13 @@ size_t hn_attach_find(const struct hn_attached *a, uint32_t pid, struct hn_targe
  */
 int hn_attach_order(const struct hn_target *t, uint32_t mode, unsigned ms);
 
+/*
+ * Give an agent new settings and wait until it has them; only those that are `live' (settings.h) have an effect. As
+ * hn_attach_order. Two callers at once: one of them wins, whole.
+ */
+int hn_attach_configure(const struct hn_target *t, const struct hn_config *c, unsigned ms);
+
+/* A PID as text; false when it is none. */
+bool hn_pid_parse(const char *text, uint32_t *pid);
+
 #endif

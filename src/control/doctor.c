@@ -5,7 +5,7 @@
 #include "control/machine.h"
 #include "control/probe.h"
 #include "control/proc.h"
-#include "control/run.h"
+#include "control/settings.h"
 #include "control/shm.h"
 #include "uapi/uapi.h"
 

@@ -37,21 +37,6 @@ struct run {
 	uint64_t start_unix_ms;
 };
 
-void hn_config_defaults(struct hn_config *c)
-{
-	*c = (struct hn_config){
-		.period_ms = 1000,
-		.window_mib = 256,
-		.handlers = 2,
-		.mover = HN_MOVER_COPY,
-		.policy = HN_POLICY_TWO_STAGE,
-		.seed = 1,
-		.max_armed_mib = 1024,
-		.min_mib = 16,
-		.initial_node = HN_INITIAL_FIRST,
-	};
-}
-
 /* Everything that can fail for reasons of ours is done before the program starts. */
 static int run_prepare(struct run *r)
 {

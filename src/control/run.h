@@ -13,16 +13,13 @@
 #define HN_EXIT_SIGNAL_BASE 128 /* + signal number */
 
 struct hn_run_options {
-	struct hn_config config;
+	struct hn_config config; /* see settings.h */
 	const char *topology; /* NULL: this machine */
 	const char *report;   /* NULL: none */
 	bool progress;
 	bool quiet;
 	char **argv;          /* the program and its arguments, NULL-terminated */
 };
-
-/* Defaults of the whole configuration; the ranges are in agent/layout.h. */
-void hn_config_defaults(struct hn_config *c);
 
 /* A run that has ended, for the table and the report. Nothing in it is owned. */
 struct hn_run_result {

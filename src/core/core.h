@@ -117,6 +117,8 @@ struct hn {
 size_t hn_core_bytes(const struct hn_geometry *geo);
 /* Initialise a zeroed block of hn_core_bytes(). 0, or -EINVAL (as -22) when geometry or parameters are out of range. */
 int hn_core_init(struct hn_core *core, const struct hn_geometry *geo, const struct hn_params *par);
+/* Another policy from now on (enum hn_policy_kind); faults in service may still be judged by the old one. Any thread. */
+void hn_policy_set(struct hn *hn, uint32_t policy);
 
 /* ---- the hinting fault (fault.c) ---- */
 

@@ -15,6 +15,11 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 33);
 }
 
+/* It orders nothing, and may change between two looks: each fault is judged by one or the other. */
+static uint32_t policy_of(const struct hn *hn) { return __atomic_load_n(&hn->core->par.policy, __ATOMIC_RELAXED); }
+
+void hn_policy_set(struct hn *hn, uint32_t policy) { __atomic_store_n(&hn->core->par.policy, policy, __ATOMIC_RELAXED); }
+
 /* Two samples in a row from the same node, and the kernel's blind spot mended: local samples are recorded too. */
 static int two_stage(const struct hn_entry *e, int thread_nid, enum hn_refusal *refusal)
 {
@@ -32,9 +37,10 @@ static int two_stage(const struct hn_entry *e, int thread_nid, enum hn_refusal *
 static int chaos(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid)
 {
 	const struct hn_params *par = &hn->core->par;
+	uint32_t policy = policy_of(hn);
 	uint64_t r = mix(haddr ^ ((uint64_t)par->seed << 32) ^ ((uint64_t)(uint32_t)thread_nid << 53) ^ e->gen);
 
-	switch (par->policy) {
+	switch (policy) {
 	case HN_POLICY_ALTERNATE:
 		return (e->gen / 2 + (uint32_t)thread_nid) & 1 ? (e->nid + 1) % (int)par->nr_nodes : e->nid;
 	case HN_POLICY_RANDOM:
@@ -52,7 +58,7 @@ static bool is_chaos(uint32_t policy)
 int hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t now_ms,
 			enum hn_refusal *refusal, bool *local)
 {
-	uint32_t policy = hn->core->par.policy;
+	uint32_t policy = policy_of(hn);
 	int target;
 
 	*local = false;

@@ -51,7 +51,7 @@ def absent(pattern, text, what="output"):
 
 def environment(**extra):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("FAKE_", "HUGENUMA", "LD_PRELOAD", "HWLOC_"))}
-    env.update(HUGENUMA_AGENT=AGENT, LC_ALL="C")
+    env.update(HUGENUMA_AGENT=AGENT, HUGENUMA_CONFIG="", LC_ALL="C")
     env.update(extra)
     return {k: v for k, v in env.items() if v is not None}
 
@@ -337,6 +337,73 @@ def test_configuration_is_passed():
     same(got["config"], "1 1048576 16 1 4 4294967295 65536 2 1 1 1", "all set")
     for i, policy in enumerate(("two-stage", "observe", "always", "alternate", "random")):
         same(passed("--policy", policy)["config"].split()[4], str(i), policy)
+
+
+def config_file(name, text):
+    with open(path(name), "w", encoding="ascii") as f:
+        f.write(text)
+    return path(name)
+
+
+def settings(*args, **env):
+    """Period, window and handlers, as the agent gets them."""
+    return passed(*args, env=env)["config"].split()[:3]
+
+
+def test_settings_go_before_each_other():
+    one = config_file("one.conf", "# a comment\n\n  scan.period_ms = 7   # another\nscan.window_mib=8\nagent.handlers=3\n")
+    same(settings(HUGENUMA_CONFIG=one), ["7", "8", "3"], "a file")
+    same(settings(HUGENUMA_CONFIG=one, HUGENUMA_SCAN_WINDOW_MIB="9"), ["7", "9", "3"], "a file, environment")
+    same(settings("--handlers=4", HUGENUMA_CONFIG=one, HUGENUMA_AGENT_HANDLERS="5"), ["7", "8", "4"], "and an option")
+    same(settings("--set", "scan.period_ms=11", "--period-ms=12", "--set=scan.window_mib = 13"), ["12", "13", "2"],
+         "the last of several")
+
+
+def test_settings_of_the_user():
+    os.mkdir(path("home"))
+    os.mkdir(path("home/.config"))
+    config_file("home/.config/hugenuma.conf", "scan.period_ms = 21")
+    same(settings(HUGENUMA_CONFIG=None, HOME=path("home"), XDG_CONFIG_HOME=None)[0], "21", "~/.config")
+    same(settings(HUGENUMA_CONFIG=None, HOME="/", XDG_CONFIG_HOME=path("home/.config"))[0], "21", "XDG_CONFIG_HOME")
+    same(settings(HUGENUMA_CONFIG=None, HOME="/", XDG_CONFIG_HOME=None)[0], "1000", "no file")
+
+
+def test_bad_settings():
+    for text, error in (("scan.period_ms 5\n", ":1: 'scan.period_ms 5': expected KEY=VALUE"),
+                        ("\nscan.period = 5\n", ":2: 'scan.period': no such setting"),
+                        ("scan.period_ms = 0", ":1: scan.period_ms: '0': expected a whole number of ms from 1 to 600000"),
+                        ("move.mover = both", ":1: move.mover: 'both': expected copy or kernel"),
+                        ("agent.start_now = yes", ":1: agent.start_now: 'yes': expected on or off"),
+                        ("#" * 600, ":1: expected a line of less than 512 characters")):
+        name = config_file("bad.conf", text)
+        r = run("--", "touch", path("marker"), env={"HUGENUMA_CONFIG": name})
+        same(r.returncode, 125, text)
+        found(re.escape(f"hugenuma: {name}{error}"), r.stderr)
+    for env, error in (({"HUGENUMA_CONFIG": "/none.conf"}, "/none.conf: cannot be read: No such file"),
+                       ({"HUGENUMA_CONFIG": "/"}, "/: cannot be read: Is a directory"),
+                       ({"HUGENUMA_MOVE_MOVER": ""}, "environment: HUGENUMA_MOVE_MOVER: '': expected copy or kernel")):
+        r = run("--", "touch", path("marker"), env=env)
+        same(r.returncode, 125, env)
+        found(re.escape(error), r.stderr)
+    for value, error in (("x", "--set: 'x': expected KEY=VALUE"), ("=", "--set: '': no such setting"),
+                         ("x=" + "y" * 600, "expected KEY=VALUE in less than")):
+        r = run("--set", value, "--", "touch", path("marker"))
+        same(r.returncode, 125, value)
+        found(re.escape(error), r.stderr)
+    same(os.path.exists(path("marker")), False, "program started")
+
+
+def test_settings_are_listed():
+    keys = re.findall(r"^(\S+) = (\S+)$", command("ctl").stdout, re.M)
+    same(len(keys) > 10, True, keys)
+    text = "".join(f"{key} = {value}\n" for key, value in keys)
+    same(passed(env={"HUGENUMA_CONFIG": config_file("all.conf", text)})["config"], passed()["config"], "defaults, written out")
+    for args, status, error in ((("0",), 125, "'0': expected a PID"), (("1",), 125, "expected get or set"),
+                                (("1", "put"), 125, "'put': expected get or set"),
+                                (("1", "set"), 125, "expected KEY=VALUE"), (("1", "get"), 1, "1: no managed process")):
+        r = command("ctl", *args)
+        same((r.returncode, r.stdout), (status, ""), args)
+        found(re.escape(error), r.stderr)
 
 
 def cpus_of_this_machine():

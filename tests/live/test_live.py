@@ -72,7 +72,7 @@ class Bench:
 
     def environment(self, extra=None):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HUGENUMA", "LD_PRELOAD", "LIVE_", "GLIBC_"))}
-        env.update(HUGENUMA_AGENT=self.agent, LC_ALL="C", TMPDIR=self.tmp)
+        env.update(HUGENUMA_AGENT=self.agent, HUGENUMA_CONFIG="", LC_ALL="C", TMPDIR=self.tmp)
         env.update(extra or {})
         return env
 
@@ -589,6 +589,27 @@ def test_stop_and_resume(b):
     want(wait_for(lambda: s.migrated() > before, 20), "nothing migrates after resume")
     s.order("stop", s.child.pid)  # all processes of this `hugenuma run`
     same((s.state(), s.registered()), ("stopped", 0), "state, mappings watched")
+    s.end()
+
+
+def test_settings_at_run_time(b):
+    s = Steered(b)
+
+    def ctl(*args):
+        return b.bare([b.hugenuma, "ctl", str(s.pid()), *args])
+
+    same(ctl("get", "scan.period_ms", "policy.name").out, "scan.period_ms = 2\npolicy.name = always\n", "get")
+    same(ctl("set", "policy.name=observe", "scan.period_ms=5").status, 0, "set")
+    same(ctl("get", "scan.period_ms", "policy.name").out, "scan.period_ms = 5\npolicy.name = observe\n", "get")
+    want(wait_for(s.rests, 5), "pages migrate, though the policy only observes")
+    for bad, text in (("policy.name=x", "policy.name: 'x': expected"), ("agent.handlers=5", "cannot be changed"),
+                      ("nonsense=1", "no such setting")):
+        r = ctl("set", "scan.period_ms=6", bad)
+        want(r.status == 1 and text in r.err, f"{bad}: {r}")
+    same(ctl("get", "scan.period_ms").out, "scan.period_ms = 5\n", "after bad settings")
+    before = s.migrated()
+    same(ctl("set", "policy.name=always").status, 0, "set")
+    want(wait_for(lambda: s.migrated() > before, 20), "nothing migrates after the change")
     s.end()
 
 

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+/* cmd_ctl.c - `hugenuma ctl`: settings of running processes, and what settings there are. */
+#include "cli/cli.h"
+#include "control/attach.h"
+#include "control/run.h"
+#include "control/say.h"
+#include "control/settings.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PATIENCE_MS 15000
+#define MAX_TARGETS 4096
+#define MAX_ARGS 64
+
+struct ctl {
+	uint32_t pid; /* 0: none given */
+	bool set;
+	const char *arg[MAX_ARGS];
+	unsigned nr_args;
+};
+
+static void parse_verb(struct ctl *c, struct argp_state *state, const char *arg)
+{
+	c->set = strcmp(arg, "set") == 0;
+	if (!c->set && strcmp(arg, "get") != 0)
+		argp_error(state, "'%s': expected get or set", arg);
+}
+
+static error_t ctl_parse(int key, char *arg, struct argp_state *state)
+{
+	struct ctl *c = state->input;
+
+	switch (key) {
+	case ARGP_KEY_ARG:
+		if (state->arg_num == 0 && !hn_pid_parse(arg, &c->pid))
+			argp_error(state, "'%s': expected a PID, a whole number from 1 to %d", arg, INT32_MAX);
+		else if (state->arg_num == 1)
+			parse_verb(c, state, arg);
+		else if (state->arg_num > 1 && c->nr_args < MAX_ARGS)
+			c->arg[c->nr_args++] = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (state->arg_num == 1)
+			argp_error(state, "expected get or set after the PID");
+		if (c->set && c->nr_args == 0)
+			argp_error(state, "expected KEY=VALUE after set");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp ctl_argp = {
+	.parser = ctl_parse,
+	.args_doc = "[PID get [KEY...]]\nPID set KEY=VALUE...",
+	.doc = "Show or change the settings of a running process; without arguments, list all settings.\v"
+	       "PID is that of a managed process, or of a `hugenuma run': then it is for all its processes.\n\n"
+	       "Exit status: 0; 1 when there is no such process, no such setting, a bad value, or one that cannot be changed while "
+	       "a process runs: then nothing is changed; 125 for bad usage.",
+};
+
+/* ---- listing ---- */
+
+static void ctl_list(void)
+{
+	struct hn_config c;
+	char value[32], expected[192];
+
+	hn_config_defaults(&c);
+	for (unsigned i = 0; i < hn_nr_settings; i++) {
+		const struct hn_setting *s = &hn_settings[i];
+
+		hn_setting_text(s, &c, value, sizeof(value));
+		hn_setting_expected(s, expected, sizeof(expected));
+		printf("%s = %s\n    %s\n    %s%s\n", s->key, value, s->doc, expected, s->live ? "; can be changed at run time" : "");
+	}
+}
+
+/* ---- getting ---- */
+
+static int get_one(const struct hn_setting *s, const struct hn_config *c)
+{
+	char value[32];
+
+	hn_setting_text(s, c, value, sizeof(value));
+	printf("%s = %s\n", s->key, value);
+	return 0;
+}
+
+static int ctl_get(const struct ctl *ctl, const struct hn_config *c)
+{
+	for (unsigned i = 0; i < hn_nr_settings && ctl->nr_args == 0; i++)
+		get_one(&hn_settings[i], c);
+	for (unsigned i = 0; i < ctl->nr_args; i++) {
+		const struct hn_setting *s = hn_setting_find(ctl->arg[i]);
+
+		if (!s) {
+			hn_say("'%s': no such setting; `hugenuma ctl' lists them", ctl->arg[i]);
+			return 1;
+		}
+		get_one(s, c);
+	}
+	return 0;
+}
+
+/* ---- setting ---- */
+
+/* Everything is looked at before anything is changed. */
+static int ctl_check(const struct ctl *ctl, struct hn_config *c)
+{
+	struct hn_config before;
+	char err[512];
+
+	for (unsigned i = 0; i < ctl->nr_args; i++) {
+		before = *c;
+		if (hn_settings_assign(c, ctl->arg[i], err, sizeof(err)) != 0) {
+			hn_say("%s", err);
+			return 1;
+		}
+		for (unsigned k = 0; k < hn_nr_settings; k++) {
+			const struct hn_setting *s = &hn_settings[k];
+
+			if (!s->live && hn_setting_get(s, c) != hn_setting_get(s, &before)) {
+				hn_say("%s: cannot be changed while a process runs, only for `hugenuma run'", s->key);
+				return 1;
+			}
+		}
+	}
+	return 0;
+}
+
+static int ctl_set(const struct ctl *ctl, const struct hn_target *t)
+{
+	struct hn_config c = t->slot->config;
+	int err;
+
+	if (ctl_check(ctl, &c) != 0)
+		return 1;
+	err = hn_attach_configure(t, &c, PATIENCE_MS);
+	if (err == -ETIMEDOUT)
+		hn_say("%" PRIu32 ": has not answered in %u s; it will as soon as it gets a CPU", t->slot->pid,
+		       PATIENCE_MS / 1000);
+	return err == -ETIMEDOUT;
+}
+
+static int ctl_targets(const struct ctl *ctl, const struct hn_attached *a)
+{
+	struct hn_target *t = calloc(MAX_TARGETS, sizeof(*t));
+	size_t nr = t ? hn_attach_find(a, ctl->pid, t, MAX_TARGETS) : 0;
+	int res = 0;
+
+	if (!t) {
+		hn_say("out of memory");
+		return HUGENUMA_EXIT_FAILED;
+	}
+	if (nr == 0) {
+		hn_say("%" PRIu32 ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them", ctl->pid);
+		res = 1;
+	}
+	for (size_t i = 0; i < nr && i < MAX_TARGETS && res == 0; i++) {
+		if (hn_load_acquire(&t[i].slot->state) != HN_SLOT_LIVE)
+			continue;
+		if (!ctl->set && nr > 1)
+			printf("# %" PRIu32 "\n", t[i].slot->pid);
+		res = ctl->set ? ctl_set(ctl, &t[i]) : ctl_get(ctl, &t[i].slot->config);
+	}
+	free(t);
+	return res;
+}
+
+int hn_cmd_ctl(int argc, char **argv)
+{
+	struct hn_attached a = { 0 };
+	struct ctl ctl = { 0 };
+	int res = 0;
+
+	if (argp_parse(&ctl_argp, argc, argv, 0, NULL, &ctl) != 0)
+		return HUGENUMA_EXIT_FAILED;
+	if (ctl.pid == 0) {
+		ctl_list();
+	} else if (hn_attach(&a) != 0) {
+		hn_say("out of memory");
+		res = HUGENUMA_EXIT_FAILED;
+	} else {
+		res = ctl_targets(&ctl, &a);
+	}
+	hn_attach_close(&a);
+	return fflush(stdout) == 0 ? res : HUGENUMA_EXIT_FAILED;
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT
+#include "control/settings.h"
+
+#include "control/names.h"
+#include "control/say.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HN_SYSTEM_CONFIG "/etc/hugenuma.conf"
+#define VARIABLE_PREFIX "HUGENUMA_"
+#define LINE_MAX_BYTES 512
+
+#define NUMBER(field, key, option, unit, min, max, live, doc) \
+	{ key, option, HN_SETTING_NUMBER, live, offsetof(struct hn_config, field), unit, min, max, NULL, 0, doc }
+#define CHOICE(field, key, option, words, nr, live, doc) \
+	{ key, option, HN_SETTING_CHOICE, live, offsetof(struct hn_config, field), "", 0, nr - 1, words, nr, doc }
+#define SWITCH(field, key, option, live, doc) \
+	{ key, option, HN_SETTING_SWITCH, live, offsetof(struct hn_config, field), "", 0, 1, NULL, 0, doc }
+
+const struct hn_setting hn_settings[] = {
+	NUMBER(period_ms, "scan.period_ms", "period-ms", "ms", 1, 600000, true, "time between scan passes"),
+	NUMBER(window_mib, "scan.window_mib", "window-mib", "MiB", 2, 1048576, true, "memory armed per scan pass at most"),
+	NUMBER(max_armed_mib, "scan.max_armed_mib", "max-armed-mib", "MiB", 2, 65536, false,
+	       "memory armed at one time at most"),
+	NUMBER(handlers, "agent.handlers", "handlers", "threads", 1, 16, false, "threads that serve faults, per process"),
+	NUMBER(min_mib, "agent.min_mib", "min-mib", "MiB", 2, 1048576, false,
+	       "huge pages a process must have to be managed"),
+	SWITCH(start_now, "agent.start_now", "start-now", false,
+	       "start the agent when a process starts, without waiting for huge pages"),
+	CHOICE(policy, "policy.name", "policy", hn_policy_names, HN_NR_POLICIES, true,
+	       "when pages migrate: after two samples in a row from the same node; observe judges and never moves; always, "
+	       "alternate and random are for testing"),
+	NUMBER(seed, "policy.seed", "seed", "", 0, UINT32_MAX, false, "seed of --policy=random"),
+	SWITCH(explicit_policy, "policy.explicit", "explicit-policy", false,
+	       "also manage memory that the program has given a memory policy of its own"),
+	CHOICE(mover, "move.mover", "mover", hn_mover_names, 2, false,
+	       "how pages migrate: by copying into a page of the target node, or by the kernel"),
+	CHOICE(initial_node, "node.initial", "initial-node", hn_initial_node_names, 2, false,
+	       "virtual nodes only: where pages are taken to lie at first, all on node 0 or spread by address"),
+};
+const unsigned hn_nr_settings = sizeof(hn_settings) / sizeof(hn_settings[0]);
+
+void hn_config_defaults(struct hn_config *c)
+{
+	*c = (struct hn_config){
+		.period_ms = 1000,
+		.window_mib = 256,
+		.handlers = 2,
+		.mover = HN_MOVER_COPY,
+		.policy = HN_POLICY_TWO_STAGE,
+		.seed = 1,
+		.max_armed_mib = 1024,
+		.min_mib = 16,
+		.initial_node = HN_INITIAL_FIRST,
+	};
+}
+
+const struct hn_setting *hn_setting_find(const char *key)
+{
+	for (unsigned i = 0; i < hn_nr_settings; i++)
+		if (strcmp(hn_settings[i].key, key) == 0)
+			return &hn_settings[i];
+	return NULL;
+}
+
+/* ---- values ---- */
+
+static uint32_t *setting_word(const struct hn_setting *s, struct hn_config *c)
+{
+	return (uint32_t *)(void *)((char *)c + s->offset);
+}
+
+uint32_t hn_setting_get(const struct hn_setting *s, const struct hn_config *c)
+{
+	return *(const uint32_t *)(const void *)((const char *)c + s->offset);
+}
+
+void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char *buf, size_t len)
+{
+	uint32_t v = hn_setting_get(s, c);
+
+	if (s->kind == HN_SETTING_NUMBER)
+		snprintf(buf, len, "%" PRIu32, v);
+	else if (s->kind == HN_SETTING_SWITCH)
+		snprintf(buf, len, "%s", v ? "on" : "off");
+	else
+		snprintf(buf, len, "%s", v < s->nr_words ? s->word[v] : "?");
+}
+
+void hn_setting_expected(const struct hn_setting *s, char *buf, size_t len)
+{
+	size_t at = 0;
+
+	if (s->kind == HN_SETTING_NUMBER) {
+		snprintf(buf, len, "a whole number%s%s from %" PRIu64 " to %" PRIu64, *s->unit ? " of " : "", s->unit, s->min,
+			 s->max);
+		return;
+	}
+	if (s->kind == HN_SETTING_SWITCH) {
+		snprintf(buf, len, "on or off");
+		return;
+	}
+	buf[0] = 0;
+	for (unsigned i = 0; i < s->nr_words && at < len; i++)
+		at += (size_t)snprintf(buf + at, len - at, "%s%s", i == 0 ? "" : i + 1 < s->nr_words ? ", " : " or ",
+				       s->word[i]);
+}
+
+static bool parse_number(const struct hn_setting *s, const char *text, uint32_t *v)
+{
+	char *end = NULL;
+	uint64_t n;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	/* strtoull takes blanks and signs as well */
+	if (!isdigit((unsigned char)text[0]) || *end || errno || n < s->min || n > s->max)
+		return false;
+	*v = (uint32_t)n;
+	return true;
+}
+
+static bool parse_word(const char *const *word, unsigned nr, const char *text, uint32_t *v)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		if (strcmp(word[i], text) == 0) {
+			*v = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool hn_setting_parse(const struct hn_setting *s, struct hn_config *c, const char *text)
+{
+	static const char *const off_on[] = { "off", "on" }, *const no_yes[] = { "0", "1" };
+	uint32_t *v = setting_word(s, c);
+
+	switch (s->kind) {
+	case HN_SETTING_NUMBER: return parse_number(s, text, v);
+	case HN_SETTING_CHOICE: return parse_word(s->word, s->nr_words, text, v);
+	case HN_SETTING_SWITCH: return parse_word(off_on, 2, text, v) || parse_word(no_yes, 2, text, v);
+	}
+	return false;
+}
+
+/* ---- "KEY = VALUE" ---- */
+
+static char *trim(char *s)
+{
+	char *end = s + strlen(s);
+
+	while (end > s && isspace((unsigned char)end[-1]))
+		end--;
+	*end = 0;
+	while (isspace((unsigned char)*s))
+		s++;
+	return s;
+}
+
+/* Changes `line`. */
+static int settings_line(struct hn_config *c, char *line, char *err, size_t err_len)
+{
+	char *equals = strchr(line, '='), *key, *value, expected[192];
+	const struct hn_setting *s;
+
+	if (!equals) {
+		hn_set_error(err, err_len, "'%s': expected KEY=VALUE", trim(line));
+		return -1;
+	}
+	*equals = 0;
+	key = trim(line);
+	value = trim(equals + 1);
+	s = hn_setting_find(key);
+	if (!s) {
+		hn_set_error(err, err_len, "'%s': no such setting; `hugenuma ctl' lists them", key);
+		return -1;
+	}
+	if (!hn_setting_parse(s, c, value)) {
+		hn_setting_expected(s, expected, sizeof(expected));
+		hn_set_error(err, err_len, "%s: '%s': expected %s", key, value, expected);
+		return -1;
+	}
+	return 0;
+}
+
+int hn_settings_assign(struct hn_config *c, const char *text, char *err, size_t err_len)
+{
+	char line[LINE_MAX_BYTES];
+
+	if (strlen(text) >= sizeof(line)) {
+		hn_set_error(err, err_len, "'%.40s...': expected KEY=VALUE in less than %zu characters", text, sizeof(line));
+		return -1;
+	}
+	strcpy(line, text);
+	return settings_line(c, line, err, err_len);
+}
+
+/* ---- files ---- */
+
+/* Empty lines and comments say nothing. */
+static int settings_file_line(struct hn_config *c, char *line, char *err, size_t err_len)
+{
+	char *hash = strchr(line, '#');
+
+	if (hash)
+		*hash = 0;
+	line = trim(line);
+	return *line ? settings_line(c, line, err, err_len) : 0;
+}
+
+static int settings_lines(struct hn_config *c, FILE *f, const char *path, char *err, size_t err_len)
+{
+	char line[LINE_MAX_BYTES], why[256];
+	unsigned nr = 0;
+
+	while (fgets(line, sizeof(line), f)) {
+		nr++;
+		if (!strchr(line, '\n') && !feof(f)) {
+			hn_set_error(err, err_len, "%s:%u: expected a line of less than %zu characters", path, nr, sizeof(line));
+			return -1;
+		}
+		if (settings_file_line(c, line, why, sizeof(why)) != 0) {
+			hn_set_error(err, err_len, "%s:%u: %s", path, nr, why);
+			return -1;
+		}
+	}
+	if (ferror(f)) {
+		hn_set_error(err, err_len, "%s: cannot be read: %s", path, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+int hn_settings_read_file(struct hn_config *c, const char *path, bool must, char *err, size_t err_len)
+{
+	FILE *f = fopen(path, "re");
+	int res;
+
+	if (!f) {
+		if (!must && (errno == ENOENT || errno == ENOTDIR))
+			return 0;
+		hn_set_error(err, err_len, "%s: cannot be read: %s", path, strerror(errno));
+		return -1;
+	}
+	res = settings_lines(c, f, path, err, err_len);
+	fclose(f);
+	return res;
+}
+
+static int settings_read_files(struct hn_config *c, char *err, size_t err_len)
+{
+	const char *only = getenv("HUGENUMA_CONFIG"), *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	char path[4096];
+
+	if (only)
+		return *only ? hn_settings_read_file(c, only, true, err, err_len) : 0;
+	if (hn_settings_read_file(c, HN_SYSTEM_CONFIG, false, err, err_len) != 0)
+		return -1;
+	if (base && base[0] == '/')
+		snprintf(path, sizeof(path), "%s/hugenuma.conf", base);
+	else if (home && home[0] == '/')
+		snprintf(path, sizeof(path), "%s/.config/hugenuma.conf", home);
+	else
+		return 0;
+	return hn_settings_read_file(c, path, false, err, err_len);
+}
+
+/* ---- environment: scan.period_ms is HUGENUMA_SCAN_PERIOD_MS ---- */
+
+static void variable_name(const struct hn_setting *s, char *buf, size_t len)
+{
+	size_t at = (size_t)snprintf(buf, len, VARIABLE_PREFIX "%s", s->key);
+
+	for (size_t i = strlen(VARIABLE_PREFIX); i < at && i < len; i++)
+		buf[i] = buf[i] == '.' ? '_' : (char)toupper((unsigned char)buf[i]);
+}
+
+static int settings_read_environment(struct hn_config *c, char *err, size_t err_len)
+{
+	char name[64], expected[192];
+
+	for (unsigned i = 0; i < hn_nr_settings; i++) {
+		const char *value;
+
+		variable_name(&hn_settings[i], name, sizeof(name));
+		value = getenv(name);
+		if (!value || hn_setting_parse(&hn_settings[i], c, value))
+			continue;
+		hn_setting_expected(&hn_settings[i], expected, sizeof(expected));
+		hn_set_error(err, err_len, "environment: %s: '%s': expected %s", name, value, expected);
+		return -1;
+	}
+	return 0;
+}
+
+int hn_settings_load(struct hn_config *c, char *err, size_t err_len)
+{
+	return settings_read_files(c, err, err_len) != 0 || settings_read_environment(c, err, err_len) != 0 ? -1 : 0;
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+/*
+ * settings.h - everything that can be set, in one table: command line, environment, configuration files and `hugenuma ctl`
+ * all read it, so that a setting has one name, one range and one explanation.
+ *
+ * Later wins: defaults, /etc/hugenuma.conf, ~/.config/hugenuma.conf, environment, command line.
+ */
+#ifndef HN_CONTROL_SETTINGS_H
+#define HN_CONTROL_SETTINGS_H
+
+#include "agent/layout.h"
+
+#include <stddef.h>
+
+enum hn_setting_kind {
+	HN_SETTING_NUMBER, /* a whole number, min..max */
+	HN_SETTING_CHOICE, /* one of a few words */
+	HN_SETTING_SWITCH, /* on or off */
+};
+
+struct hn_setting {
+	const char *key;    /* "scan.period_ms" */
+	const char *option; /* "period-ms", without the dashes */
+	enum hn_setting_kind kind;
+	bool live;          /* can be changed while the program runs */
+	size_t offset;      /* of its word in struct hn_config */
+	const char *unit;   /* numbers: as in "expected a whole number of ..."; "" when it has none */
+	uint64_t min, max;
+	const char *const *word; /* choices */
+	unsigned nr_words;
+	const char *doc;
+};
+
+extern const struct hn_setting hn_settings[];
+extern const unsigned hn_nr_settings;
+
+void hn_config_defaults(struct hn_config *c);
+
+/* NULL when there is no such key. */
+const struct hn_setting *hn_setting_find(const char *key);
+
+uint32_t hn_setting_get(const struct hn_setting *s, const struct hn_config *c);
+/* The value in words, as it would be set. */
+void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char *buf, size_t len);
+/* What may be set: "a whole number of ms from 1 to 600000", "copy or kernel". */
+void hn_setting_expected(const struct hn_setting *s, char *buf, size_t len);
+/* False, and nothing is changed, when text is no value of this setting. */
+bool hn_setting_parse(const struct hn_setting *s, struct hn_config *c, const char *text);
+
+/*
+ * Settings from files and the environment, in their order. $HUGENUMA_CONFIG names a file to read in place of both. A
+ * file that is not there is none; 0, or -1 with a line in err that names file and line, or variable.
+ */
+int hn_settings_load(struct hn_config *c, char *err, size_t err_len);
+/* One file; `must` when it is an error that it is not there. */
+int hn_settings_read_file(struct hn_config *c, const char *path, bool must, char *err, size_t err_len);
+/* "KEY=VALUE". 0, or -1 with a line in err. */
+int hn_settings_assign(struct hn_config *c, const char *text, char *err, size_t err_len);
+
+#endif
