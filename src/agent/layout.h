@@ -24,6 +24,8 @@ enum hn_mover { HN_MOVER_COPY, HN_MOVER_KERNEL };
 /* Where pages are supposed to lie when the machine is virtual and nobody has moved them yet. */
 enum hn_initial_node { HN_INITIAL_FIRST /* all on node 0 */, HN_INITIAL_INTERLEAVE /* by address */ };
 
+enum hn_shared { HN_SHARED_LEAVE, HN_SHARED_SPREAD };
+
 /* Settings, fixed for the run. Ranges are enforced by the command line and again by the agent. */
 struct hn_config {
 	uint32_t period_ms;       /* time between scan passes, 1..600000; default 1000 */
@@ -37,6 +39,8 @@ struct hn_config {
 	uint32_t start_now;       /* 1: start the agent at load time, do not wait for huge pages */
 	uint32_t initial_node;    /* enum hn_initial_node, virtual machines only */
 	uint32_t explicit_policy; /* 1: manage ranges with a memory policy of their own too */
+	uint32_t shared;          /* enum hn_shared: what becomes of pages that several nodes use */
+	uint32_t settle_ms;       /* between two migrations of such a page at least, 0..3600000; default 60000 */
 	uint32_t pad;
 };
 

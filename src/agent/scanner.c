@@ -129,6 +129,8 @@ static int init_engine(struct hn_live *live, const struct hn_config *c, const st
 		.seed = c->seed,
 		.expiry_ms = expiry_of(c->period_ms),
 		.quarantine_ms = QUARANTINE_MS,
+		.spread_shared = c->shared == HN_SHARED_SPREAD,
+		.settle_ms = c->settle_ms,
 	};
 
 	return hn_core_init(live->core, &geo, &par);

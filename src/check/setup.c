@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "check/scenario.h"
+#include "core/history.h"
 #include "core/internal.h"
 
 static void fill_place(struct ck_world *w, struct ck_place *p, int nid)
@@ -38,7 +39,8 @@ void ck_have(struct ck_world *w, uint32_t slot, uint32_t nr, int nid)
 
 void ck_set_last(struct ck_world *w, uint32_t slot, int last_nid)
 {
-	hn_entry_find(&w->hn[CK_MAX_ACTORS], ck_at(slot))->last_nid = (int16_t)last_nid;
+	hn_entry_find(&w->hn[CK_MAX_ACTORS], ck_at(slot))->history =
+		hn_history_push(0, last_nid, false);
 }
 
 uint32_t ck_have_armed(struct ck_world *w, uint32_t slot, int last_nid)

@@ -8,6 +8,9 @@ const struct hn_name hn_refusal_names[HN_NR_REFUSALS] = {
 	[HN_REFUSE_NO_NODE] = { "no_node", "node unknown" },
 	[HN_REFUSE_OBSERVE] = { "observe", "only observing" },
 	[HN_REFUSE_HELD] = { "held", "failed a moment ago" },
+	[HN_REFUSE_SHARED] = { "shared", "used by several nodes" },
+	[HN_REFUSE_SETTLING] = { "settling", "moved a moment ago" },
+	[HN_REFUSE_NODES] = { "nodes", "node not allowed" },
 };
 
 const struct hn_name hn_failure_names[HN_NR_FAILURES] = {
@@ -32,7 +35,17 @@ const struct hn_name hn_disarm_names[HN_NR_DISARM_CAUSES] = {
 	[HN_DISARM_DRAIN] = { "drain", "fork, pause or stop" },
 };
 
+const struct hn_name hn_reason_names[HN_NR_REASONS] = {
+	[HN_REASON_FIRST] = { "first", "first sample" },
+	[HN_REASON_THREAD] = { "thread", "same thread twice" },
+	[HN_REASON_NODE] = { "node", "same node twice" },
+	[HN_REASON_MAJORITY] = { "majority", "shared, mostly by one node" },
+	[HN_REASON_SPREAD] = { "spread", "shared, spread" },
+	[HN_REASON_TEST] = { "test", "a policy for tests" },
+};
+
 const char *const hn_policy_names[HN_NR_POLICIES] = {
+	[HN_POLICY_AUTOMATIC] = "automatic",
 	[HN_POLICY_TWO_STAGE] = "two-stage",
 	[HN_POLICY_OBSERVE] = "observe",
 	[HN_POLICY_ALWAYS] = "always",
@@ -41,6 +54,8 @@ const char *const hn_policy_names[HN_NR_POLICIES] = {
 };
 
 const char *const hn_mover_names[2] = { [HN_MOVER_COPY] = "copy", [HN_MOVER_KERNEL] = "kernel" };
+
+const char *const hn_shared_names[2] = { [HN_SHARED_LEAVE] = "leave", [HN_SHARED_SPREAD] = "spread" };
 
 const char *const hn_initial_node_names[2] = {
 	[HN_INITIAL_FIRST] = "first",

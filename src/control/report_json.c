@@ -144,6 +144,7 @@ static void put_faults(struct object *o, const struct hn_stats *s)
 	put_count(o, "local_count", s->local);
 	put_count(o, "migrated_pages", s->migrated);
 	put_count(o, "refused_count", hn_stats_refused(s));
+	put_reasons(o, "migrated_for", s->migrated_for, hn_reason_names, HN_NR_REASONS);
 	put_reasons(o, "refused", s->refused, hn_refusal_names, HN_NR_REFUSALS);
 	put_count(o, "failed_count", hn_stats_failed(s));
 	put_reasons(o, "failed", s->failed, hn_failure_names, HN_NR_FAILURES);

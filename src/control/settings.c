@@ -33,9 +33,13 @@ const struct hn_setting hn_settings[] = {
 	SWITCH(start_now, "agent.start_now", "start-now", false,
 	       "start the agent when a process starts, without waiting for huge pages"),
 	CHOICE(policy, "policy.name", "policy", hn_policy_names, HN_NR_POLICIES, true,
-	       "when pages migrate: after two samples in a row from the same node; observe judges and never moves; always, "
-	       "alternate and random are for testing"),
+	       "when pages migrate: automatic: docs/policy.md; two-stage: after two samples in a row from the same node; observe "
+	       "judges and never moves; always, alternate and random are for testing"),
 	NUMBER(seed, "policy.seed", "seed", "", 0, UINT32_MAX, false, "seed of --policy=random"),
+	CHOICE(shared, "policy.shared", "shared", hn_shared_names, 2, false,
+	       "what becomes of pages that threads of several nodes use: they stay where they are, or are spread over these nodes"),
+	NUMBER(settle_ms, "policy.settle_ms", "settle-ms", "ms", 0, 3600000, false,
+	       "time between two migrations of a page that several nodes use"),
 	SWITCH(explicit_policy, "policy.explicit", "explicit-policy", false,
 	       "also manage memory that the program has given a memory policy of its own"),
 	CHOICE(mover, "move.mover", "mover", hn_mover_names, 2, false,
@@ -52,10 +56,12 @@ void hn_config_defaults(struct hn_config *c)
 		.window_mib = 256,
 		.handlers = 2,
 		.mover = HN_MOVER_COPY,
-		.policy = HN_POLICY_TWO_STAGE,
+		.policy = HN_POLICY_AUTOMATIC,
 		.seed = 1,
 		.max_armed_mib = 1024,
 		.min_mib = 16,
+		.shared = HN_SHARED_LEAVE,
+		.settle_ms = 60000,
 		.initial_node = HN_INITIAL_FIRST,
 	};
 }

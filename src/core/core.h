@@ -33,6 +33,9 @@ struct hn_params {
 	uint32_t seed;          /* HN_POLICY_RANDOM */
 	uint32_t expiry_ms;     /* an untouched hint is taken back after this long */
 	uint32_t quarantine_ms; /* a dropped range is left alone so long: the kernel's zap comes after its event was read */
+	uint64_t allowed_nodes; /* bit n: pages may go to node n; 0: to all */
+	uint32_t spread_shared; /* 1: pages that several nodes share are spread over these; 0: left where they are */
+	uint32_t settle_ms;     /* see policy.h */
 };
 
 enum {
@@ -40,7 +43,7 @@ enum {
 	HN_E_NO_MOVE = 1u << 1, /* not to be migrated before hold_ms */
 };
 
-/* One huge-page-sized place in the program. 32 bytes. All fields: entry lock, except lock itself. */
+/* One huge-page-sized place in the program. 48 bytes. All fields: entry lock, except lock itself. */
 struct hn_entry {
 	struct hn_word lock;
 	uint32_t gen;      /* changes with every transition of state or content: the snapshot of F4 is compared in F6 */
@@ -49,14 +52,19 @@ struct hn_entry {
 	uint32_t hold_ms;  /* until when the HN_E_NO_* flags stand */
 	uint32_t last_tid; /* last accounted sample */
 	int16_t nid;       /* where the page lies, as far as known */
-	int16_t last_nid;  /* node of the last accounted sample */
+	uint8_t stayed;    /* most samples in a row from its own node since it was last migrated; 8 at most */
+	uint8_t shared;    /* 1: several nodes use it, see policy.h */
 	uint8_t state;     /* enum hn_state */
 	uint8_t flags;     /* HN_E_* */
 	uint8_t fails;     /* consecutive refusals to arm or failures to migrate; sets the length of the hold */
 	uint8_t stale;     /* stale faults since the last arm */
+	uint64_t history;  /* the last samples, history.h */
+	uint32_t moved_ms; /* when it was last migrated, if `moved` */
+	uint8_t moved;     /* 1: it has been, for more than a first sample */
+	uint8_t pad[3];
 };
 
-_Static_assert(sizeof(struct hn_entry) == 32, "entries are budgeted: at most 64 bytes a managed page in all");
+_Static_assert(sizeof(struct hn_entry) == 48, "entries are budgeted: at most 64 bytes a managed page in all");
 
 /* 2^chunk_shift neighbouring entries. Written with the gate held exclusively, or by the one inserter (entry.c). */
 struct hn_chunk {
@@ -127,6 +135,7 @@ struct hn_verdict {
 	int thread_nid;  /* where the faulting thread ran */
 	int target_nid;  /* where the policy wants it, HN_NO_NODE = stay */
 	uint8_t refusal; /* enum hn_refusal, with HN_FAULT_REFUSED */
+	uint8_t reason;  /* enum hn_reason, when target_nid is a node */
 	uint8_t failure; /* enum hn_failure, with HN_FAULT_FAILED */
 };
 

@@ -115,7 +115,7 @@ struct hn_entry *hn_entry_make(struct hn *hn, hn_addr haddr)
 		/* A migration that remembers this address or this entry from before a reclaim must not match (F6). */
 		e->gen = (e->gen > c->gen_floor ? e->gen : c->gen_floor) + 1;
 		e->page = HN_NO_INDEX;
-		e->nid = e->last_nid = HN_NO_NODE;
+		e->nid = HN_NO_NODE;
 		e->flags = e->fails = e->stale = 0;
 	}
 	dir_insert(hn, chunk);
@@ -151,7 +151,9 @@ void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid)
 	e->gen++;
 	e->page = HN_NO_INDEX;
 	e->nid = (int16_t)nid;
-	e->last_nid = HN_NO_NODE;
+	e->history = 0;
+	e->last_tid = 0;
+	e->moved = e->stayed = e->shared = 0;
 	e->fails = e->stale = 0;
 	e->flags = 0;
 	hn_stat_add(&hn->stats->managed_pages, 1);

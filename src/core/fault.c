@@ -43,6 +43,7 @@ static enum hn_outcome count_outcome(struct hn *hn, const struct hn_fault_ctx *f
 	case HN_FAULT_MIGRATED:
 		hn_stat_add(&s->migrated, 1);
 		hn_stat_add(&s->migrated_to[f->verdict->target_nid], 1);
+		hn_stat_add(&s->migrated_for[f->verdict->reason], 1);
 		break;
 	case HN_NR_OUTCOMES: break;
 	}
@@ -69,15 +70,16 @@ enum hn_outcome hn_fault_putback(struct hn *hn, struct hn_entry *e, struct hn_fa
 /* F4, page lock and entry lock held. Returns true when the page is to be migrated, else *out is how it ended. */
 static bool decide(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, enum hn_outcome *out)
 {
-	enum hn_refusal refusal = HN_REFUSE_FILTER;
-	bool local;
+	struct hn_ruling r;
+	bool misplaced;
 
 	f->verdict->from_nid = e->nid;
-	f->verdict->target_nid =
-		hn_policy_misplaced(hn, e, f->haddr, f->verdict->thread_nid, hn_now_ms(hn), &refusal, &local);
-	f->verdict->refusal = (uint8_t)refusal;
-	if (f->verdict->target_nid == HN_NO_NODE) {
-		*out = hn_fault_putback(hn, e, f, local ? HN_FAULT_LOCAL : HN_FAULT_REFUSED);
+	misplaced = hn_policy_misplaced(hn, e, f->haddr, f->verdict->thread_nid, f->tid, hn_now_ms(hn), &r);
+	f->verdict->target_nid = r.target_nid;
+	f->verdict->refusal = (uint8_t)r.refusal;
+	f->verdict->reason = (uint8_t)r.reason;
+	if (!misplaced) {
+		*out = hn_fault_putback(hn, e, f, r.local ? HN_FAULT_LOCAL : HN_FAULT_REFUSED);
 		return false;
 	}
 	/*

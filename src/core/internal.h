@@ -7,6 +7,7 @@
 
 #include "core/core.h"
 #include "core/lock.h"
+#include "core/policy.h"
 
 #define HN_EAGAIN (-11)
 #define HN_EBUSY (-16)
@@ -76,9 +77,14 @@ void hn_displaced_cut(struct hn *hn, hn_addr start, hn_addr end);
 void hn_displaced_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len);
 void hn_for_each_displaced(struct hn *hn, hn_give_fn give, void *arg);
 
-/* policy.c: target node index or HN_NO_NODE to stay; *refusal set when it stays on another node. Entry lock held. */
-int hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t now_ms,
-			enum hn_refusal *refusal, bool *local);
+/*
+ * policy.c: is the page misplaced that thread `tid` of node thread_nid has touched? *r says where it belongs, or why it
+ * stays. Entry lock held.
+ */
+bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t tid,
+			 uint32_t now_ms, struct hn_ruling *r);
+/* The page has been migrated. Entry lock held. */
+void hn_policy_moved(struct hn *hn, struct hn_entry *e, enum hn_reason reason);
 /* Record an accounted sample. Entry lock held. */
 void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid);
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * policy.c - is a page misplaced? Pure decisions on the entry's record, asked with entry lock AND page lock held (F4),
- * so that inputs, decision and disarm cannot come apart (R1, R4, R22).
+ * so that inputs, decision and disarm cannot come apart (R1, R4, R22). The rules themselves are in judge.c.
  */
+#include "core/history.h"
 #include "core/internal.h"
 
 /* A fixed mix of 64 bits; no state, so that a decision can be replayed. */
@@ -19,16 +20,6 @@ static uint64_t mix(uint64_t x)
 static uint32_t policy_of(const struct hn *hn) { return __atomic_load_n(&hn->core->par.policy, __ATOMIC_RELAXED); }
 
 void hn_policy_set(struct hn *hn, uint32_t policy) { __atomic_store_n(&hn->core->par.policy, policy, __ATOMIC_RELAXED); }
-
-/* Two samples in a row from the same node, and the kernel's blind spot mended: local samples are recorded too. */
-static int two_stage(const struct hn_entry *e, int thread_nid, enum hn_refusal *refusal)
-{
-	if (e->last_nid != thread_nid) {
-		*refusal = HN_REFUSE_FILTER;
-		return HN_NO_NODE;
-	}
-	return thread_nid;
-}
 
 /*
  * The torture policies only want pages on the move. Threads of different nodes get different verdicts for one hint, as
@@ -55,40 +46,89 @@ static bool is_chaos(uint32_t policy)
 	return policy == HN_POLICY_ALWAYS || policy == HN_POLICY_ALTERNATE || policy == HN_POLICY_RANDOM;
 }
 
-int hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t now_ms,
-			enum hn_refusal *refusal, bool *local)
+static void judge_chaos(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, struct hn_ruling *r)
 {
-	uint32_t policy = policy_of(hn);
-	int target;
+	r->target_nid = chaos(hn, e, haddr, thread_nid);
+	r->reason = HN_REASON_TEST;
+}
 
-	*local = false;
-	if (thread_nid < 0 || e->nid < 0) {
-		*refusal = HN_REFUSE_NO_NODE;
-		return HN_NO_NODE;
+static void judge_placement(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t tid,
+			    uint32_t now_ms, struct hn_ruling *r)
+{
+	const struct hn_params *par = &hn->core->par;
+	uint32_t policy = policy_of(hn);
+	struct hn_place place = {
+		.nr_nodes = par->nr_nodes,
+		.allowed = par->allowed_nodes ? par->allowed_nodes : ~(uint64_t)0,
+		.spread_shared = par->spread_shared != 0,
+		.settle_ms = par->settle_ms,
+	};
+	struct hn_judge j = {
+		.place = &place,
+		.haddr = haddr,
+		.page_nid = e->nid,
+		.thread_nid = thread_nid,
+		.history = e->history,
+		.same_thread = e->last_tid == tid,
+		.moved = e->moved != 0,
+		.moved_ms_ago = now_ms - e->moved_ms,
+		.stayed = e->stayed,
+		.shared = e->shared != 0,
+	};
+
+	if (policy == HN_POLICY_TWO_STAGE)
+		hn_judge_two_stage(&j, r);
+	else
+		hn_judge_automatic(&j, r);
+	if (r->target_nid != HN_NO_NODE && policy == HN_POLICY_OBSERVE) {
+		r->target_nid = HN_NO_NODE;
+		r->refusal = HN_REFUSE_OBSERVE;
 	}
-	target = is_chaos(policy) ? chaos(hn, e, haddr, thread_nid) : thread_nid;
-	if (target == e->nid) {
-		*local = true;
-		return HN_NO_NODE;
+}
+
+static bool is_local(const struct hn_ruling *r, bool test, int thread_nid, int page_nid)
+{
+	return test ? r->target_nid == page_nid : thread_nid == page_nid;
+}
+
+bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t tid,
+			 uint32_t now_ms, struct hn_ruling *r)
+{
+	bool test = is_chaos(policy_of(hn));
+
+	*r = (struct hn_ruling){ .target_nid = HN_NO_NODE, .refusal = HN_REFUSE_NO_NODE };
+	if (thread_nid < 0 || e->nid < 0)
+		return false;
+	if (test)
+		judge_chaos(hn, e, haddr, thread_nid, r);
+	if (is_local(r, test, thread_nid, e->nid)) {
+		r->target_nid = HN_NO_NODE;
+		r->local = true;
+	} else if (hn_entry_held(e, HN_E_NO_MOVE, now_ms)) {
+		r->target_nid = HN_NO_NODE;
+		r->refusal = HN_REFUSE_HELD;
+	} else if (!test) {
+		judge_placement(hn, e, haddr, thread_nid, tid, now_ms, r);
 	}
-	if (hn_entry_held(e, HN_E_NO_MOVE, now_ms)) {
-		*refusal = HN_REFUSE_HELD;
-		return HN_NO_NODE;
-	}
-	if (!is_chaos(policy))
-		target = two_stage(e, thread_nid, refusal);
-	if (target != HN_NO_NODE && policy == HN_POLICY_OBSERVE) {
-		*refusal = HN_REFUSE_OBSERVE;
-		return HN_NO_NODE;
-	}
-	return target;
+	return r->target_nid != HN_NO_NODE;
 }
 
 void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid)
 {
-	e->last_nid = (int16_t)thread_nid;
+	e->history = hn_history_push(e->history, thread_nid, e->last_tid == tid);
 	e->last_tid = tid;
+	e->shared = hn_judge_is_shared(e->history, e->shared != 0);
+	if (thread_nid == e->nid && hn_history_run(e->history) > e->stayed)
+		e->stayed = (uint8_t)hn_history_run(e->history);
 	hn_stat_add(&hn->stats->samples, 1);
 	if (thread_nid >= 0)
 		hn_stat_add(&hn->stats->sample_from[thread_nid], 1);
+}
+
+/* A first sample is little reason: where it sent the page, nothing holds it. */
+void hn_policy_moved(struct hn *hn, struct hn_entry *e, enum hn_reason reason)
+{
+	e->moved = reason != HN_REASON_FIRST;
+	e->moved_ms = hn_now_ms(hn);
+	e->stayed = 0;
 }

@@ -63,6 +63,7 @@ struct hn_stats {
 	uint64_t unmanaged;                          /* messages for addresses without an entry (first touches, moved ranges) */
 	uint64_t sample_from[HN_MAX_NODES];          /* samples by the node of the faulting thread */
 	uint64_t migrated_to[HN_MAX_NODES];
+	uint64_t migrated_for[HN_NR_REASONS];
 	/* gauges */
 	uint64_t managed_pages;                      /* entries MAPPED or ARMED now */
 	uint64_t managed_peak_pages;

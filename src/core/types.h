@@ -53,7 +53,21 @@ enum hn_refusal {
 	HN_REFUSE_NO_NODE, /* the node of the faulting thread or of the page is unknown */
 	HN_REFUSE_OBSERVE, /* observe policy: judged only */
 	HN_REFUSE_HELD,    /* the page failed to migrate a short while ago */
+	HN_REFUSE_SHARED,  /* threads of several nodes use it */
+	HN_REFUSE_SETTLING, /* it came here a short while ago and is not wanted elsewhere strongly enough */
+	HN_REFUSE_NODES,   /* the thread's node is not one that pages may go to */
 	HN_NR_REFUSALS,
+};
+
+/* Why a page on another node was judged misplaced. */
+enum hn_reason {
+	HN_REASON_FIRST,    /* its first sample */
+	HN_REASON_THREAD,   /* two samples in a row from the same thread */
+	HN_REASON_NODE,     /* two samples in a row from the same node, by different threads */
+	HN_REASON_MAJORITY, /* shared, but nearly all samples are from one node */
+	HN_REASON_SPREAD,   /* shared: it goes where its address says, among the nodes that use it */
+	HN_REASON_TEST,     /* one of the policies that only want pages on the move */
+	HN_NR_REASONS,
 };
 
 /* Why a migration that was decided did not happen. The old page is back in the program in every case. */
@@ -85,8 +99,9 @@ enum hn_disarm_cause {
 };
 
 enum hn_policy_kind {
-	HN_POLICY_TWO_STAGE, /* the default: two samples in a row from the same node */
-	HN_POLICY_OBSERVE,   /* judge by two-stage, never move */
+	HN_POLICY_AUTOMATIC, /* the default, see policy.h */
+	HN_POLICY_TWO_STAGE, /* two samples in a row from the same node */
+	HN_POLICY_OBSERVE,   /* judge as the default, never move */
 	HN_POLICY_ALWAYS,    /* for torture: every sample goes to the next node */
 	HN_POLICY_ALTERNATE, /* for torture: move, stay, move, stay */
 	HN_POLICY_RANDOM,    /* for torture: seeded coin and seeded target */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The entry table: chunks and their reuse, what is managed, holds and quarantines. */
+#include "core/history.h"
 #include "fake.h"
 
 #include <stdlib.h>
@@ -64,7 +65,7 @@ static void test_manage_and_unmanage(void **state)
 	fake_manage(f, 5, 1, 2);
 	assert_int_equal(hn_state_of(&f->hn, fake_at(5)), HN_MAPPED);
 	assert_int_equal(fake_entry(f, 5)->nid, 2);
-	assert_int_equal(fake_entry(f, 5)->last_nid, HN_NO_NODE);
+	assert_int_equal(fake_entry(f, 5)->history, 0);
 	assert_int_equal(hn_manage(&f->hn, fake_at(5), 3), 0);
 	assert_int_equal(fake_entry(f, 5)->nid, 2); /* nothing changes */
 	assert_int_equal(f->stats.managed_pages, 1);
@@ -234,7 +235,7 @@ static void test_reclaim_during_migration(void **state)
 		fake_manage(f, 9, 1, 0);
 		for (i = 0; i < 3; i++) /* let slot 9's generation run ahead */
 			assert_int_equal(fake_sample(f, 9, 0), HN_FAULT_LOCAL);
-		fake_entry(f, 9)->last_nid = 1;
+		fake_entry(f, 9)->history = hn_history_push(0, 1, false);
 		fake_arm(f, 9);
 		f->in_copy = put_anew;
 		assert_int_equal(fake_fault(f, 9, 1), HN_FAULT_STALE);
@@ -278,7 +279,7 @@ static void test_reclaim_and_round_trip_during_migration(void **state)
 		fake_manage(f, 9, 1, 0);
 		for (i = 0; i < 3; i++)
 			assert_int_equal(fake_sample(f, 9, 0), HN_FAULT_LOCAL);
-		fake_entry(f, 9)->last_nid = 1;
+		fake_entry(f, 9)->history = hn_history_push(0, 1, false);
 		fake_arm(f, 9);
 		f->in_copy = go_round;
 		assert_int_equal(fake_fault(f, 9, 1), HN_FAULT_RACED);

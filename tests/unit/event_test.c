@@ -3,6 +3,7 @@
  * Address-space events: unmap, remove and remap, of all or part of a page that is MAPPED, ARMED, or in migration.
  * An event during a migration is delivered from inside the fake's copy(), where the engine holds the page lock only.
  */
+#include "core/history.h"
 #include "fake.h"
 
 #include <errno.h>
@@ -161,7 +162,7 @@ static void one_case(unsigned nr, const struct range *r, enum when when, int fai
 	}
 	if (when != WHEN_MAPPED)
 		assert_int_equal(hn_arm_run(&f->hn, fake_at(4), 2), 2);
-	fake_entry(f, 4)->last_nid = fake_entry(f, 5)->last_nid = 1;
+	fake_entry(f, 4)->history = fake_entry(f, 5)->history = hn_history_push(0, 1, false);
 	if (fail_op >= 0)
 		fake_fail(f, (enum fake_op)fail_op, 1, -EIO);
 	if (when == WHEN_COPYING) {

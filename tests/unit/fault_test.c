@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The hinting-fault path: every outcome, what it leaves behind, and what it counts. */
+#include "core/history.h"
 #include "fake.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ static uint32_t ready(struct fake *f, unsigned slot, uint32_t tid)
 {
 	uint32_t page = fake_arm(f, slot);
 
-	fake_entry(f, slot)->last_nid = (int16_t)f->thread_nid[tid];
+	fake_entry(f, slot)->history = hn_history_push(0, (int16_t)f->thread_nid[tid], false);
 	fake_sleep(f, fake_cell_at(slot, 3));
 	note(f);
 	return page;
@@ -78,7 +79,7 @@ static void test_stale(void **state)
 	expect_counted(f, &f->stats.stale, 0);
 	assert_false(fake_sleeps(f, fake_cell_at(0, 7)));
 	assert_int_equal(fake_entry(f, 0)->gen, gen);
-	assert_int_equal(fake_entry(f, 0)->last_nid, HN_NO_NODE); /* no sample */
+	assert_int_equal(hn_history_node(fake_entry(f, 0)->history, 0), HN_NO_NODE); /* no sample */
 }
 
 /* Several messages for one hint: one is charged, the rest are stale (R2). */
@@ -137,7 +138,7 @@ static void test_refused_filter(void **state)
 	assert_int_equal(fake_verdict.refusal, HN_REFUSE_FILTER);
 	expect_counted(f, &f->stats.refused[HN_REFUSE_FILTER], 1);
 	expect_mapped(f, 0, 0);
-	assert_int_equal(fake_entry(f, 0)->last_nid, 1);
+	assert_int_equal(hn_history_node(fake_entry(f, 0)->history, 0), 1);
 	assert_int_equal(fake_entry(f, 0)->last_tid, 1);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The policies: one row per decision, then the record they decide on. */
+#include "core/history.h"
 #include "fake.h"
 
 struct row {
@@ -28,7 +29,8 @@ static const struct row rows[] = {
 	{ "page unknown", HN_POLICY_TWO_STAGE, STAY, 1, 1, false, STAY, false, HN_REFUSE_NO_NODE },
 	{ "both unknown", HN_POLICY_TWO_STAGE, STAY, STAY, STAY, false, STAY, false, HN_REFUSE_NO_NODE },
 	{ "observe: local", HN_POLICY_OBSERVE, 1, 0, 1, false, STAY, true, -1 },
-	{ "observe: first", HN_POLICY_OBSERVE, 0, STAY, 1, false, STAY, false, HN_REFUSE_FILTER },
+	{ "observe: first", HN_POLICY_OBSERVE, 0, STAY, 1, false, STAY, false, HN_REFUSE_OBSERVE },
+	{ "observe: last was local", HN_POLICY_OBSERVE, 0, 0, 1, false, STAY, false, HN_REFUSE_FILTER },
 	{ "observe: two in a row", HN_POLICY_OBSERVE, 0, 1, 1, false, STAY, false, HN_REFUSE_OBSERVE },
 	{ "always: next", HN_POLICY_ALWAYS, 0, STAY, 0, false, 1, false, -1 },
 	{ "always: round", HN_POLICY_ALWAYS, 3, STAY, 1, false, 0, false, -1 },
@@ -48,29 +50,30 @@ static struct fake *with_policy(uint32_t policy, uint32_t seed, uint32_t nodes)
 
 static int ask(struct fake *f, unsigned slot, int thread_nid, bool *local)
 {
-	enum hn_refusal refusal = HN_NR_REFUSALS;
+	struct hn_ruling r;
 
-	return hn_policy_misplaced(&f->hn, fake_entry(f, slot), fake_at(slot), thread_nid, hn_now_ms(&f->hn), &refusal,
-				   local);
+	hn_policy_misplaced(&f->hn, fake_entry(f, slot), fake_at(slot), thread_nid, 1, hn_now_ms(&f->hn), &r);
+	*local = r.local;
+	return r.target_nid;
 }
 
 static void check_row(const struct row *r)
 {
 	struct fake *f = with_policy(r->policy, 1, 4);
-	enum hn_refusal refusal = HN_NR_REFUSALS;
+	struct hn_ruling got;
 	struct hn_entry *e;
-	bool local = !r->local;
-	int target;
+	bool misplaced;
 
 	fake_manage(f, 0, 1, 0);
 	e = fake_entry(f, 0);
 	e->nid = (int16_t)r->page_nid;
-	e->last_nid = (int16_t)r->last_nid;
+	if (r->last_nid != STAY)
+		e->history = hn_history_push(0, r->last_nid, false);
 	if (r->held)
 		hn_entry_hold(&f->hn, e, HN_E_NO_MOVE, 1000);
-	target = hn_policy_misplaced(&f->hn, e, fake_at(0), r->thread_nid, hn_now_ms(&f->hn), &refusal, &local);
-	if (target != r->target || local != r->local || (r->refusal >= 0 && (int)refusal != r->refusal))
-		fail_msg("%s: target %d, local %d, refusal %d", r->what, target, local, (int)refusal);
+	misplaced = hn_policy_misplaced(&f->hn, e, fake_at(0), r->thread_nid, 1, hn_now_ms(&f->hn), &got);
+	if (got.target_nid != r->target || misplaced != (r->target != STAY) || got.local != r->local || (r->refusal >= 0 && (int)got.refusal != r->refusal))
+		fail_msg("%s: target %d, local %d, refusal %d", r->what, got.target_nid, got.local, (int)got.refusal);
 	fake_finish(f);
 }
 
@@ -227,8 +230,7 @@ static void test_observe_never_moves(void **state)
 	fake_manage(f, 0, 1, 0);
 	for (i = 0; i < 6; i++)
 		assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_REFUSED);
-	assert_int_equal(f->stats.refused[HN_REFUSE_FILTER], 1);
-	assert_int_equal(f->stats.refused[HN_REFUSE_OBSERVE], 5);
+	assert_int_equal(f->stats.refused[HN_REFUSE_OBSERVE], 6);
 	assert_int_equal(f->script[FAKE_TARGET_GET].calls, 0);
 	fake_finish(f);
 }

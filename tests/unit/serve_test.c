@@ -3,6 +3,7 @@
  * The handlers: what is read in which order and under which lock, who gives the lead away, and who wakes what had to be
  * put off. A second handler runs where a real one could: inside the fake's copy().
  */
+#include "core/history.h"
 #include "fake.h"
 
 #include <errno.h>
@@ -73,7 +74,7 @@ static void arm_misplaced(struct fake *f, unsigned slot, unsigned nr)
 	fake_manage(f, slot, nr, 0);
 	for (; nr--; slot++) {
 		fake_arm(f, slot);
-		fake_entry(f, slot)->last_nid = 1;
+		fake_entry(f, slot)->history = hn_history_push(0, 1, false);
 	}
 }
 

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+/*
+ * judge.c - the rules of the built-in policies.
+ *
+ * What each is good for, and where the kernel's balancing does otherwise, is in docs/policy.md.
+ */
+#include "core/policy.h"
+
+#include "core/history.h"
+
+#define SHARED_TURNS 3u    /* so many changes of node among the last samples: several nodes use the page ... */
+#define SHARED_NO_MORE 8u  /* ... until it was one only for so long */
+#define SETTLED_SAMPLES 2u /* a page that had so many in a row from its own node has really arrived */
+#define SETTLING_RUN 4u    /* one that has not, needs so many in a row to be sent on */
+#define MAJORITY 7u        /* of eight samples: a shared page belongs to one node all the same */
+
+static void stay(struct hn_ruling *r, enum hn_refusal why)
+{
+	r->target_nid = HN_NO_NODE;
+	r->refusal = why;
+}
+
+static void move(struct hn_ruling *r, int nid, enum hn_reason why)
+{
+	r->target_nid = nid;
+	r->reason = why;
+}
+
+static bool allowed(const struct hn_judge *j, int nid) { return (j->place->allowed >> nid & 1) != 0; }
+
+void hn_judge_two_stage(const struct hn_judge *j, struct hn_ruling *r)
+{
+	if (hn_history_node(j->history, 0) != j->thread_nid)
+		stay(r, HN_REFUSE_FILTER);
+	else
+		move(r, j->thread_nid, j->same_thread ? HN_REASON_THREAD : HN_REASON_NODE);
+}
+
+/* The address decides among the nodes that use the page, so that neighbouring pages go to different ones. */
+static int spread_target(const struct hn_judge *j, uint64_t h)
+{
+	int nodes[HN_HISTORY_SAMPLES + 1];
+	unsigned nr = 0;
+	int nid;
+
+	for (nid = 0; nid < (int)j->place->nr_nodes && nr < HN_HISTORY_SAMPLES; nid++)
+		if (allowed(j, nid) && hn_history_count(h, nid))
+			nodes[nr++] = nid;
+	return nr ? nodes[(j->haddr >> HN_PAGE_SHIFT) % nr] : HN_NO_NODE;
+}
+
+/* Wherever such a page is, somebody is far away: moving it after each of them helps nobody. */
+static void judge_shared(const struct hn_judge *j, uint64_t h, struct hn_ruling *r)
+{
+	bool rested = !j->moved || j->moved_ms_ago >= j->place->settle_ms;
+	int nid = j->place->spread_shared ? spread_target(j, h) : HN_NO_NODE;
+
+	if (rested && nid != HN_NO_NODE && nid != j->page_nid)
+		move(r, nid, HN_REASON_SPREAD);
+	else if (rested && !j->place->spread_shared && hn_history_count(h, j->thread_nid) >= MAJORITY)
+		move(r, j->thread_nid, HN_REASON_MAJORITY);
+	else
+		stay(r, HN_REFUSE_SHARED);
+}
+
+bool hn_judge_is_shared(uint64_t history, bool was)
+{
+	if (hn_history_run(history) >= SHARED_NO_MORE)
+		return false;
+	return was || hn_history_turns(history) >= SHARED_TURNS;
+}
+
+void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r)
+{
+	uint64_t h = hn_history_push(j->history, j->thread_nid, j->same_thread);
+
+	if (!allowed(j, j->thread_nid))
+		stay(r, HN_REFUSE_NODES);
+	else if (hn_history_samples(h) == 1)
+		move(r, j->thread_nid, HN_REASON_FIRST);
+	else if (hn_judge_is_shared(h, j->shared))
+		judge_shared(j, h, r);
+	else if (hn_history_run(h) < 2)
+		stay(r, HN_REFUSE_FILTER);
+	else if (j->moved && j->moved_ms_ago < j->place->settle_ms && j->stayed < SETTLED_SAMPLES &&
+		 hn_history_run(h) < SETTLING_RUN)
+		stay(r, HN_REFUSE_SETTLING);
+	else
+		move(r, j->thread_nid, j->same_thread ? HN_REASON_THREAD : HN_REASON_NODE);
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT
+/* The default policy rule by rule, then at work on pages with a known life. */
+#include "core/history.h"
+#include "core/policy.h"
+#include "fake.h"
+
+#include <string.h>
+
+#define SETTLE_MS 60000u
+#define STAY HN_NO_NODE
+
+static struct hn_place place = { .nr_nodes = 4, .allowed = ~0ull, .settle_ms = SETTLE_MS };
+
+/* "0112": nodes of samples, the oldest first; '-': not known. */
+static uint64_t history_of(const char *nodes)
+{
+	uint64_t h = 0;
+
+	for (; *nodes; nodes++)
+		h = hn_history_push(h, *nodes == '-' ? HN_NO_NODE : *nodes - '0', false);
+	return h;
+}
+
+/* ---- the record ---- */
+
+static void test_history(void **state)
+{
+	static const struct {
+		const char *nodes;
+		unsigned samples, run, turns, of_1;
+	} rows[] = {
+		{ "", 0, 0, 0, 0 },		  { "1", 1, 1, 0, 1 },		  { "11", 2, 2, 0, 2 },
+		{ "01", 2, 1, 1, 1 },		  { "0101", 4, 1, 3, 2 },	  { "00001111", 8, 4, 1, 4 },
+		{ "1111111100000000", 8, 8, 0, 0 }, { "1-1", 2, 1, 0, 2 },	  { "-", 0, 0, 0, 0 },
+		{ "01230123", 8, 1, 7, 2 },
+	};
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint64_t h = history_of(rows[i].nodes);
+
+		if (hn_history_samples(h) != rows[i].samples || hn_history_run(h) != rows[i].run ||
+		    hn_history_turns(h) != rows[i].turns || hn_history_count(h, 1) != rows[i].of_1)
+			fail_msg("'%s': %u samples, run %u, %u turns, %u of node 1", rows[i].nodes, hn_history_samples(h),
+				 hn_history_run(h), hn_history_turns(h), hn_history_count(h, 1));
+	}
+	assert_int_equal(hn_history_node(hn_history_push(0, HN_MAX_NODES - 1, true), 0), HN_MAX_NODES - 1);
+	assert_true(hn_history_same_thread(hn_history_push(0, HN_MAX_NODES - 1, true), 0));
+	assert_false(hn_history_same_thread(hn_history_push(0, HN_MAX_NODES - 1, false), 0));
+}
+
+/* ---- the rules ---- */
+
+struct row {
+	const char *what, *nodes; /* samples before this one */
+	int page, thread;
+	bool same_thread, moved;
+	uint32_t ms_ago;
+	unsigned stayed;
+	int target, why; /* reason, or refusal when it stays */
+};
+
+
+static const struct row rows[] = {
+	{ "first sample", "", 0, 1, false, false, 0, 0, 1, HN_REASON_FIRST },
+	{ "first of a known node", "-", 0, 1, false, false, 0, 0, 1, HN_REASON_FIRST },
+	{ "after a local one", "0", 0, 1, false, false, 0, 0, STAY, HN_REFUSE_FILTER },
+	{ "after one of a third", "2", 0, 1, false, false, 0, 0, STAY, HN_REFUSE_FILTER },
+	{ "two of a thread", "1", 0, 1, true, false, 0, 0, 1, HN_REASON_THREAD },
+	{ "two of a node", "1", 0, 1, false, false, 0, 0, 1, HN_REASON_NODE },
+	{ "a new user", "00000001", 0, 1, true, true, 1000, 7, 1, HN_REASON_THREAD },
+	{ "just moved, two", "221", 2, 1, true, true, 1000, 0, STAY, HN_REFUSE_SETTLING },
+	{ "just moved, three", "2211", 2, 1, true, true, 1000, 0, STAY, HN_REFUSE_SETTLING },
+	{ "just moved, four", "22111", 2, 1, true, true, 1000, 0, 1, HN_REASON_THREAD },
+	{ "just moved, one local", "2221", 2, 1, true, true, 1000, 1, STAY, HN_REFUSE_SETTLING },
+	{ "just moved, but settled", "22221", 2, 1, true, true, 1000, 2, 1, HN_REASON_THREAD },
+	{ "moved long ago", "221", 2, 1, true, true, SETTLE_MS, 0, 1, HN_REASON_THREAD },
+	{ "two turns are a coincidence", "1001", 0, 1, true, false, 0, 0, 1, HN_REASON_THREAD },
+	{ "three are not", "01001", 0, 1, true, false, 0, 0, STAY, HN_REFUSE_SHARED },
+	{ "by turns", "0101010", 0, 1, true, false, 0, 0, STAY, HN_REFUSE_SHARED },
+	{ "shared by four", "0123012", 0, 3, false, false, 0, 0, STAY, HN_REFUSE_SHARED },
+};
+
+static struct hn_ruling ask(const struct row *r, const struct hn_place *p)
+{
+	struct hn_judge j = {
+		.place = p, .page_nid = r->page, .thread_nid = r->thread, .history = history_of(r->nodes),
+		.same_thread = r->same_thread, .moved = r->moved, .moved_ms_ago = r->ms_ago, .stayed = r->stayed,
+	};
+	struct hn_ruling got;
+
+	memset(&got, 0xff, sizeof(got));
+	hn_judge_automatic(&j, &got);
+	return got;
+}
+
+static void test_rules(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct hn_ruling got = ask(&rows[i], &place);
+		int why = got.target_nid == STAY ? (int)got.refusal : (int)got.reason;
+
+		if (got.target_nid != rows[i].target || why != rows[i].why)
+			fail_msg("%s: target %d, why %d", rows[i].what, got.target_nid, why);
+	}
+}
+
+static void test_nodes_that_are_not_allowed(void **state)
+{
+	struct hn_place p = place;
+	struct row r = { "", "1", 0, 1, true, false, 0, 0, 0, 0 };
+
+	(void)state;
+	p.allowed = 1u << 0 | 1u << 2;
+	assert_int_equal(ask(&r, &p).refusal, HN_REFUSE_NODES);
+	r.thread = 2;
+	r.nodes = "2";
+	assert_int_equal(ask(&r, &p).target_nid, 2);
+}
+
+/* Seven of eight from one node, and shared all the same. */
+static void test_majority(void **state)
+{
+	struct row r = { "", "1110111", 0, 1, true, true, SETTLE_MS, 0, 0, 0 };
+
+	(void)state;
+	/* One visit makes two turns only: that is nobody's shared page. */
+	assert_int_equal(ask(&r, &place).reason, HN_REASON_THREAD);
+	r.nodes = "0101111";
+	assert_int_equal(ask(&r, &place).refusal, HN_REFUSE_SHARED);
+}
+
+static void test_spreading(void **state)
+{
+	struct hn_place p = place;
+	struct hn_judge j = { .place = &p, .page_nid = 0, .thread_nid = 3, .history = history_of("0303030") };
+	struct hn_ruling r;
+	unsigned i, on[4] = { 0 };
+
+	(void)state;
+	p.spread_shared = true;
+	for (i = 0; i < 64; i++) {
+		j.haddr = i * HN_PAGE_SIZE;
+		hn_judge_automatic(&j, &r);
+		on[r.target_nid == STAY ? 0 : r.target_nid]++;
+		assert_true(r.target_nid == STAY ? r.refusal == HN_REFUSE_SHARED : r.reason == HN_REASON_SPREAD);
+	}
+	assert_int_equal(on[0], 32);
+	assert_int_equal(on[3], 32); /* and none on nodes that do not use them */
+	j.moved = true;
+	j.moved_ms_ago = SETTLE_MS - 1;
+	for (i = 0; i < 64; i++) {
+		j.haddr = i * HN_PAGE_SIZE;
+		hn_judge_automatic(&j, &r);
+		assert_int_equal(r.target_nid, STAY);
+	}
+}
+
+/* ---- pages at work ---- */
+
+struct life {
+	uint64_t history;
+	int nid;
+	bool moved, shared;
+	uint32_t moved_ms;
+	unsigned stayed, migrations;
+	uint32_t last_tid;
+};
+
+/* One sample, as the engine records and moves. True when the page was migrated. */
+static bool sample(struct life *l, int thread_nid, uint32_t now_ms)
+{
+	struct hn_judge j = {
+		.place = &place, .page_nid = l->nid, .thread_nid = thread_nid, .history = l->history,
+		.same_thread = l->last_tid == (uint32_t)thread_nid + 1, .moved = l->moved,
+		.moved_ms_ago = now_ms - l->moved_ms, .stayed = l->stayed, .shared = l->shared,
+	};
+	struct hn_ruling r = { .target_nid = STAY };
+
+	if (thread_nid != l->nid)
+		hn_judge_automatic(&j, &r);
+	l->history = hn_history_push(l->history, thread_nid, j.same_thread);
+	l->last_tid = (uint32_t)thread_nid + 1;
+	l->shared = hn_judge_is_shared(l->history, l->shared);
+	if (r.target_nid == STAY) {
+		if (thread_nid == l->nid && hn_history_run(l->history) > l->stayed)
+			l->stayed = hn_history_run(l->history);
+		return false;
+	}
+	l->nid = r.target_nid;
+	l->moved = r.reason != HN_REASON_FIRST;
+	l->moved_ms = now_ms;
+	l->stayed = 0;
+	l->migrations++;
+	return true;
+}
+
+static uint32_t draw(uint32_t *seed)
+{
+	*seed = *seed * 1664525u + 1013904223u;
+	return *seed >> 8;
+}
+
+/* An hour of one sample a second, by nodes drawn anew each time: no more than one migration a minute. */
+static void test_shared_pages_stay(void **state)
+{
+	unsigned nodes, page, total = 0;
+
+	(void)state;
+	for (nodes = 2; nodes <= 4; nodes++)
+		for (page = 0; page < 50; page++) {
+			struct life l = { .nid = 0 };
+			uint32_t seed = page * 7 + nodes, s;
+
+			for (s = 0; s < 3600; s++)
+				sample(&l, (int)(draw(&seed) % nodes), s * 1000);
+			if (l.migrations > 60)
+				fail_msg("%u nodes, page %u: %u migrations in an hour", nodes, page, l.migrations);
+			total += l.migrations;
+		}
+	print_message("# %u migrations an hour and page\n", total / 150);
+}
+
+/* Users that come in strict turns, any number of samples long. */
+static void test_turns_do_not_ping_pong(void **state)
+{
+	unsigned length, s;
+
+	(void)state;
+	for (length = 1; length <= 3; length++) {
+		struct life l = { .nid = 0 };
+
+		for (s = 0; s < 3600; s++)
+			sample(&l, (int)(s / length % 2), s * 1000);
+		if (l.migrations > 60)
+			fail_msg("turns of %u: %u migrations in an hour", length, l.migrations);
+	}
+}
+
+/* A page whose user moves on every ten samples follows within three. */
+static void test_phases_are_followed(void **state)
+{
+	struct life l = { .nid = 0 };
+	unsigned s, local = 0;
+
+	(void)state;
+	for (s = 0; s < 1000; s++) {
+		local += (int)(s / 10 % 4) == l.nid;
+		sample(&l, (int)(s / 10 % 4), s * 1000);
+	}
+	assert_int_equal(l.migrations, 99); /* once in each phase but the first */
+	assert_true(local >= 800);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_history),
+		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_nodes_that_are_not_allowed),
+		cmocka_unit_test(test_majority),
+		cmocka_unit_test(test_spreading),
+		cmocka_unit_test(test_shared_pages_stay),
+		cmocka_unit_test(test_turns_do_not_ping_pong),
+		cmocka_unit_test(test_phases_are_followed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
