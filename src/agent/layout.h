@@ -28,8 +28,8 @@ enum hn_shared { HN_SHARED_LEAVE, HN_SHARED_SPREAD };
 
 /* Settings, fixed for the run. Ranges are enforced by the command line and again by the agent. */
 struct hn_config {
-	uint32_t period_ms;       /* time between scan passes, 1..600000; default 1000 */
-	uint32_t window_mib;      /* memory armed per pass at most, 2..1048576; default 256 */
+	uint32_t period_ms;       /* time for a round over all managed memory at the start, 1..600000; default 1000 */
+	uint32_t window_mib;      /* memory armed at one time by the scanner at most, 2..1048576; default 256 */
 	uint32_t handlers;        /* handler threads, 1..16; default 2 */
 	uint32_t mover;           /* enum hn_mover */
 	uint32_t policy;          /* enum hn_policy_kind */
@@ -41,7 +41,11 @@ struct hn_config {
 	uint32_t explicit_policy; /* 1: manage ranges with a memory policy of their own too */
 	uint32_t shared;          /* enum hn_shared: what becomes of pages that several nodes use */
 	uint32_t settle_ms;       /* between two migrations of such a page at least, 0..3600000; default 60000 */
-	uint32_t pad;
+	uint32_t period_min_ms;   /* shortest and ... 1..600000; default 250 */
+	uint32_t period_max_ms;   /* ... longest time for a round; default 60000 */
+	uint32_t cpu_percent;     /* of one CPU, for all threads of the agent; 0: no limit, else 1..1600; default 10 */
+	uint32_t budget_mib_s;    /* migrated per second at most; 0: no limit; default 1024 */
+	uint32_t max_stall_us;    /* a migration may keep a thread waiting so long; 0: no limit; default 0 */
 };
 
 /* The machine as the agent sees it; made by the controller from hwloc. */

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "agent/agent.h"
+#include "core/pace.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
@@ -22,9 +23,6 @@
 #define LOOK_MAX_MS 10000u
 #define EAGER_PERIOD_MS 50u
 #define SERIES_MS 250u
-#define JUDGED_SAMPLES 16u /* samples needed to judge the pace */
-#define PLACED_PERCENT 95u
-#define BACKOFF_MAX 3u
 #define QUARANTINE_MS 2000u
 #define OWN_POLICY_MS 2000u
 #define ORDER_MS 10000u
@@ -131,6 +129,8 @@ static int init_engine(struct hn_live *live, const struct hn_config *c, const st
 		.quarantine_ms = QUARANTINE_MS,
 		.spread_shared = c->shared == HN_SHARED_SPREAD,
 		.settle_ms = c->settle_ms,
+		.budget_pages = c->budget_mib_s ? (c->budget_mib_s + 19) / 20 : 0, /* 2 MiB each, ten times a second */
+		.max_stall_us = c->max_stall_us,
 	};
 
 	return hn_core_init(live->core, &geo, &par);
@@ -207,52 +207,84 @@ static uint64_t thread_cpu_ns(uint32_t tid)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void publish(uint64_t now_ms)
+/* Of all threads of the agent. */
+static uint64_t agent_cpu_ns(void)
 {
-	struct hn_slot *s = hn_agent.slot;
 	uint64_t cpu = 0;
 	uint32_t i;
 
 	for (i = 0; i < hn_agent.nr_threads && i < HN_AGENT_THREADS; i++)
 		if (hn_agent.tid[i])
 			cpu += thread_cpu_ns(hn_agent.tid[i]);
-	hn_stat_max(&s->agent_cpu_ns, cpu);
+	return cpu;
+}
+
+static void publish(uint64_t now_ms)
+{
+	struct hn_slot *s = hn_agent.slot;
+
+	hn_stat_max(&s->agent_cpu_ns, agent_cpu_ns());
 	__atomic_store_n(&s->agent_bytes, hn_live_own_bytes(&run->live), __ATOMIC_RELAXED);
 	hn_series_offer(&s->stats, now_ms - s->started_ms);
 }
 
 struct pace {
+	struct hn_pace core;
+	struct hn_pace_params par;
 	uint64_t look_ms, series_ms, pass_ms;
-	uint64_t samples, local; /* as of the last judgement */
+	uint64_t passed_ms, cpu_ns; /* at the last pass */
 	uint32_t stacks_seen;
-	uint32_t backoff; /* the period is doubled so many times */
-	bool judged;      /* since the last pass */
-	bool said;        /* that memory is left alone */
+	bool said; /* that memory is left alone */
 };
 
-/*
- * Memory that is where it is used need not be asked about as often: after a pass with nearly only local samples the period
- * doubles, three times at most; as soon as they are not, it is the user's again and the next pass is due. Not with short
- * periods, which are for tests.
- */
+static uint64_t now_in_ms(void) { return hn_live_now_ns(NULL) / 1000000; }
+
+/* Short periods are for tests, and stay as they are. */
+static void pace_start(struct pace *p, const struct hn_config *c)
+{
+	bool eager = c->period_ms < EAGER_PERIOD_MS;
+
+	p->par = (struct hn_pace_params){
+		.start_ms = c->period_ms,
+		.min_ms = eager || c->period_min_ms > c->period_ms ? c->period_ms : c->period_min_ms,
+		.max_ms = eager || c->period_max_ms < c->period_ms ? c->period_ms : c->period_max_ms,
+		.window_pages = c->window_mib / 2,
+	};
+	hn_pace_start(&p->core, &p->par, (uint32_t)now_in_ms());
+	p->pass_ms = 0;
+}
+
+/* Samples that led or may lead to a migration; the others give no reason to go round faster. */
+static uint64_t unsettled(const struct hn_stats *s)
+{
+	uint64_t n = hn_stat_read(&s->refused[HN_REFUSE_FILTER]) + hn_stat_read(&s->refused[HN_REFUSE_BUDGET]) +
+		     hn_stat_read(&s->migrated) + hn_stat_read(&s->raced);
+	int i;
+
+	for (i = 0; i < HN_NR_FAILURES; i++)
+		n += hn_stat_read(&s->failed[i]);
+	return n;
+}
+
 static void judge_pace(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 {
-	uint64_t samples = hn_stat_read(&w->hn.stats->samples) - p->samples;
-	uint64_t local = hn_stat_read(&w->hn.stats->local) - p->local;
-	bool placed = local * 100 >= samples * PLACED_PERCENT;
+	uint64_t samples = hn_stat_read(&w->hn.stats->samples), busy = unsettled(w->hn.stats);
 
-	if (w->live->setup.eager || samples < JUDGED_SAMPLES || (placed && p->judged))
-		return;
-	p->samples += samples;
-	p->local += local;
-	p->judged = true; /* one doubling a pass */
-	if (placed) {
-		p->backoff += p->backoff < BACKOFF_MAX;
-		return;
-	}
-	if (p->backoff)
+	if (hn_pace_judge(&p->core, &p->par, samples, busy < samples ? samples - busy : 0, (uint32_t)now_ms))
 		p->pass_ms = now_ms;
-	p->backoff = 0;
+}
+
+/* When the next pass may be: what the agent has used since the last one must be within its share by then. */
+static uint64_t next_pass(struct pace *p, const struct hn_config *c, uint64_t now_ms, uint64_t managed)
+{
+	uint64_t cpu = agent_cpu_ns(), used_ms = (cpu - p->cpu_ns) / 1000000;
+	uint64_t next = now_ms + hn_pace_interval_ms(&p->core, &p->par, managed), within = 0;
+
+	if (c->cpu_percent && c->period_ms >= EAGER_PERIOD_MS)
+		within = p->passed_ms + used_ms * 100 / c->cpu_percent;
+	p->cpu_ns = cpu;
+	p->passed_ms = now_ms;
+	return within > next ? within : next;
 }
 
 /*
@@ -296,11 +328,12 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 	}
 	judge_pace(w, p, now);
 	if (now >= p->pass_ms) {
+		uint64_t managed = hn_stat_read(&w->hn.stats->managed_pages);
+
 		hn_scan_expire(&w->hn);
-		hn_scan_pass(&w->hn, c->window_mib / 2);
+		hn_scan_pass(&w->hn, hn_pace_budget(&p->core, &p->par, managed, (uint32_t)now));
 		hn_stat_add(&hn_agent.slot->scans, 1);
-		p->judged = false;
-		p->pass_ms = now + ((uint64_t)c->period_ms << p->backoff);
+		p->pass_ms = next_pass(p, c, now, managed);
 	}
 	if (now >= p->series_ms) {
 		publish(now);
@@ -344,11 +377,13 @@ static void reconfigure(struct hn_worker *w, struct pace *p)
 	if (hn_config_is_sane(&c)) {
 		run->config.period_ms = c.period_ms;
 		run->config.window_mib = c.window_mib;
+		run->config.period_min_ms = c.period_min_ms;
+		run->config.period_max_ms = c.period_max_ms;
+		run->config.cpu_percent = c.cpu_percent;
 		run->config.policy = c.policy;
 		hn_policy_set(&w->hn, c.policy);
 		run->live.core->par.expiry_ms = expiry_of(c.period_ms); /* nobody but this thread looks at it */
-		p->pass_ms = 0;
-		p->backoff = 0;
+		pace_start(p, &run->config);
 	}
 	hn_store_release(&s->config_seen, seq);
 }
@@ -368,8 +403,8 @@ static bool obey(struct hn_worker *w, struct pace *p)
 	    !(wanted == HN_MODE_STOPPED ? hn_live_release(w, ORDER_MS) : hn_live_drain(w, ORDER_MS)))
 		return false; /* not yet; nothing is armed meanwhile */
 	publish(hn_live_now_ns(w) / 1000000);
-	p->look_ms = p->pass_ms = 0;
-	p->backoff = 0;
+	p->look_ms = 0;
+	pace_start(p, &run->config);
 	hn_store_release(&s->mode, wanted);
 	return wanted == HN_MODE_RUNNING;
 }
@@ -383,6 +418,7 @@ static void scanner_main(void *arg)
 	register_thread("hugenuma-scan");
 	if (!set_up())
 		return;
+	pace_start(&pace, &run->config);
 	for (;;) {
 		uint32_t kick = hn_load_acquire(&hn_agent.control.kick);
 

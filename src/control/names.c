@@ -11,6 +11,8 @@ const struct hn_name hn_refusal_names[HN_NR_REFUSALS] = {
 	[HN_REFUSE_SHARED] = { "shared", "used by several nodes" },
 	[HN_REFUSE_SETTLING] = { "settling", "moved a moment ago" },
 	[HN_REFUSE_NODES] = { "nodes", "node not allowed" },
+	[HN_REFUSE_BUDGET] = { "budget", "migration budget used up" },
+	[HN_REFUSE_STALL] = { "stall", "would take too long" },
 };
 
 const struct hn_name hn_failure_names[HN_NR_FAILURES] = {

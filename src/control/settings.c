@@ -23,10 +23,17 @@
 	{ key, option, HN_SETTING_SWITCH, live, offsetof(struct hn_config, field), "", 0, 1, NULL, 0, doc }
 
 const struct hn_setting hn_settings[] = {
-	NUMBER(period_ms, "scan.period_ms", "period-ms", "ms", 1, 600000, true, "time between scan passes"),
-	NUMBER(window_mib, "scan.window_mib", "window-mib", "MiB", 2, 1048576, true, "memory armed per scan pass at most"),
+	NUMBER(period_ms, "scan.period_ms", "period-ms", "ms", 1, 600000, true,
+	       "time in which every managed page is hinted once, at the start and after each change of phase"),
+	NUMBER(period_min_ms, "scan.period_min_ms", "period-min-ms", "ms", 1, 600000, true,
+	       "how short that time may become while pages are misplaced"),
+	NUMBER(period_max_ms, "scan.period_max_ms", "period-max-ms", "ms", 1, 600000, true,
+	       "how long it may become while they are placed"),
+	NUMBER(window_mib, "scan.window_mib", "window-mib", "MiB", 2, 1048576, true, "memory hinted in one pass of the scanner at most"),
 	NUMBER(max_armed_mib, "scan.max_armed_mib", "max-armed-mib", "MiB", 2, 65536, false,
 	       "memory armed at one time at most"),
+	NUMBER(cpu_percent, "scan.cpu_percent", "cpu-percent", "percent of one CPU", 0, 1600, true,
+	       "CPU time for the agent's threads, on average, at most; 0: no limit"),
 	NUMBER(handlers, "agent.handlers", "handlers", "threads", 1, 16, false, "threads that serve faults, per process"),
 	NUMBER(min_mib, "agent.min_mib", "min-mib", "MiB", 2, 1048576, false,
 	       "huge pages a process must have to be managed"),
@@ -44,6 +51,10 @@ const struct hn_setting hn_settings[] = {
 	       "also manage memory that the program has given a memory policy of its own"),
 	CHOICE(mover, "move.mover", "mover", hn_mover_names, 2, false,
 	       "how pages migrate: by copying into a page of the target node, or by the kernel"),
+	NUMBER(budget_mib_s, "move.budget_mib_s", "budget-mib-s", "MiB", 0, 1048576, false,
+	       "memory migrated per second at most; 0: no limit"),
+	NUMBER(max_stall_us, "move.max_stall_us", "max-stall-us", "us", 0, 10000000, false,
+	       "no page is migrated while migrations keep threads waiting for longer than this; 0: no limit"),
 	CHOICE(initial_node, "node.initial", "initial-node", hn_initial_node_names, 2, false,
 	       "virtual nodes only: where pages are taken to lie at first, all on node 0 or spread by address"),
 };
@@ -62,6 +73,10 @@ void hn_config_defaults(struct hn_config *c)
 		.min_mib = 16,
 		.shared = HN_SHARED_LEAVE,
 		.settle_ms = 60000,
+		.period_min_ms = 250,
+		.period_max_ms = 60000,
+		.cpu_percent = 10,
+		.budget_mib_s = 1024,
 		.initial_node = HN_INITIAL_FIRST,
 	};
 }

@@ -36,6 +36,8 @@ struct hn_params {
 	uint64_t allowed_nodes; /* bit n: pages may go to node n; 0: to all */
 	uint32_t spread_shared; /* 1: pages that several nodes share are spread over these; 0: left where they are */
 	uint32_t settle_ms;     /* see policy.h */
+	uint32_t budget_pages;  /* migrations begun in 100 ms at most; 0: no limit */
+	uint32_t max_stall_us;  /* how long a migration may keep a thread waiting; 0: no limit */
 };
 
 enum {
@@ -106,6 +108,10 @@ struct hn_core {
 	struct hn_word lead; /* the one handler that waits for messages, serve.c */
 	uint32_t nr_deferred; /* faults the leader put off until an event has been read; lead */
 	hn_addr deferred[HN_MAX_DEFERRED];
+
+	/* limit.c; relaxed atomics, nothing is ordered by them */
+	uint32_t window_ms, window_pages; /* migrations begun since window_ms */
+	uint32_t stall_us;                /* what a migration takes lately */
 
 	struct hn_word displaced_lock;
 	struct hn_word nr_displaced; /* displaced_lock to change */

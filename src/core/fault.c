@@ -22,8 +22,10 @@ static void record_times(struct hn *hn, const struct hn_fault_ctx *f, enum hn_ou
 	uint64_t ns = hn->ops->now_ns(hn->be) - f->read_ns;
 
 	hn_hist_add(&hn->stats->fault_service_ns, ns);
-	if (outcome == HN_FAULT_MIGRATED)
+	if (outcome == HN_FAULT_MIGRATED) {
 		hn_hist_add(&hn->stats->migration_stall_ns, ns);
+		hn_limit_note_stall(hn, ns);
+	}
 }
 
 /* One exit, one counter: every message is counted once by outcome, every sample once (I5, F7). */

@@ -83,8 +83,12 @@ void hn_for_each_displaced(struct hn *hn, hn_give_fn give, void *arg);
  */
 bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t tid,
 			 uint32_t now_ms, struct hn_ruling *r);
+/* limit.c: may one more page be migrated now? Counts it if so, else *why says what stands against it. */
+bool hn_limit_reached(const struct hn *hn, uint32_t now_ms, enum hn_refusal *why);
+/* A migration has kept a thread waiting so long. */
+void hn_limit_note_stall(struct hn *hn, uint64_t ns);
 /* The page has been migrated. Entry lock held. */
-void hn_policy_moved(struct hn *hn, struct hn_entry *e, enum hn_reason reason);
+void hn_policy_moved(struct hn_entry *e, enum hn_reason reason, uint32_t now_ms);
 /* Record an accounted sample. Entry lock held. */
 void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid);
 

@@ -43,7 +43,7 @@ static enum hn_outcome committed(struct hn *hn, struct hn_entry *e, struct hn_fa
 	e->fails = 0;
 	e->flags &= (uint8_t)~HN_E_NO_MOVE;
 	hn_policy_record(hn, e, f->verdict->thread_nid, f->tid);
-	hn_policy_moved(hn, e, (enum hn_reason)f->verdict->reason);
+	hn_policy_moved(e, (enum hn_reason)f->verdict->reason, (uint32_t)(f->read_ns / 1000000));
 	hn_page_unlock(hn, f->page);
 	hn_page_put(hn, f->page); /* the entry's reference; ours discards the old frame, off the stalled thread's path */
 	return HN_FAULT_MIGRATED;

@@ -80,9 +80,13 @@ static void judge_placement(const struct hn *hn, const struct hn_entry *e, hn_ad
 		hn_judge_two_stage(&j, r);
 	else
 		hn_judge_automatic(&j, r);
-	if (r->target_nid != HN_NO_NODE && policy == HN_POLICY_OBSERVE) {
+	if (r->target_nid == HN_NO_NODE)
+		return;
+	if (policy == HN_POLICY_OBSERVE) {
 		r->target_nid = HN_NO_NODE;
 		r->refusal = HN_REFUSE_OBSERVE;
+	} else if (hn_limit_reached(hn, now_ms, &r->refusal)) {
+		r->target_nid = HN_NO_NODE;
 	}
 }
 
@@ -126,9 +130,9 @@ void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_
 }
 
 /* A first sample is little reason: where it sent the page, nothing holds it. */
-void hn_policy_moved(struct hn *hn, struct hn_entry *e, enum hn_reason reason)
+void hn_policy_moved(struct hn_entry *e, enum hn_reason reason, uint32_t now_ms)
 {
 	e->moved = reason != HN_REASON_FIRST;
-	e->moved_ms = hn_now_ms(hn);
+	e->moved_ms = now_ms;
 	e->stayed = 0;
 }

@@ -56,6 +56,8 @@ enum hn_refusal {
 	HN_REFUSE_SHARED,  /* threads of several nodes use it */
 	HN_REFUSE_SETTLING, /* it came here a short while ago and is not wanted elsewhere strongly enough */
 	HN_REFUSE_NODES,   /* the thread's node is not one that pages may go to */
+	HN_REFUSE_BUDGET,  /* as much has been migrated lately as may be */
+	HN_REFUSE_STALL,   /* a migration would keep the thread waiting for longer than it may */
 	HN_NR_REFUSALS,
 };
 

@@ -254,7 +254,8 @@ def test_umask_does_not_open_the_run_file():
 # ---- options ----
 
 NUMBERS = {"--period-ms": (1, 600000), "--window-mib": (2, 1048576), "--handlers": (1, 16),
-           "--max-armed-mib": (2, 65536), "--min-mib": (2, 1048576), "--seed": (0, 4294967295), "--settle-ms": (0, 3600000)}
+           "--max-armed-mib": (2, 65536), "--min-mib": (2, 1048576), "--seed": (0, 4294967295), "--settle-ms": (0, 3600000), "--period-min-ms": (1, 600000), "--period-max-ms": (1, 600000),
+           "--cpu-percent": (0, 1600), "--budget-mib-s": (0, 1048576), "--max-stall-us": (0, 10000000)}
 
 
 def test_bad_numbers():
@@ -330,11 +331,12 @@ def test_version():
 def test_configuration_is_passed():
     got = passed()
     same(got["magic_ok"], "1 sizes_ok=1")
-    same(got["config"], "1000 256 2 0 0 1 1024 16 0 0 0 0 60000", "defaults")
+    same(got["config"], "1000 256 2 0 0 1 1024 16 0 0 0 0 60000 250 60000 10 1024 0", "defaults")
     got = passed("--period-ms=1", "--window-mib=1048576", "--handlers=16", "--mover=kernel", "--policy=random",
                  "--seed=4294967295", "--max-armed-mib=65536", "--min-mib=2", "--start-now",
-                 "--initial-node=interleave", "--explicit-policy", "--shared=spread", "--settle-ms=5")
-    same(got["config"], "1 1048576 16 1 5 4294967295 65536 2 1 1 1 1 5", "all set")
+                 "--initial-node=interleave", "--explicit-policy", "--shared=spread", "--settle-ms=5",
+                 "--period-min-ms=6", "--period-max-ms=7", "--cpu-percent=8", "--budget-mib-s=9", "--max-stall-us=10")
+    same(got["config"], "1 1048576 16 1 5 4294967295 65536 2 1 1 1 1 5 6 7 8 9 10", "all set")
     for i, policy in enumerate(("automatic", "two-stage", "observe", "always", "alternate", "random")):
         same(passed("--policy", policy)["config"].split()[4], str(i), policy)
 
@@ -690,7 +692,7 @@ def test_report_numbers():
         same(p[key], value, key)
         same(report["totals"][key], value, "totals." + key)
     same(p["refused"], {"filter_count": 20, "no_node_count": 0, "observe_count": 0, "held_count": 2, "shared_count": 0,
-                        "settling_count": 0, "nodes_count": 0})
+                        "settling_count": 0, "nodes_count": 0, "budget_count": 0, "stall_count": 0})
     same(p["failed"], {"target_count": 3, "isolate_count": 0, "copy_count": 0, "commit_count": 1})
     same(p["disarmed"], {"fault_count": 90, "expiry_count": 5, "event_count": 1, "drain_count": 0})
     same((p["agent"]["cpu_ns"], p["agent"]["memory_bytes"], p["agent"]["scans_count"]), (20000000, 1000000, 5))
