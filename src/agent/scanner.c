@@ -129,7 +129,7 @@ static int init_engine(struct hn_live *live, const struct hn_config *c, const st
 		.quarantine_ms = QUARANTINE_MS,
 		.spread_shared = c->shared == HN_SHARED_SPREAD,
 		.settle_ms = c->settle_ms,
-		.budget_pages = c->budget_mib_s ? (c->budget_mib_s + 19) / 20 : 0, /* 2 MiB each, ten times a second */
+		.budget_pages = c->budget_mib_s ? (c->budget_mib_s + 1) / 2 : 0,
 		.max_stall_us = c->max_stall_us,
 	};
 

@@ -36,7 +36,7 @@ struct hn_params {
 	uint64_t allowed_nodes; /* bit n: pages may go to node n; 0: to all */
 	uint32_t spread_shared; /* 1: pages that several nodes share are spread over these; 0: left where they are */
 	uint32_t settle_ms;     /* see policy.h */
-	uint32_t budget_pages;  /* migrations begun in 100 ms at most; 0: no limit */
+	uint32_t budget_pages;  /* migrations begun in a second at most; 0: no limit */
 	uint32_t max_stall_us;  /* how long a migration may keep a thread waiting; 0: no limit */
 };
 
