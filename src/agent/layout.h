@@ -46,6 +46,7 @@ struct hn_config {
 	uint32_t cpu_percent;     /* of one CPU, for all threads of the agent; 0: no limit, else 1..1600; default 10 */
 	uint32_t budget_mib_s;    /* migrated per second at most; 0: no limit; default 1024 */
 	uint32_t max_stall_us;    /* a migration may keep a thread waiting so long; 0: no limit; default 0 */
+	uint64_t nodes;           /* bit n: pages may go to node n, by the kernel's number, or of virtual nodes; 0: to all */
 };
 
 /* The machine as the agent sees it; made by the controller from hwloc. */

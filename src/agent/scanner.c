@@ -233,6 +233,7 @@ struct pace {
 	struct hn_pace_params par;
 	uint64_t look_ms, series_ms, pass_ms;
 	uint64_t passed_ms, cpu_ns; /* at the last pass */
+	uint64_t aged_ms;           /* when samples were last made to count half */
 	uint32_t stacks_seen;
 	bool said; /* that memory is left alone */
 };
@@ -305,6 +306,14 @@ static uint64_t look(struct hn_worker *w)
 	return hn_live_now_ns(w) / 1000000 + wait_ms;
 }
 
+/* A cpuset may change at any time. Where nothing is left, nothing is: a node that there is not stands for that. */
+static void allow_nodes(struct hn_worker *w, const struct hn_config *c)
+{
+	uint64_t nodes = hn_policy_allowed(w->live, c->nodes);
+
+	hn_policy_allow(&w->hn, nodes ? nodes : (uint64_t)1 << (HN_MAX_NODES - 1));
+}
+
 /* Programs set policies for a moment, to place something: nothing is said about that. */
 static void say_left_alone(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 {
@@ -324,6 +333,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 	if (now >= p->look_ms || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen) {
 		p->stacks_seen = hn_stacks_copy(w->live);
 		p->look_ms = look(w);
+		allow_nodes(w, c);
 		say_left_alone(w, p, now);
 	}
 	judge_pace(w, p, now);
@@ -334,6 +344,10 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 		hn_scan_pass(&w->hn, hn_pace_budget(&p->core, &p->par, managed, (uint32_t)now));
 		hn_stat_add(&hn_agent.slot->scans, 1);
 		p->pass_ms = next_pass(p, c, now, managed);
+		if (now - p->aged_ms >= p->core.period_ms) {
+			hn_policy_age(&w->hn);
+			p->aged_ms = now;
+		}
 	}
 	if (now >= p->series_ms) {
 		publish(now);
@@ -380,6 +394,8 @@ static void reconfigure(struct hn_worker *w, struct pace *p)
 		run->config.period_min_ms = c.period_min_ms;
 		run->config.period_max_ms = c.period_max_ms;
 		run->config.cpu_percent = c.cpu_percent;
+		run->config.nodes = c.nodes;
+		allow_nodes(w, &run->config);
 		run->config.policy = c.policy;
 		hn_policy_set(&w->hn, c.policy);
 		run->live.core->par.expiry_ms = expiry_of(c.period_ms); /* nobody but this thread looks at it */

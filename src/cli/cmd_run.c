@@ -147,6 +147,9 @@ static void option_from_setting(struct option_table *t, struct argp_option *to, 
 		strcpy(value, "on|off");
 		to->flags = OPTION_ARG_OPTIONAL;
 		snprintf(doc, sizeof(t->text[i].doc), "%s", s->doc);
+	} else if (s->kind == HN_SETTING_NODES) {
+		strcpy(value, "LIST");
+		snprintf(doc, sizeof(t->text[i].doc), "%s (default %s)", s->doc, standard);
 	} else if (s->kind == HN_SETTING_CHOICE) {
 		option_words(value, sizeof(t->text[i].value), s);
 		snprintf(doc, sizeof(t->text[i].doc), "%s (default %s)", s->doc, standard);

@@ -42,12 +42,14 @@ const struct hn_name hn_reason_names[HN_NR_REASONS] = {
 	[HN_REASON_THREAD] = { "thread", "same thread twice" },
 	[HN_REASON_NODE] = { "node", "same node twice" },
 	[HN_REASON_MAJORITY] = { "majority", "shared, mostly by one node" },
+	[HN_REASON_GROUP] = { "group", "the threads use that node more" },
 	[HN_REASON_SPREAD] = { "spread", "shared, spread" },
 	[HN_REASON_TEST] = { "test", "a policy for tests" },
 };
 
 const char *const hn_policy_names[HN_NR_POLICIES] = {
 	[HN_POLICY_AUTOMATIC] = "automatic",
+	[HN_POLICY_KERNEL] = "kernel",
 	[HN_POLICY_TWO_STAGE] = "two-stage",
 	[HN_POLICY_OBSERVE] = "observe",
 	[HN_POLICY_ALWAYS] = "always",

@@ -19,6 +19,8 @@
 	{ key, option, HN_SETTING_NUMBER, live, offsetof(struct hn_config, field), unit, min, max, NULL, 0, doc }
 #define CHOICE(field, key, option, words, nr, live, doc) \
 	{ key, option, HN_SETTING_CHOICE, live, offsetof(struct hn_config, field), "", 0, nr - 1, words, nr, doc }
+#define NODES(field, key, option, live, doc) \
+	{ key, option, HN_SETTING_NODES, live, offsetof(struct hn_config, field), "", 0, 63, NULL, 0, doc }
 #define SWITCH(field, key, option, live, doc) \
 	{ key, option, HN_SETTING_SWITCH, live, offsetof(struct hn_config, field), "", 0, 1, NULL, 0, doc }
 
@@ -55,6 +57,8 @@ const struct hn_setting hn_settings[] = {
 	       "memory migrated per second at most; 0: no limit"),
 	NUMBER(max_stall_us, "move.max_stall_us", "max-stall-us", "us", 0, 10000000, false,
 	       "no page is migrated while migrations keep threads waiting for longer than this; 0: no limit"),
+	NODES(nodes, "node.allowed", "nodes", true,
+	      "nodes that pages may be migrated to; the program's cpuset and its memory policies hold in any case"),
 	CHOICE(initial_node, "node.initial", "initial-node", hn_initial_node_names, 2, false,
 	       "virtual nodes only: where pages are taken to lie at first, all on node 0 or spread by address"),
 };
@@ -96,17 +100,38 @@ static uint32_t *setting_word(const struct hn_setting *s, struct hn_config *c)
 	return (uint32_t *)(void *)((char *)c + s->offset);
 }
 
-uint32_t hn_setting_get(const struct hn_setting *s, const struct hn_config *c)
+uint64_t hn_setting_get(const struct hn_setting *s, const struct hn_config *c)
 {
-	return *(const uint32_t *)(const void *)((const char *)c + s->offset);
+	const void *at = (const char *)c + s->offset;
+
+	return s->kind == HN_SETTING_NODES ? *(const uint64_t *)at : *(const uint32_t *)at;
+}
+
+/* "0-2,5" */
+static void nodes_text(uint64_t nodes, char *buf, size_t len)
+{
+	size_t at = 0;
+	unsigned first, last;
+
+	snprintf(buf, len, "%s", nodes ? "" : "all");
+	for (first = 0; first < 64 && at < len; first = last + 1) {
+		last = first;
+		if (!(nodes >> first & 1))
+			continue;
+		while (last < 63 && (nodes >> (last + 1) & 1))
+			last++;
+		at += (size_t)snprintf(buf + at, len - at, last > first ? "%s%u-%u" : "%s%u", at ? "," : "", first, last);
+	}
 }
 
 void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char *buf, size_t len)
 {
-	uint32_t v = hn_setting_get(s, c);
+	uint64_t v = hn_setting_get(s, c);
 
-	if (s->kind == HN_SETTING_NUMBER)
-		snprintf(buf, len, "%" PRIu32, v);
+	if (s->kind == HN_SETTING_NODES)
+		nodes_text(v, buf, len);
+	else if (s->kind == HN_SETTING_NUMBER)
+		snprintf(buf, len, "%" PRIu64, v);
 	else if (s->kind == HN_SETTING_SWITCH)
 		snprintf(buf, len, "%s", v ? "on" : "off");
 	else
@@ -120,6 +145,10 @@ void hn_setting_expected(const struct hn_setting *s, char *buf, size_t len)
 	if (s->kind == HN_SETTING_NUMBER) {
 		snprintf(buf, len, "a whole number%s%s from %" PRIu64 " to %" PRIu64, *s->unit ? " of " : "", s->unit, s->min,
 			 s->max);
+		return;
+	}
+	if (s->kind == HN_SETTING_NODES) {
+		snprintf(buf, len, "nodes from 0 to 63 as in 0-2,5, or all");
 		return;
 	}
 	if (s->kind == HN_SETTING_SWITCH) {
@@ -157,6 +186,41 @@ static bool parse_word(const char *const *word, unsigned nr, const char *text, u
 	return false;
 }
 
+static bool parse_node(const char **p, unsigned *node)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)**p))
+		return false;
+	*node = (unsigned)strtoul(*p, &end, 10);
+	if (end - *p > 2 || *node > 63)
+		return false;
+	*p = end;
+	return true;
+}
+
+static bool parse_nodes(const char *p, uint64_t *nodes)
+{
+	uint64_t set = 0;
+	unsigned first, last;
+
+	if (strcmp(p, "all") == 0) {
+		*nodes = 0;
+		return true;
+	}
+	do {
+		if (!parse_node(&p, &first))
+			return false;
+		last = first;
+		if (*p == '-' && (p++, !parse_node(&p, &last) || last < first))
+			return false;
+		for (; first <= last; first++)
+			set |= (uint64_t)1 << first;
+	} while (*p++ == ',');
+	*nodes = set;
+	return p[-1] == 0;
+}
+
 bool hn_setting_parse(const struct hn_setting *s, struct hn_config *c, const char *text)
 {
 	static const char *const off_on[] = { "off", "on" }, *const no_yes[] = { "0", "1" };
@@ -165,6 +229,7 @@ bool hn_setting_parse(const struct hn_setting *s, struct hn_config *c, const cha
 	switch (s->kind) {
 	case HN_SETTING_NUMBER: return parse_number(s, text, v);
 	case HN_SETTING_CHOICE: return parse_word(s->word, s->nr_words, text, v);
+	case HN_SETTING_NODES: return parse_nodes(text, (uint64_t *)(void *)((char *)c + s->offset));
 	case HN_SETTING_SWITCH: return parse_word(off_on, 2, text, v) || parse_word(no_yes, 2, text, v);
 	}
 	return false;

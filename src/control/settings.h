@@ -16,6 +16,7 @@ enum hn_setting_kind {
 	HN_SETTING_NUMBER, /* a whole number, min..max */
 	HN_SETTING_CHOICE, /* one of a few words */
 	HN_SETTING_SWITCH, /* on or off */
+	HN_SETTING_NODES,  /* a list of nodes, 64 bits: "0-2,5", or all */
 };
 
 struct hn_setting {
@@ -23,7 +24,7 @@ struct hn_setting {
 	const char *option; /* "period-ms", without the dashes */
 	enum hn_setting_kind kind;
 	bool live;          /* can be changed while the program runs */
-	size_t offset;      /* of its word in struct hn_config */
+	size_t offset;      /* of its word in struct hn_config, 64 bits for nodes */
 	const char *unit;   /* numbers: as in "expected a whole number of ..."; "" when it has none */
 	uint64_t min, max;
 	const char *const *word; /* choices */
@@ -39,7 +40,8 @@ void hn_config_defaults(struct hn_config *c);
 /* NULL when there is no such key. */
 const struct hn_setting *hn_setting_find(const char *key);
 
-uint32_t hn_setting_get(const struct hn_setting *s, const struct hn_config *c);
+/* Its number; of nodes the set. */
+uint64_t hn_setting_get(const struct hn_setting *s, const struct hn_config *c);
 /* The value in words, as it would be set. */
 void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char *buf, size_t len);
 /* What may be set: "a whole number of ms from 1 to 600000", "copy or kernel". */

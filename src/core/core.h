@@ -112,6 +112,7 @@ struct hn_core {
 	/* limit.c; relaxed atomics, nothing is ordered by them */
 	uint32_t window_ms, window_pages; /* migrations begun since window_ms */
 	uint32_t stall_us;                /* what a migration takes lately */
+	uint32_t by_cpu[HN_MAX_NODES], by_page[HN_MAX_NODES]; /* samples lately, policy.c; the same */
 
 	struct hn_word displaced_lock;
 	struct hn_word nr_displaced; /* displaced_lock to change */
@@ -133,6 +134,10 @@ size_t hn_core_bytes(const struct hn_geometry *geo);
 int hn_core_init(struct hn_core *core, const struct hn_geometry *geo, const struct hn_params *par);
 /* Another policy from now on (enum hn_policy_kind); faults in service may still be judged by the old one. Any thread. */
 void hn_policy_set(struct hn *hn, uint32_t policy);
+/* Pages may go to these nodes from now on; 0: to all. Any thread. */
+void hn_policy_allow(struct hn *hn, uint64_t nodes);
+/* A round is over: what was sampled before it counts half. One thread. */
+void hn_policy_age(struct hn *hn);
 
 /* ---- the hinting fault (fault.c) ---- */
 

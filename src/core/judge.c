@@ -36,6 +36,47 @@ void hn_judge_two_stage(const struct hn_judge *j, struct hn_ruling *r)
 		move(r, j->thread_nid, j->same_thread ? HN_REASON_THREAD : HN_REASON_NODE);
 }
 
+/* The last sample from a node other than the page's; HN_NO_NODE: none. */
+static int last_remote(const struct hn_judge *j)
+{
+	unsigned i;
+
+	for (i = 0; i < HN_HISTORY_SAMPLES; i++) {
+		int nid = hn_history_node(j->history, i);
+
+		if (nid != HN_NO_NODE && nid != j->page_nid)
+			return nid;
+	}
+	return HN_NO_NODE;
+}
+
+/* Far more used by threads there; or, weighed by where the pages are, a third more. */
+static bool group_wants(const struct hn_judge *j)
+{
+	uint64_t cpu_to = j->by_cpu[j->thread_nid], cpu_from = j->by_cpu[j->page_nid];
+	uint64_t page_to = j->by_page[j->thread_nid], page_from = j->by_page[j->page_nid];
+
+	return cpu_to > cpu_from * 3 || cpu_to * page_from * 3 > cpu_from * page_to * 4;
+}
+
+void hn_judge_kernel(const struct hn_judge *j, struct hn_ruling *r)
+{
+	int last = last_remote(j);
+
+	if (!allowed(j, j->thread_nid))
+		stay(r, HN_REFUSE_NODES);
+	else if (last == HN_NO_NODE && hn_history_samples(j->history) == 0)
+		move(r, j->thread_nid, HN_REASON_FIRST);
+	else if (last != j->thread_nid)
+		stay(r, HN_REFUSE_FILTER);
+	else if (j->same_thread)
+		move(r, j->thread_nid, HN_REASON_THREAD);
+	else if (group_wants(j))
+		move(r, j->thread_nid, HN_REASON_GROUP);
+	else
+		stay(r, HN_REFUSE_SHARED);
+}
+
 /* The address decides among the nodes that use the page, so that neighbouring pages go to different ones. */
 static int spread_target(const struct hn_judge *j, uint64_t h)
 {

@@ -21,6 +21,20 @@ static uint32_t policy_of(const struct hn *hn) { return __atomic_load_n(&hn->cor
 
 void hn_policy_set(struct hn *hn, uint32_t policy) { __atomic_store_n(&hn->core->par.policy, policy, __ATOMIC_RELAXED); }
 
+void hn_policy_allow(struct hn *hn, uint64_t nodes) { __atomic_store_n(&hn->core->par.allowed_nodes, nodes, __ATOMIC_RELAXED); }
+
+static void halve(uint32_t *p) { __atomic_store_n(p, __atomic_load_n(p, __ATOMIC_RELAXED) / 2, __ATOMIC_RELAXED); }
+
+void hn_policy_age(struct hn *hn)
+{
+	uint32_t i;
+
+	for (i = 0; i < hn->core->par.nr_nodes; i++) {
+		halve(&hn->core->by_cpu[i]);
+		halve(&hn->core->by_page[i]);
+	}
+}
+
 /*
  * The torture policies only want pages on the move. Threads of different nodes get different verdicts for one hint, as
  * they would from a real policy: the founding race needs one that stays while another moves (R1).
@@ -56,10 +70,11 @@ static void judge_placement(const struct hn *hn, const struct hn_entry *e, hn_ad
 			    uint32_t now_ms, struct hn_ruling *r)
 {
 	const struct hn_params *par = &hn->core->par;
+	uint64_t allowed = __atomic_load_n(&par->allowed_nodes, __ATOMIC_RELAXED);
 	uint32_t policy = policy_of(hn);
 	struct hn_place place = {
 		.nr_nodes = par->nr_nodes,
-		.allowed = par->allowed_nodes ? par->allowed_nodes : ~(uint64_t)0,
+		.allowed = allowed ? allowed : ~(uint64_t)0,
 		.spread_shared = par->spread_shared != 0,
 		.settle_ms = par->settle_ms,
 	};
@@ -74,10 +89,14 @@ static void judge_placement(const struct hn *hn, const struct hn_entry *e, hn_ad
 		.moved_ms_ago = now_ms - e->moved_ms,
 		.stayed = e->stayed,
 		.shared = e->shared != 0,
+		.by_cpu = hn->core->by_cpu,
+		.by_page = hn->core->by_page,
 	};
 
 	if (policy == HN_POLICY_TWO_STAGE)
 		hn_judge_two_stage(&j, r);
+	else if (policy == HN_POLICY_KERNEL)
+		hn_judge_kernel(&j, r);
 	else
 		hn_judge_automatic(&j, r);
 	if (r->target_nid == HN_NO_NODE)
@@ -125,6 +144,10 @@ void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_
 	if (thread_nid == e->nid && hn_history_run(e->history) > e->stayed)
 		e->stayed = (uint8_t)hn_history_run(e->history);
 	hn_stat_add(&hn->stats->samples, 1);
+	if (e->nid >= 0)
+		__atomic_fetch_add(&hn->core->by_page[e->nid], 1, __ATOMIC_RELAXED);
+	if (thread_nid >= 0)
+		__atomic_fetch_add(&hn->core->by_cpu[thread_nid], 1, __ATOMIC_RELAXED);
 	if (thread_nid >= 0)
 		hn_stat_add(&hn->stats->sample_from[thread_nid], 1);
 }

@@ -30,6 +30,8 @@ struct hn_judge {
 	uint32_t moved_ms_ago;
 	unsigned stayed;  /* ... had so many samples in a row from its own node since, at best */
 	bool shared;      /* hn_judge_is_shared() of the samples before this one */
+	const uint32_t *by_cpu;  /* samples of the process lately: by node of the thread ... */
+	const uint32_t *by_page; /* ... and of the page; nr_nodes of each */
 };
 
 struct hn_ruling {
@@ -46,6 +48,11 @@ void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r);
  * shared stays so until one node has had it for itself for some time.
  */
 bool hn_judge_is_shared(uint64_t history, bool was);
+/*
+ * The kernel's should_numa_migrate_memory() (docs/policy.md says where this differs): all threads of the process are one
+ * numa_group, and local samples are not on record for it, as there.
+ */
+void hn_judge_kernel(const struct hn_judge *j, struct hn_ruling *r);
 /* Two samples in a row, whatever was before. */
 void hn_judge_two_stage(const struct hn_judge *j, struct hn_ruling *r);
 

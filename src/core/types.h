@@ -67,6 +67,7 @@ enum hn_reason {
 	HN_REASON_THREAD,   /* two samples in a row from the same thread */
 	HN_REASON_NODE,     /* two samples in a row from the same node, by different threads */
 	HN_REASON_MAJORITY, /* shared, but nearly all samples are from one node */
+	HN_REASON_GROUP,    /* the kernel's rules: the threads together use that node more */
 	HN_REASON_SPREAD,   /* shared: it goes where its address says, among the nodes that use it */
 	HN_REASON_TEST,     /* one of the policies that only want pages on the move */
 	HN_NR_REASONS,
@@ -102,6 +103,7 @@ enum hn_disarm_cause {
 
 enum hn_policy_kind {
 	HN_POLICY_AUTOMATIC, /* the default, see policy.h */
+	HN_POLICY_KERNEL,    /* as the kernel's balancing judges, as far as one process can */
 	HN_POLICY_TWO_STAGE, /* two samples in a row from the same node */
 	HN_POLICY_OBSERVE,   /* judge as the default, never move */
 	HN_POLICY_ALWAYS,    /* for torture: every sample goes to the next node */

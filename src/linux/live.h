@@ -284,6 +284,8 @@ void hn_number_path(char *buf, const char *a, uint32_t number, const char *b);
 /* ---- policy.c; scanner thread ---- */
 /* Learn what policies the program's threads have now, and whether the kernel balances too. */
 void hn_policy_look(struct hn_live *live);
+/* The nodes that `wanted` (struct hn_config) and the process's cpuset allow, as indices; 0 when that leaves none. */
+uint64_t hn_policy_allowed(const struct hn_live *live, uint64_t wanted);
 /* True when the program has decided where the memory at addr goes, and is to be respected. fenced: see hn_region. */
 bool hn_policy_is_own(struct hn_live *live, hn_addr addr, bool fenced);
 /* Keep the kernel's balancing off a mapping that is managed, where the policies of the threads do not. Gate exclusive. */

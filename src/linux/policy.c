@@ -15,6 +15,7 @@
  */
 #include <fcntl.h>
 #include <linux/mempolicy.h>
+#include <string.h>
 
 #include "linux/live.h"
 #include "linux/sys.h"
@@ -127,6 +128,24 @@ void hn_policy_look(struct hn_live *live)
 		live->own_since_ms = 0;
 	else if (!live->own_since_ms)
 		live->own_since_ms = now ? now : 1;
+}
+
+uint64_t hn_policy_allowed(const struct hn_live *live, uint64_t wanted)
+{
+	unsigned long mems[16];
+	uint64_t allowed = 0;
+	uint32_t i;
+
+	memset(mems, 0xff, sizeof(mems));
+	if (!live->setup.is_virtual)
+		HN_SYS(SYS_get_mempolicy, NULL, mems, 1024, 0, MPOL_F_MEMS_ALLOWED, 0);
+	for (i = 0; i < live->setup.nr_nodes; i++) {
+		uint32_t os = live->setup.is_virtual ? i : (uint32_t)live->setup.os_nid[i];
+
+		if ((!wanted || (os < 64 && (wanted >> os & 1))) && (mems[os / 64] >> (os % 64) & 1))
+			allowed |= (uint64_t)1 << i;
+	}
+	return allowed;
 }
 
 bool hn_policy_is_own(struct hn_live *live, hn_addr addr, bool fenced)

@@ -136,9 +136,9 @@ static void dump_passed(const struct hn_shm *shm, const char *path)
 	fprintf(f, "magic_ok=%d sizes_ok=%d\n", shm->magic == HN_SHM_MAGIC,
 		shm->header_bytes == offsetof(struct hn_shm, slot) && shm->slot_bytes == sizeof(struct hn_slot) &&
 			shm->nr_slots == HN_SHM_SLOTS);
-	fprintf(f, "config=%u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u\n", c->period_ms, c->window_mib, c->handlers, c->mover,
+	fprintf(f, "config=%u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %" PRIx64 "\n", c->period_ms, c->window_mib, c->handlers, c->mover,
 		c->policy, c->seed, c->max_armed_mib, c->min_mib, c->start_now, c->initial_node, c->explicit_policy,
-		c->shared, c->settle_ms, c->period_min_ms, c->period_max_ms, c->cpu_percent, c->budget_mib_s, c->max_stall_us);
+		c->shared, c->settle_ms, c->period_min_ms, c->period_max_ms, c->cpu_percent, c->budget_mib_s, c->max_stall_us, c->nodes);
 	fprintf(f, "nr_nodes=%u\nis_virtual=%u\ndeal_threads=%u\nnr_cpus=%u\nos_nid=", m->nr_nodes, m->is_virtual,
 		m->deal_threads, m->nr_cpus);
 	for (uint32_t i = 0; i < m->nr_nodes; i++)

@@ -270,7 +270,7 @@ def test_bad_numbers():
 
 def test_bad_words():
     for option, words in (("--mover", "copy or kernel"), ("--initial-node", "first or interleave"),
-                          ("--policy", "automatic, two-stage, observe, always, alternate or random")):
+                          ("--policy", "automatic, kernel, two-stage, observe, always, alternate or random")):
         for bad in ("", "x", "Copy", "two"):
             r = run(f"{option}={bad}", "--", "true")
             same(r.returncode, 125, f"{option}={bad}")
@@ -331,14 +331,23 @@ def test_version():
 def test_configuration_is_passed():
     got = passed()
     same(got["magic_ok"], "1 sizes_ok=1")
-    same(got["config"], "1000 256 2 0 0 1 1024 16 0 0 0 0 60000 250 60000 10 1024 0", "defaults")
+    same(got["config"], "1000 256 2 0 0 1 1024 16 0 0 0 0 60000 250 60000 10 1024 0 0", "defaults")
     got = passed("--period-ms=1", "--window-mib=1048576", "--handlers=16", "--mover=kernel", "--policy=random",
                  "--seed=4294967295", "--max-armed-mib=65536", "--min-mib=2", "--start-now",
                  "--initial-node=interleave", "--explicit-policy", "--shared=spread", "--settle-ms=5",
-                 "--period-min-ms=6", "--period-max-ms=7", "--cpu-percent=8", "--budget-mib-s=9", "--max-stall-us=10")
-    same(got["config"], "1 1048576 16 1 5 4294967295 65536 2 1 1 1 1 5 6 7 8 9 10", "all set")
-    for i, policy in enumerate(("automatic", "two-stage", "observe", "always", "alternate", "random")):
+                 "--period-min-ms=6", "--period-max-ms=7", "--cpu-percent=8", "--budget-mib-s=9", "--max-stall-us=10", "--nodes=0,2,5,63")
+    same(got["config"], "1 1048576 16 1 6 4294967295 65536 2 1 1 1 1 5 6 7 8 9 10 8000000000000025", "all set")
+    for i, policy in enumerate(("automatic", "kernel", "two-stage", "observe", "always", "alternate", "random")):
         same(passed("--policy", policy)["config"].split()[4], str(i), policy)
+
+
+def test_nodes():
+    for text, nodes in (("all", 0), ("0", 1), ("63", 1 << 63), ("0-63", (1 << 64) - 1), ("1-3,5", 0b101110), ("2,2-2", 4)):
+        same(int(passed("--nodes", text)["config"].split()[-1], 16), nodes, text)
+    for bad in ("", "64", "1-", "-1", "3-1", "1,", ",1", "1 2", "x", "all,1", "0-64", "000"):
+        r = run(f"--nodes={bad}", "--", "true")
+        same(r.returncode, 125, bad)
+        found(re.escape(f"--nodes: '{bad}': expected nodes from 0 to 63 as in 0-2,5, or all"), r.stderr)
 
 
 def config_file(name, text):

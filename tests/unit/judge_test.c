@@ -160,6 +160,47 @@ static void test_spreading(void **state)
 	}
 }
 
+/* ---- as the kernel judges ---- */
+
+static const struct {
+	const char *what, *nodes;
+	bool same_thread;
+	uint32_t cpu_to, cpu_from, page_to, page_from;
+	int target, why;
+} kernel_rows[] = {
+	{ "first sample", "", false, 0, 0, 0, 0, 1, HN_REASON_FIRST },
+	{ "after a third", "2", false, 9, 0, 0, 0, STAY, HN_REFUSE_FILTER },
+	{ "same thread", "1", true, 0, 9, 0, 0, 1, HN_REASON_THREAD },
+	{ "local samples are not on record", "10000000", true, 0, 9, 0, 0, 1, HN_REASON_THREAD },
+	{ "three times is not more than three", "1", false, 9, 3, 0, 0, STAY, HN_REFUSE_SHARED },
+	{ "more than three times", "1", false, 10, 3, 0, 0, 1, HN_REASON_GROUP },
+	{ "4/3 is not more than 4/3", "1", false, 4, 3, 3, 3, STAY, HN_REFUSE_SHARED },
+	{ "more than 4/3", "1", false, 5, 3, 3, 3, 1, HN_REASON_GROUP },
+	{ "fewer users, fewer pages", "1", false, 3, 5, 1, 3, 1, HN_REASON_GROUP },
+};
+
+static void test_kernel_rules(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(kernel_rows) / sizeof(kernel_rows[0]); i++) {
+		uint32_t cpu[4] = { kernel_rows[i].cpu_from, kernel_rows[i].cpu_to };
+		uint32_t page[4] = { kernel_rows[i].page_from, kernel_rows[i].page_to };
+		struct hn_judge j = {
+			.place = &place, .page_nid = 0, .thread_nid = 1, .history = history_of(kernel_rows[i].nodes),
+			.same_thread = kernel_rows[i].same_thread, .by_cpu = cpu, .by_page = page,
+		};
+		struct hn_ruling r;
+		int why;
+
+		hn_judge_kernel(&j, &r);
+		why = r.target_nid == STAY ? (int)r.refusal : (int)r.reason;
+		if (r.target_nid != kernel_rows[i].target || why != kernel_rows[i].why)
+			fail_msg("%s: target %d, why %d", kernel_rows[i].what, r.target_nid, why);
+	}
+}
+
 /* ---- pages at work ---- */
 
 struct life {
@@ -264,6 +305,7 @@ int main(void)
 		cmocka_unit_test(test_nodes_that_are_not_allowed),
 		cmocka_unit_test(test_majority),
 		cmocka_unit_test(test_spreading),
+		cmocka_unit_test(test_kernel_rules),
 		cmocka_unit_test(test_shared_pages_stay),
 		cmocka_unit_test(test_turns_do_not_ping_pong),
 		cmocka_unit_test(test_phases_are_followed),
