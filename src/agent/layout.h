@@ -19,6 +19,9 @@
 #define HN_SHM_SLOTS 128
 #define HN_MAX_CPUS 4096
 
+/* How pages are armed: moved to staging, or protected in place, which takes Linux 7.3; auto: in place where possible. */
+enum hn_arm_choice { HN_ARM_AUTO, HN_ARM_MOVE, HN_ARM_RWP, HN_NR_ARM_CHOICES };
+
 enum hn_mover { HN_MOVER_COPY, HN_MOVER_KERNEL };
 
 /* Where pages are supposed to lie when the machine is virtual and nobody has moved them yet. */
@@ -37,7 +40,7 @@ struct hn_config {
 	uint32_t start_now;       /* 1: start the agent at load time, do not wait for huge pages */
 	uint32_t initial_node;    /* enum hn_initial_node, virtual machines only */
 	uint32_t explicit_policy; /* 1: manage ranges with a memory policy of their own too */
-	uint32_t pad;
+	uint32_t arm;             /* enum hn_arm_choice */
 };
 
 /* The machine as the agent sees it; made by the controller from hwloc. */
@@ -65,6 +68,8 @@ struct hn_slot {
 	char message[200];        /* one line for the user: why unmanaged, or what was unusual; NUL-terminated */
 	struct hn_word message_seq; /* raised after each new message */
 	uint32_t mover_used;
+	uint32_t arm_used;        /* HN_ARM_MOVE or HN_ARM_RWP; HN_ARM_AUTO: none, it came to nothing */
+	uint32_t pad;
 	uint64_t started_ms;      /* CLOCK_MONOTONIC, ms */
 	uint64_t agent_cpu_ns;    /* CPU time of all agent threads */
 	uint64_t registered_bytes;/* program memory registered with userfaultfd now */

@@ -32,7 +32,7 @@ static bool sane(const struct hn_shm *s)
 		return false;
 	if (c->period_ms < 1 || c->period_ms > 600000 || c->window_mib < 2 || c->window_mib > 1048576 || c->handlers < 1 ||
 	    c->handlers > HN_MAX_HANDLERS || c->mover > HN_MOVER_KERNEL || c->policy >= HN_NR_POLICIES ||
-	    c->max_armed_mib < 2 || c->max_armed_mib > 65536 || c->min_mib < 1)
+	    c->max_armed_mib < 2 || c->max_armed_mib > 2 * HN_MAX_STAGED || c->min_mib < 1 || c->arm >= HN_NR_ARM_CHOICES)
 		return false;
 	if (m->nr_nodes < 1 || m->nr_nodes > HN_MAX_NODES || m->nr_cpus > HN_MAX_CPUS)
 		return false;

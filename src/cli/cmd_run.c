@@ -45,6 +45,9 @@ struct choice {
 static const struct choice choices[] = {
 	{ "mover", offsetof(struct hn_config, mover), hn_mover_names, 2,
 	  "how pages migrate: by copying into a page of the target node, or by the kernel" },
+	{ "arm", offsetof(struct hn_config, arm), hn_arm_names, 3,
+	  "how pages are armed: moved aside, or protected in place (rwp), which takes Linux 7.3; auto: in place where the "
+	  "kernel can" },
 	{ "policy", offsetof(struct hn_config, policy), hn_policy_names, HN_NR_POLICIES,
 	  "when pages migrate: after two samples in a row from the same node; observe judges and never moves; always, "
 	  "alternate and random are for testing" },

@@ -42,6 +42,12 @@ const char *const hn_policy_names[HN_NR_POLICIES] = {
 
 const char *const hn_mover_names[2] = { [HN_MOVER_COPY] = "copy", [HN_MOVER_KERNEL] = "kernel" };
 
+const char *const hn_arm_names[HN_NR_ARM_CHOICES] = {
+	[HN_ARM_AUTO] = "auto",
+	[HN_ARM_MOVE] = "move",
+	[HN_ARM_RWP] = "rwp",
+};
+
 const char *const hn_initial_node_names[2] = {
 	[HN_INITIAL_FIRST] = "first",
 	[HN_INITIAL_INTERLEAVE] = "interleave",

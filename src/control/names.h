@@ -16,9 +16,10 @@ extern const struct hn_name hn_refusal_names[HN_NR_REFUSALS];
 extern const struct hn_name hn_failure_names[HN_NR_FAILURES];
 extern const struct hn_name hn_arm_error_names[HN_NR_ARM_ERRORS];
 extern const struct hn_name hn_disarm_names[HN_NR_DISARM_CAUSES];
-/* As given to --policy, --mover and --initial-node; indexed by the enums. */
+/* As given to --policy, --mover, --arm and --initial-node; indexed by the enums. */
 extern const char *const hn_policy_names[HN_NR_POLICIES];
 extern const char *const hn_mover_names[2];
+extern const char *const hn_arm_names[3];
 extern const char *const hn_initial_node_names[2];
 
 #endif
