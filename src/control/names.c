@@ -12,7 +12,7 @@ const struct hn_name hn_refusal_names[HN_NR_REFUSALS] = {
 
 const struct hn_name hn_failure_names[HN_NR_FAILURES] = {
 	[HN_FAIL_TARGET] = { "target", "no huge page free there" },
-	[HN_FAIL_ISOLATE] = { "isolate", "in use by a device, or split" },
+	[HN_FAIL_ISOLATE] = { "isolate", "in use by a device or a child, split, or read-only" },
 	[HN_FAIL_COPY] = { "copy", "could not be copied" },
 	[HN_FAIL_COMMIT] = { "commit", "could not be put in place" },
 };

@@ -18,6 +18,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "linux/live.h"
 #include "linux/sys.h"
@@ -49,6 +50,22 @@ static void unprotect_new(struct hn_live *live, hn_addr haddr)
 		hn_uffd_wake(live->fd, haddr, HN_PAGE_SIZE);
 }
 
+/*
+ * Locked memory could be armed, but never migrated (MOVE wants both places locked or neither), and who locks it does not
+ * want to wait for it. MS_INVALIDATE does nothing to anonymous memory but to be refused where a part of it is locked.
+ */
+static bool is_locked(hn_addr start, uint64_t len)
+{
+	return HN_SYS(SYS_msync, start, len, MS_INVALIDATE, 0, 0, 0) == -EBUSY;
+}
+
+static int protect(struct hn_live *live, hn_addr start, uint64_t len)
+{
+	if (is_locked(start, len))
+		return -EINVAL;
+	return hn_uffd_rwprotect(live->fd, start, len, HN_UFFDIO_RWPROTECT_MODE_RWP);
+}
+
 static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
 {
 	struct hn_live *live = hn_live_of(be);
@@ -60,11 +77,11 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 	while (done < huge) {
 		uint64_t len = step < huge - done ? step : huge - done;
 
-		err = hn_uffd_rwprotect(live->fd, haddr + done, len, HN_UFFDIO_RWPROTECT_MODE_RWP);
+		err = protect(live, haddr + done, len);
 		if (err == 0)
 			done += len;
-		else if (err == -ENOENT && len > HN_PAGE_SIZE)
-			step = HN_PAGE_SIZE; /* all or nothing: find the one that is not registered */
+		else if (err != -EAGAIN && len > HN_PAGE_SIZE)
+			step = HN_PAGE_SIZE; /* it was all or nothing: find the one */
 		else
 			break;
 	}
