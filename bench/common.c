@@ -97,7 +97,7 @@ static void manage(struct bench *b, uint32_t nodes)
 	struct hn *hn = &b->worker.hn;
 
 	hn_gate_write_lock(hn);
-	if (hn_uffd_register(b->live.fd, start, end - start, UFFDIO_REGISTER_MODE_MISSING))
+	if (hn_uffd_register(b->live.fd, start, end - start, b->live.way->register_mode))
 		bench_die("cannot register the arena with userfaultfd");
 	hn_region_add(&b->live, start, end);
 	for (a = start; a < end; a += HN_PAGE_SIZE)

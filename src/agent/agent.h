@@ -15,6 +15,9 @@
 #include "agent/layout.h"
 #include "linux/live.h"
 
+_Static_assert((int)HN_ARMING_AUTO == HN_ARM_AUTO && (int)HN_ARMING_MOVE == HN_ARM_MOVE &&
+		       (int)HN_ARMING_RWP == HN_ARM_RWP, "the backend's names for the ways to arm are the configuration's");
+
 enum hn_agent_state { HN_AGENT_IDLE, HN_AGENT_STARTING, HN_AGENT_RUNNING, HN_AGENT_FAILED };
 
 #define HN_MAX_HANDLERS 16

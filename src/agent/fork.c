@@ -69,7 +69,9 @@ static int cloned(void *arg)
 	struct clone_start s = *(struct clone_start *)arg;
 
 	after_fork_in_child();
-	return s.fn(s.arg);
+	/* To return would end this thread only: by now there may be threads of the agent, and they would live on. */
+	HN_SYS(SYS_exit_group, s.fn(s.arg), 0, 0, 0, 0, 0);
+	return 0;
 }
 
 __attribute__((visibility("default"))) int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)

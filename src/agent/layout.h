@@ -19,6 +19,9 @@
 #define HN_SHM_SLOTS 128
 #define HN_MAX_CPUS 4096
 
+/* How pages are armed: moved to staging, or protected in place, which takes Linux 7.3; auto: in place where possible. */
+enum hn_arm_choice { HN_ARM_AUTO, HN_ARM_MOVE, HN_ARM_RWP, HN_NR_ARM_CHOICES };
+
 enum hn_mover { HN_MOVER_COPY, HN_MOVER_KERNEL };
 
 /* Where pages are supposed to lie when the machine is virtual and nobody has moved them yet. */
@@ -39,6 +42,7 @@ struct hn_config {
 	uint32_t start_now;       /* 1: start the agent at load time, do not wait for huge pages */
 	uint32_t initial_node;    /* enum hn_initial_node, virtual machines only */
 	uint32_t explicit_policy; /* 1: manage ranges with a memory policy of their own too */
+	uint32_t arm;             /* enum hn_arm_choice */
 	uint32_t shared;          /* enum hn_shared: what becomes of pages that several nodes use */
 	uint32_t settle_ms;       /* between two migrations of such a page at least, 0..3600000; default 60000 */
 	uint32_t period_min_ms;   /* shortest and ... 1..600000; default 250 */
@@ -82,6 +86,7 @@ struct hn_slot {
 	char message[200];        /* one line for the user: why unmanaged, or what was unusual; NUL-terminated */
 	struct hn_word message_seq; /* raised after each new message */
 	uint32_t mover_used;
+	uint32_t arm_used;        /* HN_ARM_MOVE or HN_ARM_RWP; HN_ARM_AUTO: none, it came to nothing */
 	struct hn_word wanted_mode; /* enum hn_mode, set by whoever steers the process ... */
 	struct hn_word mode;      /* ... and by its agent, when it is so; within a second */
 	struct hn_word config_seq;  /* raised twice for new settings; odd while they are written ... */

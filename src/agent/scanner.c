@@ -92,6 +92,7 @@ static void fill_setup(struct hn_live *live, const struct hn_config *c, const st
 		.kernel_mover = c->mover == HN_MOVER_KERNEL,
 		.own_policy_too = c->explicit_policy,
 		.eager = c->period_ms < EAGER_PERIOD_MS,
+		.arming = c->arm,
 		.nr_cpus = m->nr_cpus,
 		.cpu_node = m->cpu_node,
 		.os_nid = m->os_nid,
@@ -187,6 +188,7 @@ static bool set_up(void)
 	link_counters(&run->live, hn_agent.slot);
 	if (hn_live_open(&run->live, &why))
 		return give_up(why.what, why.err);
+	hn_agent.slot->arm_used = run->live.way->arming;
 	if (init_engine(&run->live, c, &hn_agent.shm->machine))
 		return give_up("not managed: the engine does not take these settings", 0);
 	err = start_threads();

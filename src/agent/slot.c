@@ -26,9 +26,9 @@ bool hn_config_is_sane(const struct hn_config *c)
 {
 	return !(c->period_ms < 1 || c->period_ms > 600000 || c->window_mib < 2 || c->window_mib > 1048576 || c->handlers < 1 ||
 		 c->handlers > HN_MAX_HANDLERS || c->mover > HN_MOVER_KERNEL || c->policy >= HN_NR_POLICIES ||
-		 c->max_armed_mib < 2 || c->max_armed_mib > 65536 || c->min_mib < 1 || c->shared > HN_SHARED_SPREAD || c->settle_ms > 3600000 ||
+		 c->max_armed_mib < 2 || c->max_armed_mib > 2 * HN_MAX_STAGED || c->min_mib < 1 || c->shared > HN_SHARED_SPREAD || c->settle_ms > 3600000 ||
 		 c->period_min_ms < 1 || c->period_min_ms > 600000 || c->period_max_ms < 1 || c->period_max_ms > 600000 ||
-		 c->cpu_percent > 1600 || c->budget_mib_s > 1048576 || c->max_stall_us > 10000000);
+		 c->cpu_percent > 1600 || c->budget_mib_s > 1048576 || c->max_stall_us > 10000000 || c->arm >= HN_NR_ARM_CHOICES);
 }
 
 static bool sane(const struct hn_shm *s)

@@ -123,6 +123,18 @@ static void examine_features(struct hn_doctor *d, const struct hn_uffd_probe *p)
 	    "grant CAP_SYS_PTRACE if the program does such a thing", "%s", p->fork ? strerror(p->fork) : "yes");
 }
 
+static void examine_arming(struct hn_doctor *d, const struct hn_uffd_probe *p)
+{
+	if (p->needed)
+		return;
+	if (p->rwp)
+		add(d, HN_VERDICT_OK, "arming", "an armed page is moved aside; Linux 7.3 can protect it in place instead", NULL,
+		    "move: UFFDIO_MOVE (UFFDIO_RWPROTECT: %s)", p->rwp == EINVAL ? "not offered" : strerror(p->rwp));
+	else
+		add(d, HN_VERDICT_OK, "arming", "an armed page is protected in place, and moved only to migrate", NULL,
+		    "rwp: UFFDIO_RWPROTECT");
+}
+
 static void move_text(const struct hn_move_probe *p, char *buf, size_t len)
 {
 	static const char *const step[] = {
@@ -337,6 +349,7 @@ void hn_doctor_examine(struct hn_doctor *d)
 	examine_kernel(d);
 	examine_permission(d, &uffd);
 	examine_features(d, &uffd);
+	examine_arming(d, &uffd);
 	examine_move(d);
 	examine_calls(d);
 	examine_thp(d);

@@ -17,7 +17,7 @@ const struct hn_name hn_refusal_names[HN_NR_REFUSALS] = {
 
 const struct hn_name hn_failure_names[HN_NR_FAILURES] = {
 	[HN_FAIL_TARGET] = { "target", "no huge page free there" },
-	[HN_FAIL_ISOLATE] = { "isolate", "in use by a device, or split" },
+	[HN_FAIL_ISOLATE] = { "isolate", "in use by a device or a child, split, or read-only" },
 	[HN_FAIL_COPY] = { "copy", "could not be copied" },
 	[HN_FAIL_COMMIT] = { "commit", "could not be put in place" },
 };
@@ -60,6 +60,11 @@ const char *const hn_policy_names[HN_NR_POLICIES] = {
 const char *const hn_mover_names[2] = { [HN_MOVER_COPY] = "copy", [HN_MOVER_KERNEL] = "kernel" };
 
 const char *const hn_shared_names[2] = { [HN_SHARED_LEAVE] = "leave", [HN_SHARED_SPREAD] = "spread" };
+const char *const hn_arm_names[HN_NR_ARM_CHOICES] = {
+	[HN_ARM_AUTO] = "auto",
+	[HN_ARM_MOVE] = "move",
+	[HN_ARM_RWP] = "rwp",
+};
 
 const char *const hn_initial_node_names[2] = {
 	[HN_INITIAL_FIRST] = "first",

@@ -86,6 +86,20 @@ static int uffd_try(uint64_t wanted, uint64_t *features)
 	return err;
 }
 
+/* Of memory that is not registered: a kernel that knows the call says ENOENT. */
+static int rwp_try(void)
+{
+	struct hn_uffdio_rwprotect r = { .start = HUGE_BYTES, .len = BASE_BYTES };
+	int fd = uffd_any();
+	int err = uffd_handshake(fd, HN_UFFD_NEEDED | HN_UFFD_FEATURE_RWP, NULL);
+
+	if (!err && (ioctl(fd, HN_UFFDIO_RWPROTECT, &r) == 0 || errno != ENOENT))
+		err = ENOSYS;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 static int close_result(int fd)
 {
 	if (fd < 0)
@@ -103,6 +117,7 @@ void hn_probe_uffd(struct hn_uffd_probe *p)
 	p->api = uffd_try(0, &p->features);
 	p->needed = uffd_try(HN_UFFD_NEEDED, NULL);
 	p->fork = uffd_try(HN_UFFD_NEEDED | HN_UFFD_FEATURE_EVENT_FORK, NULL);
+	p->rwp = rwp_try();
 }
 
 /* ---- PAGEMAP_SCAN ---- */

@@ -16,6 +16,7 @@ struct hn_uffd_probe {
 	uint64_t features;
 	int needed;    /* UFFDIO_API asking for HN_UFFD_NEEDED */
 	int fork;      /* UFFDIO_API asking for the fork event */
+	int rwp;       /* UFFDIO_API asking for protection in place, and a first call of it */
 };
 
 /* What the agent cannot do without (uapi/uapi.h). */

@@ -223,7 +223,7 @@ static json_t *series_json(struct object *o, const struct hn_series *series)
 static struct object process_json(const struct hn_process *p, uint32_t nr_nodes)
 {
 	struct object o = object_new();
-	uint32_t mover = p->slot.mover_used;
+	uint32_t mover = p->slot.mover_used, arm = p->slot.arm_used;
 	char message[sizeof(p->slot.message)];
 
 	memcpy(message, p->slot.message, sizeof(message));
@@ -233,6 +233,7 @@ static struct object process_json(const struct hn_process *p, uint32_t nr_nodes)
 	put_bool(&o, "running", p->running);
 	put_text(&o, "message", message[0] ? message : NULL);
 	put_text(&o, "mover", mover <= HN_MOVER_KERNEL ? hn_mover_names[mover] : "?");
+	put_text(&o, "arm", arm == HN_ARM_MOVE || arm == HN_ARM_RWP ? hn_arm_names[arm] : NULL);
 	put_counters(&o, p, nr_nodes);
 	put_array(&o, "series", series_json(&o, &p->slot.stats.series));
 	return o;
@@ -250,6 +251,7 @@ static struct object config_json(const struct hn_run_options *options)
 	put_count(&o, "window_mib", c->window_mib);
 	put_count(&o, "handlers_count", c->handlers);
 	put_text(&o, "mover", hn_mover_names[c->mover]);
+	put_text(&o, "arm", hn_arm_names[c->arm]);
 	put_text(&o, "policy", hn_policy_names[c->policy]);
 	put_count(&o, "seed", c->seed);
 	put_count(&o, "max_armed_mib", c->max_armed_mib);

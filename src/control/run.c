@@ -3,6 +3,7 @@
 
 #include "control/launch.h"
 #include "control/machine.h"
+#include "control/probe.h"
 #include "control/proc.h"
 #include "control/progress.h"
 #include "control/report_json.h"
@@ -37,12 +38,27 @@ struct run {
 	uint64_t start_unix_ms;
 };
 
+/* Where nothing can be managed at all the agents say why; here only what was asked for and cannot be. */
+static bool run_can_arm(const struct hn_config *c)
+{
+	struct hn_uffd_probe p;
+
+	if (c->arm != HN_ARM_RWP)
+		return true;
+	hn_probe_uffd(&p);
+	return p.needed || !p.rwp;
+}
+
 /* Everything that can fail for reasons of ours is done before the program starts. */
 static int run_prepare(struct run *r)
 {
 	const struct hn_run_options *o = r->options;
 	char err[ERROR_LEN];
 
+	if (!run_can_arm(&o->config)) {
+		hn_say("--arm rwp: this kernel's userfaultfd has no UFFDIO_RWPROTECT (Linux 7.3 or later is needed)");
+		return -1;
+	}
 	if (hn_agent_find(r->agent, sizeof(r->agent), err, sizeof(err)) != 0 ||
 	    (o->report && hn_report_check(o->report, r->report, sizeof(r->report), err, sizeof(err)) != 0) ||
 	    hn_machine_build(&r->machine, o->topology, &r->real_nodes, err, sizeof(err)) != 0 ||

@@ -59,6 +59,9 @@ const struct hn_setting hn_settings[] = {
 	       "no page is migrated while migrations keep threads waiting for longer than this; 0: no limit"),
 	NODES(nodes, "node.allowed", "nodes", true,
 	      "nodes that pages may be migrated to; the program's cpuset and its memory policies hold in any case"),
+	CHOICE(arm, "arm.way", "arm", hn_arm_names, HN_NR_ARM_CHOICES, false,
+	       "how pages are armed: moved aside, or protected in place (rwp), which takes Linux 7.3; auto: in place where the "
+	       "kernel can"),
 	CHOICE(initial_node, "node.initial", "initial-node", hn_initial_node_names, 2, false,
 	       "virtual nodes only: where pages are taken to lie at first, all on node 0 or spread by address"),
 };

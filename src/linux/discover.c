@@ -133,7 +133,7 @@ static void register_vma(struct hn_worker *w, const struct hn_vma *vma)
 
 	hn_gate_write_lock(&w->hn);
 	if (live->nr_regions < HN_MAX_REGIONS - 1 && !hn_displaced_any(&w->hn) &&
-	    hn_uffd_register(live->fd, vma->start, vma->end - vma->start, UFFDIO_REGISTER_MODE_MISSING) == 0) {
+	    hn_uffd_register(live->fd, vma->start, vma->end - vma->start, live->way->register_mode) == 0) {
 		hn_region_add(live, vma->start, vma->end);
 		hn_policy_fence(live, vma->start, vma->end);
 		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end), hn_manage_fresh);

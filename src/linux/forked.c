@@ -8,6 +8,8 @@
  * gate is held exclusively while the copies are made, so staging is what it was when the child's memory was made. The
  * child gets base pages: a MOVE between processes is not possible.
  *
+ * Pages that were armed in place are in the child as well, still armed; closing its descriptor ends that.
+ *
  * The child runs meanwhile. What it does to its own address space before it is served comes as events on its descriptor;
  * they are kept and applied to the addresses that are still to come.
  */
@@ -106,7 +108,8 @@ static void give_part(void *arg, hn_addr addr, uint32_t page, uint32_t from, uin
 {
 	struct child *c = arg;
 
-	give(c, addr, (hn_addr)(uintptr_t)hn_staging(c->live, page) + from, to - from);
+	if (hn_is_staged(c->live, page))
+		give(c, addr, (hn_addr)(uintptr_t)hn_staging(c->live, page) + from, to - from);
 }
 
 void hn_fork_serve(struct hn_worker *w, int fd)

@@ -78,16 +78,50 @@ static int fail(struct hn_live_error *why, const char *what, long err)
 	return -1;
 }
 
+/* Fork events take CAP_SYS_PTRACE; without them only forks through libc are safe (docs/protocol.md, "Fork"). */
+static int open_program(const struct hn_way *way)
+{
+	uint64_t have;
+	int fd = hn_uffd_open(NEEDED | way->feature | HN_UFFD_FEATURE_EVENT_FORK, &have);
+
+	return fd == -EPERM ? hn_uffd_open(NEEDED | way->feature, &have) : fd;
+}
+
+/* -EINVAL: the kernel does not have it; nor when it says that it has, but does not know the call (a filter). */
+static int open_rwp(void)
+{
+	int fd = open_program(&hn_way_rwp);
+
+	/* Of memory that is not registered: ENOENT from a kernel that means it. */
+	if (fd >= 0 && hn_uffd_rwprotect(fd, HN_PAGE_SIZE, HN_BASE_SIZE, 0) != -ENOENT) {
+		hn_sys_close(fd);
+		return -EINVAL;
+	}
+	return fd;
+}
+
+/* The userfaultfd of program and staging, and with it the way to arm. */
+static int choose_way(struct hn_live *live)
+{
+	int fd = live->setup.arming == HN_ARMING_MOVE ? -EINVAL : open_rwp();
+
+	live->way = &hn_way_rwp;
+	if (fd == -EINVAL && live->setup.arming != HN_ARMING_RWP) {
+		live->way = &hn_way_move;
+		fd = open_program(live->way);
+	}
+	return fd;
+}
+
 static int open_files(struct hn_live *live, struct hn_live_error *why)
 {
 	uint64_t have;
 	long fd;
 
 	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_stop = live->fd_probe = -1;
-	/* Fork events take CAP_SYS_PTRACE; without them only forks through libc are safe (docs/protocol.md, "Fork"). */
-	fd = live->fd = hn_uffd_open(NEEDED | HN_UFFD_FEATURE_EVENT_FORK, &have);
-	if (fd == -EPERM)
-		fd = live->fd = hn_uffd_open(NEEDED, &have);
+	fd = live->fd = choose_way(live);
+	if (fd == -EINVAL && live->way == &hn_way_rwp)
+		return fail(why, "this kernel's userfaultfd has no UFFDIO_RWPROTECT (--arm rwp needs Linux 7.3 or later)", fd);
 	if (fd == -EINVAL)
 		return fail(why, "this kernel's userfaultfd has no UFFDIO_MOVE (Linux 6.8 or later is needed)", fd);
 	if (fd < 0)

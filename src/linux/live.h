@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * live.h - the backend for a live process: arming by UFFDIO_MOVE.
+ * live.h - the backend for a live process. There are two ways to arm (struct hn_way): move takes the page to staging,
+ * rwp protects it in place and takes it to staging only for a migration.
  *
  * Memory of the backend, all of it private to the agent, never forked, each area between guard pages:
  *   state    struct hn_live and the engine's block
@@ -25,6 +26,9 @@
 #define HN_USER_STACKS 256
 #define HN_POOL_PER_NODE 20 /* more than there can be handlers, so that each finds a slot */
 #define HN_DEALT_THREADS 4096
+#define HN_MAX_STAGED 32768 /* pages armed at one time at most, in any setup */
+
+enum hn_arming { HN_ARMING_AUTO /* rwp where the kernel has it */, HN_ARMING_MOVE, HN_ARMING_RWP };
 
 /* What the agent tells the backend; the pointers must stay valid. */
 struct hn_setup {
@@ -35,6 +39,7 @@ struct hn_setup {
 	bool kernel_mover;
 	bool own_policy_too;    /* manage ranges that have a memory policy of their own */
 	bool eager;             /* register at first sight: short scan periods, tests */
+	uint32_t arming;        /* enum hn_arming */
 	uint32_t nr_cpus;
 	const int16_t *cpu_node;
 	const int16_t *os_nid;
@@ -83,8 +88,21 @@ struct hn_pool_node {
 	struct hn_word scarce_until_ms; /* it had none for the kernel, against expectation: not before */
 };
 
+/* A way to arm: what sets it apart from the other. Chosen when the descriptors are opened, and kept. */
+struct hn_way {
+	enum hn_arming arming;
+	bool in_place; /* an armed page is in staging only while it is `lifted` */
+	uint64_t feature;       /* of userfaultfd, besides what both need */
+	uint64_t register_mode; /* of the program's memory */
+	uint64_t move_in_mode;  /* of a MOVE into the program */
+	const struct hn_ops *ops;
+};
+
+extern const struct hn_way hn_way_move, hn_way_rwp;
+
 struct hn_live {
 	struct hn_setup setup;
+	const struct hn_way *way;
 	struct hn_live_counters cnt;
 	struct hn_core *core;
 	struct hn_stats *stats;
@@ -131,6 +149,8 @@ struct hn_live {
 	struct hn_word pool_hidden; /* 1: unreachable for a while, see hn_live_hide */
 	struct hn_pool_node pool_node[HN_MAX_NODES];
 	struct hn_pool_slot pool_slot[HN_MAX_NODES * HN_POOL_PER_NODE];
+
+	uint8_t lifted[HN_MAX_STAGED]; /* way_rwp.c: the page is in staging, all of it or a part */
 };
 
 /* Where a thread's robust list was a short while ago. */
@@ -170,7 +190,6 @@ struct hn_geometry hn_live_geometry(const struct hn_setup *s);
 bool hn_live_hide(struct hn_live *live);
 void hn_live_show(struct hn_live *live);
 void hn_worker_init(struct hn_worker *w, struct hn_live *live);
-extern const struct hn_ops hn_live_ops;
 
 /* Private memory between guard pages, not forked, small pages unless huge. NULL when there is none. */
 void *hn_area(struct hn_live *live, size_t bytes, bool huge);
@@ -184,7 +203,31 @@ static inline char *hn_staging(const struct hn_live *live, uint32_t page)
 {
 	return live->staging + (uint64_t)page * HN_PAGE_SIZE;
 }
+/* Staging holds the armed page. Page lock or gate exclusive; or the page has no reference left (way_rwp.c). */
+static inline bool hn_is_staged(const struct hn_live *live, uint32_t page)
+{
+	return !live->way->in_place || live->lifted[page];
+}
+
+/* ---- live_ops.c: ops of struct hn_ops that both ways share ---- */
 uint64_t hn_live_now_ns(void *be);
+int hn_live_thread_node(void *be, uint32_t tid);
+int hn_live_target_get(void *be, int nid, uint32_t *target);
+void hn_live_target_put(void *be, uint32_t target);
+int hn_live_copy(void *be, uint32_t page, uint32_t target, int nid);
+/* commit without its wake-up, where the way's MOVE does not wake. */
+int hn_live_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target);
+bool hn_live_event_unread(void *be);
+void hn_live_wake(void *be, hn_addr addr, uint64_t bytes);
+void hn_live_yield(void *be);
+enum hn_arm_error hn_arm_error_of(int err);
+
+/* ---- way_move.c ---- */
+/*
+ * Take up to nr pages from haddr to staging, as first and on. Returns how many are there, always a prefix; *err is why no
+ * more. A page that was split meanwhile may be there in part: then it counts, and *err is -EAGAIN.
+ */
+uint32_t hn_move_out(struct hn_live *live, hn_addr haddr, uint32_t first, uint32_t nr, int *err);
 
 /* ---- uffd.c: the system calls, 0 or -errno ---- */
 int hn_uffd_open(uint64_t features, uint64_t *have);
@@ -192,6 +235,10 @@ int hn_uffd_register(int fd, hn_addr start, uint64_t len, uint64_t mode);
 int hn_uffd_unregister(int fd, hn_addr start, uint64_t len);
 /* *moved: bytes moved before the error, 0 when none. */
 int hn_uffd_move(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *moved);
+/* mode: HN_UFFDIO_MOVE_MODE_* */
+int hn_uffd_move_mode(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t mode, uint64_t *moved);
+/* mode: HN_UFFDIO_RWPROTECT_MODE_* */
+int hn_uffd_rwprotect(int fd, hn_addr start, uint64_t len, uint64_t mode);
 int hn_uffd_copy(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copied);
 int hn_uffd_zero(int fd, hn_addr dst, uint64_t len);
 /* True while an event is unread: the kernel says EAGAIN before it looks at anything else. */
@@ -322,7 +369,8 @@ bool hn_room_is_scarce(const struct hn_live *live, uint32_t n);
 
 /* ---- mover.c ---- */
 int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid);
-void hn_page_nodes(struct hn_live *live, uint32_t first, uint32_t nr, int16_t *nid);
+/* Node index of each of nr huge pages from start, or HN_NO_NODE. */
+void hn_page_nodes(struct hn_live *live, hn_addr start, uint32_t nr, int16_t *nid);
 /* The kernel's number of the node that holds the page at `at`, or -errno. */
 int hn_os_node(void *at);
 /* Make pages of staging huge again that were split; first id and number of pages. */

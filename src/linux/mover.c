@@ -21,7 +21,7 @@
 
 #define PREFETCH_BYTES 1024 /* how far ahead of the copy; between 512 and 2048 it makes little difference */
 
-void hn_page_nodes(struct hn_live *live, uint32_t first, uint32_t nr, int16_t *nid)
+void hn_page_nodes(struct hn_live *live, hn_addr start, uint32_t nr, int16_t *nid)
 {
 	void *at[HN_ARM_BATCH];
 	int status[HN_ARM_BATCH];
@@ -29,7 +29,7 @@ void hn_page_nodes(struct hn_live *live, uint32_t first, uint32_t nr, int16_t *n
 	long err = -EINVAL;
 
 	for (i = 0; i < nr; i++) {
-		at[i] = hn_staging(live, first + i);
+		at[i] = (void *)(uintptr_t)(start + i * HN_PAGE_SIZE);
 		nid[i] = HN_NO_NODE;
 	}
 	if (!live->setup.is_virtual)

@@ -122,6 +122,11 @@ static int after_copy(struct hn_live *live, hn_addr haddr, hn_addr src, int err)
 	return 0;
 }
 
+static int move_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len, uint64_t *moved)
+{
+	return hn_uffd_move_mode(live->fd, dst, src, len, live->way->move_in_mode, moved);
+}
+
 /* MOVE said `err` with `off` bytes already in place. */
 static int putback_slow(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t off, int err)
 {
@@ -130,7 +135,7 @@ static int putback_slow(struct hn_live *live, hn_addr haddr, hn_addr src, uint64
 
 	for (tries = 0; tries < BUSY_TRIES && (err == -EBUSY || (err == -EAGAIN && off > 0)); tries++) {
 		yield();
-		err = hn_uffd_move(live->fd, haddr + off, src + off, HN_PAGE_SIZE - off, &moved);
+		err = move_in(live, haddr + off, src + off, HN_PAGE_SIZE - off, &moved);
 		off += moved;
 		if (err == 0)
 			return 0;
@@ -147,7 +152,7 @@ static int putback_slow(struct hn_live *live, hn_addr haddr, hn_addr src, uint64
 int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src)
 {
 	uint64_t moved;
-	int err = hn_uffd_move(live->fd, haddr, src, HN_PAGE_SIZE, &moved);
+	int err = move_in(live, haddr, src, HN_PAGE_SIZE, &moved);
 
 	return err ? putback_slow(live, haddr, src, moved, err) : 0;
 }
@@ -155,7 +160,7 @@ int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src)
 int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src)
 {
 	uint64_t moved;
-	int err = hn_uffd_move(live->fd, haddr, src, HN_PAGE_SIZE, &moved);
+	int err = move_in(live, haddr, src, HN_PAGE_SIZE, &moved);
 
 	if (err == 0 || moved == 0)
 		return err;

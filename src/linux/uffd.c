@@ -56,9 +56,9 @@ int hn_uffd_unregister(int fd, hn_addr start, uint64_t len)
 	return (int)hn_sys_ioctl(fd, UFFDIO_UNREGISTER, &r);
 }
 
-int hn_uffd_move(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *moved)
+int hn_uffd_move_mode(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t mode, uint64_t *moved)
 {
-	struct hn_uffdio_move m = { .dst = dst, .src = src, .len = len };
+	struct hn_uffdio_move m = { .dst = dst, .src = src, .len = len, .mode = mode };
 	int err = (int)hn_sys_ioctl(fd, HN_UFFDIO_MOVE, &m);
 
 	*moved = m.move > 0 ? (uint64_t)m.move : 0;
@@ -67,12 +67,24 @@ int hn_uffd_move(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *moved
 	return err;
 }
 
+int hn_uffd_move(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *moved)
+{
+	return hn_uffd_move_mode(fd, dst, src, len, 0, moved);
+}
+
 /* Of nothing, to nowhere: an unread event is looked for before the arguments. */
 bool hn_uffd_changing(int fd)
 {
 	uint64_t moved;
 
 	return hn_uffd_move(fd, 0, 0, 0, &moved) == -EAGAIN;
+}
+
+int hn_uffd_rwprotect(int fd, hn_addr start, uint64_t len, uint64_t mode)
+{
+	struct hn_uffdio_rwprotect r = { .start = start, .len = len, .mode = mode };
+
+	return (int)hn_sys_ioctl(fd, HN_UFFDIO_RWPROTECT, &r);
 }
 
 int hn_uffd_copy(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copied)

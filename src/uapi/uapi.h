@@ -26,6 +26,7 @@
 #define HN_UFFD_FEATURE_WP_UNPOPULATED    ((uint64_t)1 << 13) /* Linux 6.4 */
 #define HN_UFFD_FEATURE_WP_ASYNC          ((uint64_t)1 << 15) /* Linux 6.7 */
 #define HN_UFFD_FEATURE_MOVE              ((uint64_t)1 << 16) /* Linux 6.8 */
+#define HN_UFFD_FEATURE_RWP               ((uint64_t)1 << 17) /* Linux 7.3 */
 
 /* ioctl of /dev/userfaultfd (Linux 6.1); the argument is the flags of userfaultfd(2) by value. */
 #define HN_USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
@@ -47,6 +48,25 @@ struct hn_uffdio_move {
 
 _Static_assert(sizeof(struct hn_uffdio_move) == 40, "UFFDIO_MOVE argument");
 _Static_assert(offsetof(struct hn_uffdio_move, move) == 32, "UFFDIO_MOVE argument");
+
+/*
+ * UFFDIO_RWPROTECT (Linux 7.3): make what is present in a range inaccessible where it lies, or accessible again, which
+ * wakes. The next access is a fault with HN_UFFD_PAGEFAULT_FLAG_RWP. Every mapping in the range must be registered with
+ * HN_UFFDIO_REGISTER_MODE_RWP, which excludes the write-protect mode.
+ */
+struct hn_uffdio_rwprotect {
+	uint64_t start;
+	uint64_t len;  /* bytes */
+	uint64_t mode; /* HN_UFFDIO_RWPROTECT_MODE_*; 0: accessible again */
+};
+
+#define HN_UFFDIO_RWPROTECT _IOWR(0xAA, 0x09, struct hn_uffdio_rwprotect)
+#define HN_UFFDIO_RWPROTECT_MODE_RWP      ((uint64_t)1 << 0)
+#define HN_UFFDIO_RWPROTECT_MODE_DONTWAKE ((uint64_t)1 << 1)
+#define HN_UFFDIO_REGISTER_MODE_RWP       ((uint64_t)1 << 3)
+#define HN_UFFD_PAGEFAULT_FLAG_RWP        ((uint64_t)1 << 3)
+
+_Static_assert(sizeof(struct hn_uffdio_rwprotect) == 24, "UFFDIO_RWPROTECT argument");
 
 /* ---- PAGEMAP_SCAN, an ioctl of /proc/PID/pagemap (Linux 6.7) ---- */
 

@@ -111,6 +111,7 @@ static void fill_slot(struct hn_slot *slot, bool managed)
 	slot->agent_cpu_ns = 20000000;
 	if (managed) {
 		slot->mover_used = HN_MOVER_COPY;
+		slot->arm_used = HN_ARM_RWP;
 		slot->registered_bytes = 134217728;
 		slot->regions = 3;
 		slot->scans = 5;
@@ -136,9 +137,10 @@ static void dump_passed(const struct hn_shm *shm, const char *path)
 	fprintf(f, "magic_ok=%d sizes_ok=%d\n", shm->magic == HN_SHM_MAGIC,
 		shm->header_bytes == offsetof(struct hn_shm, slot) && shm->slot_bytes == sizeof(struct hn_slot) &&
 			shm->nr_slots == HN_SHM_SLOTS);
-	fprintf(f, "config=%u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %" PRIx64 "\n", c->period_ms, c->window_mib, c->handlers, c->mover,
+	fprintf(f, "config=%u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %u %" PRIx64 " %u\n", c->period_ms, c->window_mib, c->handlers, c->mover,
 		c->policy, c->seed, c->max_armed_mib, c->min_mib, c->start_now, c->initial_node, c->explicit_policy,
-		c->shared, c->settle_ms, c->period_min_ms, c->period_max_ms, c->cpu_percent, c->budget_mib_s, c->max_stall_us, c->nodes);
+		c->shared, c->settle_ms, c->period_min_ms, c->period_max_ms, c->cpu_percent, c->budget_mib_s, c->max_stall_us, c->nodes,
+		c->arm);
 	fprintf(f, "nr_nodes=%u\nis_virtual=%u\ndeal_threads=%u\nnr_cpus=%u\nos_nid=", m->nr_nodes, m->is_virtual,
 		m->deal_threads, m->nr_cpus);
 	for (uint32_t i = 0; i < m->nr_nodes; i++)

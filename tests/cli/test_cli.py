@@ -269,7 +269,7 @@ def test_bad_numbers():
 
 
 def test_bad_words():
-    for option, words in (("--mover", "copy or kernel"), ("--initial-node", "first or interleave"),
+    for option, words in (("--mover", "copy or kernel"), ("--arm", "auto, move or rwp"), ("--initial-node", "first or interleave"),
                           ("--policy", "automatic, kernel, two-stage, observe, always, alternate or random")):
         for bad in ("", "x", "Copy", "two"):
             r = run(f"{option}={bad}", "--", "true")
@@ -315,7 +315,7 @@ def test_help_everywhere():
     text = re.sub(r"\s+", " ", command("run", "--help").stdout)
     for option, (low, high) in NUMBERS.items():
         found(rf"{option}=N .*?{low}\.\.{high}.*?\(default \d+\)", text)
-    for option in ("topology", "mover", "policy", "initial-node", "start-now", "explicit-policy", "progress", "report",
+    for option in ("topology", "mover", "arm", "policy", "initial-node", "start-now", "explicit-policy", "progress", "report",
                    "quiet"):
         found(f"--{option}", text)
 
@@ -331,19 +331,19 @@ def test_version():
 def test_configuration_is_passed():
     got = passed()
     same(got["magic_ok"], "1 sizes_ok=1")
-    same(got["config"], "1000 256 2 0 0 1 1024 16 0 0 0 0 60000 250 60000 10 1024 0 0", "defaults")
+    same(got["config"], "1000 256 2 0 0 1 1024 16 0 0 0 0 60000 250 60000 10 1024 0 0 0", "defaults")
     got = passed("--period-ms=1", "--window-mib=1048576", "--handlers=16", "--mover=kernel", "--policy=random",
                  "--seed=4294967295", "--max-armed-mib=65536", "--min-mib=2", "--start-now",
                  "--initial-node=interleave", "--explicit-policy", "--shared=spread", "--settle-ms=5",
-                 "--period-min-ms=6", "--period-max-ms=7", "--cpu-percent=8", "--budget-mib-s=9", "--max-stall-us=10", "--nodes=0,2,5,63")
-    same(got["config"], "1 1048576 16 1 6 4294967295 65536 2 1 1 1 1 5 6 7 8 9 10 8000000000000025", "all set")
+                 "--period-min-ms=6", "--period-max-ms=7", "--cpu-percent=8", "--budget-mib-s=9", "--max-stall-us=10", "--nodes=0,2,5,63", "--arm=move")
+    same(got["config"], "1 1048576 16 1 6 4294967295 65536 2 1 1 1 1 5 6 7 8 9 10 8000000000000025 1", "all set")
     for i, policy in enumerate(("automatic", "kernel", "two-stage", "observe", "always", "alternate", "random")):
         same(passed("--policy", policy)["config"].split()[4], str(i), policy)
 
 
 def test_nodes():
     for text, nodes in (("all", 0), ("0", 1), ("63", 1 << 63), ("0-63", (1 << 64) - 1), ("1-3,5", 0b101110), ("2,2-2", 4)):
-        same(int(passed("--nodes", text)["config"].split()[-1], 16), nodes, text)
+        same(int(passed("--nodes", text)["config"].split()[-2], 16), nodes, text)
     for bad in ("", "64", "1-", "-1", "3-1", "1,", ",1", "1 2", "x", "all,1", "0-64", "000"):
         r = run(f"--nodes={bad}", "--", "true")
         same(r.returncode, 125, bad)
@@ -692,6 +692,7 @@ def test_report_numbers():
     same(report["messages"], [{"text": "note", "processes_count": 1}])
     p = report["processes"][0]
     same((p["command"], p["message"], p["mover"], p["running"]), ("true", "note", "copy", False))
+    same((report["config"]["arm"], p["arm"]), ("auto", "rwp"))
     for key, value in {"managed_peak_pages": 1700, "armed_count": 100, "armed_now_pages": 4, "disarmed_count": 96,
                        "fault_messages_count": 112, "samples_count": 90, "local_count": 50, "migrated_pages": 12,
                        "refused_count": 22, "failed_count": 4, "raced_count": 2, "stale_count": 7, "waited_count": 8,
@@ -790,6 +791,20 @@ def test_report_lost_later_keeps_the_status():
     r = run(f"--report={d}/report.json", "--", "sh", "-c", f"rmdir {d}; exit 3")
     same(r.returncode, 3)
     found(f"^hugenuma: --report: cannot write {d}/report.json: No such file", r.stderr)
+
+
+# ---- ways to arm ----
+
+def test_arm_rwp_is_refused_where_the_kernel_cannot():
+    """Then nothing is started; where it can, the program runs."""
+    ways = [c["found"] for c in json.loads(command("doctor", "--json").stdout)["checks"] if c["name"] == "arming"]
+    r = run("--arm=rwp", "--", "sh", "-c", "echo started")
+    if ways and ways[0].startswith("move"):
+        same((r.returncode, r.stdout), (125, ""))
+        found("--arm rwp: .*Linux 7.3 or later", r.stderr)
+    else:
+        same((r.returncode, r.stdout), (0, "started\n"))
+    same(run("--arm=move", "--", "sh", "-c", "exit 4").returncode, 4)
 
 
 # ---- doctor ----

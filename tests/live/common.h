@@ -4,7 +4,8 @@
  *
  * Each program is a table of cases; one case runs per process, named on the command line, and the exit status says how
  * it went. Data is verified word by word. "Absent" is all a program can see of a page that somebody has taken away for
- * a moment: its own page map shows a hole where it has written before.
+ * a moment: its own page map shows a hole where it has written before; or, from Linux 7.3, the mark of a userfaultfd's
+ * protection on a page that is still there.
  */
 #ifndef LIVE_COMMON_H
 #define LIVE_COMMON_H
@@ -62,7 +63,7 @@ void live_verify_zero(const void *p, size_t bytes);
 void live_wait_absent(const void *p, size_t bytes);
 /* The same, but gives up after ms. */
 bool live_absent_within(const void *p, size_t bytes, unsigned int ms);
-/* Bytes of [p, p + bytes) that are mapped, and that are mapped by huge pages. */
+/* Bytes of [p, p + bytes) that are mapped and not absent, and that are mapped by huge pages. */
 size_t live_present(const void *p, size_t bytes);
 size_t live_huge(const void *p, size_t bytes);
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The live backend and the agent on the real kernel.
 
-    test_live.py [--build DIR] [--only TEXT]     default: $HN_BUILD, else build/
+    test_live.py [--build DIR] [--only TEXT] [--arm move|rwp]     default: $HN_BUILD, else build/
 
 Plain C programs (the .c files beside this one), one case per process, run under `hugenuma run` with a scan period of
 2 ms, so that whatever they do not touch for a moment has been taken away. They verify their data themselves; here their
@@ -690,7 +690,11 @@ def main():
     parser = argparse.ArgumentParser(description="test the live backend and the agent")
     parser.add_argument("--build", default=os.environ.get("HN_BUILD", os.path.join(ROOT, "build")))
     parser.add_argument("--only", default="", metavar="TEXT", help="run the tests with this in their names")
+    parser.add_argument("--arm", choices=("move", "rwp"), help="how pages are armed (as the kernel can)")
     args = parser.parse_args()
+    if args.arm:
+        FAST.extend(("--arm", args.arm))
+        EAGER.extend(("--arm", args.arm))
     b = Bench(args.build)
     try:
         skip_unless_possible(b)

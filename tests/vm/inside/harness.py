@@ -16,6 +16,9 @@ BASE_PER_HUGE = 512
 GRACE_SECONDS = 120
 # A scan pass takes every page of a worker; emulated nodes are slow, so passes are not too close.
 OPTIONS = ["--start-now", "--min-mib", "2", "--period-ms", "200"]
+# How pages are armed, where a test is to have it one way: --arm move, --arm rwp.
+if "--arm" in sys.argv[:-1]:
+    OPTIONS += ["--arm", sys.argv[sys.argv.index("--arm") + 1]]
 REPORT = "/tmp/report.json"
 SKIP_STATUS = 77
 

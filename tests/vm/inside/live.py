@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The tests of tests/live, all of them, on the guest's real nodes: no virtual topology, and more patience.
 
-    live.py [--only TEXT]
+    live.py [--only TEXT] [--arm move|rwp]
 
 Some of those programs live for half a second, which is little under emulation: a test that failed is tried again, but
 never one that has seen wrong data.
