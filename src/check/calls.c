@@ -38,9 +38,9 @@ static int8_t *touch_memory(hn_addr addr, const char *what)
 			ck_say("SIGSEGV");
 			return NULL;
 		}
-		if (s->pt.at[c] != CK_HOLE)
+		if (s->pt.at[c] != CK_HOLE && s->guard[c] == CK_OPEN)
 			return &s->pt.at[c];
-		if (s->registered[c]) {
+		if (s->registered[c]) { /* missing, or protected */
 			ck_queue_fault(world(), addr);
 			continue;
 		}
@@ -118,6 +118,7 @@ static void unmap_cell(hn_addr a)
 
 	ck_drop(world(), &s->pt.at[c]);
 	s->pt.huge = false;
+	s->guard[c] = CK_OPEN;
 	s->mapped[c] = s->registered[c] = false;
 	s->truth[c] = 0;
 	s->flux[c] = CK_STEADY;
@@ -184,7 +185,8 @@ void ck_dontneed(hn_addr start, uint64_t bytes)
 
 		ck_touch(&s->content[c], CK_WRITE);
 		ck_drop(world(), &s->pt.at[c]);
-		s->pt.huge = false;
+		s->pt.huge = false; /* what is left of it stays protected */
+		s->guard[c] = CK_OPEN;
 		s->truth[c] = 0;
 		s->flux[c] = CK_STEADY;
 	}
@@ -201,6 +203,7 @@ static void move_cell(hn_addr from, hn_addr to)
 	d->mapped[e] = s->mapped[c];
 	d->registered[e] = s->registered[c];
 	d->read_only = s->read_only;
+	d->guard[e] = s->guard[c];
 	s->pt.at[c] = CK_HOLE;
 	unmap_cell(from);
 }

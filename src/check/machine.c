@@ -82,6 +82,13 @@ static bool is_held(const struct ck_world *w, const struct ck_place *p)
 	return false;
 }
 
+/* What is put into memory that is registered for RWPROTECT arrives protected. */
+static void arrived(const struct ck_world *w, struct ck_slot *s, uint32_t from, uint32_t to)
+{
+	for (; from < to; from++)
+		s->guard[from] = w->rwp ? CK_PROTECTED : CK_OPEN;
+}
+
 static int move_checks(struct ck_world *w, const struct ck_slot *s, const struct ck_place *to, const struct ck_place *from)
 {
 	ck_touch(&w->events, CK_READ);
@@ -109,7 +116,9 @@ int ck_move_in(struct ck_world *w, hn_addr haddr, struct ck_place *from, const v
 	if (err)
 		return err;
 	transfer(&s->pt, from);
-	ck_wake_range(w, haddr, HN_PAGE_SIZE);
+	arrived(w, s, 0, CK_CELLS);
+	if (!w->rwp) /* else it would be woken for nothing: DONTWAKE */
+		ck_wake_range(w, haddr, HN_PAGE_SIZE);
 	return 0;
 }
 
@@ -122,8 +131,10 @@ int ck_move_out(struct ck_world *w, hn_addr haddr, struct ck_place *to, const vo
 	ck_touch(&s->pt, CK_WRITE);
 	err = move_checks(w, s, to, &s->pt);
 	ck_say("MOVE page %u to staging: %s", ck_slot_of(haddr), err ? error_name(err) : "done");
-	if (err == 0)
+	if (err == 0) {
 		transfer(to, &s->pt);
+		s->guard[0] = s->guard[1] = CK_OPEN;
+	}
 	return err;
 }
 
@@ -149,8 +160,88 @@ int ck_copy_cell(struct ck_world *w, hn_addr addr, uint32_t value)
 	w->frame[f].value[0] = value;
 	s->pt.at[c] = (int8_t)(f * 2);
 	s->pt.huge = false;
-	ck_wake_range(w, addr, CK_CELL);
+	arrived(w, s, c, c + 1);
+	if (!w->rwp)
+		ck_wake_range(w, addr, CK_CELL);
 	return 0;
+}
+
+/* ---- UFFDIO_RWPROTECT ---- */
+
+/* All of the range belongs to the userfaultfd? */
+static bool is_ours(struct ck_world *w, hn_addr start, uint64_t bytes)
+{
+	hn_addr a;
+
+	for (a = start; a < start + bytes; a += CK_CELL) {
+		const struct ck_slot *s = &w->slot[ck_slot_of(a)];
+
+		ck_touch(&s->pt, CK_READ);
+		if (!s->mapped[ck_cell_of(a)] || !s->registered[ck_cell_of(a)])
+			return false;
+	}
+	return true;
+}
+
+/* The page tables are changed and the TLBs flushed under their lock: one step. */
+static void set_guard(struct ck_world *w, hn_addr start, uint64_t bytes, enum ck_guard to)
+{
+	hn_addr a;
+
+	for (a = start; a < start + bytes; a += CK_CELL) {
+		struct ck_slot *s = &w->slot[ck_slot_of(a)];
+
+		ck_touch(&s->pt, CK_WRITE);
+		s->guard[ck_cell_of(a)] = s->pt.at[ck_cell_of(a)] == CK_HOLE ? CK_OPEN : (uint8_t)to;
+	}
+}
+
+static int rwprotect(struct ck_world *w, hn_addr start, uint64_t bytes, enum ck_guard to)
+{
+	int err = 0;
+
+	ck_touch(&w->events, CK_READ);
+	if (w->changing)
+		err = -EAGAIN;
+	else if (!is_ours(w, start, bytes))
+		err = -ENOENT;
+	ck_say("%s %u.%u+%u: %s", to == CK_OPEN ? "unprotect" : "RWPROTECT", ck_slot_of(start), ck_cell_of(start),
+	       (unsigned)(bytes / CK_CELL), err ? error_name(err) : "done");
+	if (err == 0)
+		set_guard(w, start, bytes, to);
+	return err;
+}
+
+int ck_protect(struct ck_world *w, hn_addr haddr) { return rwprotect(w, haddr, HN_PAGE_SIZE, CK_PROTECTED); }
+
+int ck_unprotect(struct ck_world *w, hn_addr start, uint64_t bytes)
+{
+	int err = rwprotect(w, start, bytes, CK_OPEN);
+
+	if (err == 0)
+		ck_wake_range(w, start, bytes);
+	return err;
+}
+
+void ck_leave_protected(struct ck_world *w, hn_addr start, uint64_t bytes)
+{
+	hn_addr a;
+
+	for (a = start; a < start + bytes; a += CK_CELL) {
+		uint8_t *guard = &w->slot[ck_slot_of(a)].guard[ck_cell_of(a)];
+
+		if (*guard == CK_PROTECTED)
+			*guard = CK_LEFT;
+	}
+}
+
+void ck_unregister(struct ck_world *w, uint32_t slot)
+{
+	struct ck_slot *s = &w->slot[slot];
+
+	ck_touch(&s->pt, CK_WRITE);
+	s->registered[0] = s->registered[1] = false;
+	s->guard[0] = s->guard[1] = CK_OPEN;
 }
 
 /* A message that is still unread vanishes with its sleeper's waking. */
@@ -205,22 +296,28 @@ static void message_arrived(struct ck_world *w)
 	w->poller = -1;
 }
 
-void ck_post_event(struct ck_world *w, const struct hn_message *m)
+static void end_yields(struct ck_world *w)
 {
 	uint32_t a;
 
+	for (a = 0; a < CK_MAX_ACTORS; a++)
+		if (w->yielding & (1u << a))
+			ck_wake(a);
+	w->yielding = 0;
+}
+
+void ck_post_event(struct ck_world *w, const struct hn_message *m)
+{
 	ck_touch(&w->events, CK_WRITE);
 	if (w->closed) {
 		ck_say("nobody wants the event");
+		end_yields(w);
 		return;
 	}
 	w->event[w->nr_events++] = (struct ck_event){ .m = *m, .causer = (int8_t)ck_now->running };
 	ck_say("event queued");
 	message_arrived(w);
-	for (a = 0; a < CK_MAX_ACTORS; a++)
-		if (w->yielding & (1u << a))
-			ck_wake(a);
-	w->yielding = 0;
+	end_yields(w);
 	ck_sleep();
 }
 

@@ -56,7 +56,8 @@ static const struct argp_option option_table[] = {
 
 static const char doc[] =
 	"Run the engine's protocol in every order that matters, over a machine that behaves as the kernel does, and see "
-	"whether the invariants of docs/protocol.md hold. SCENARIO is a name or a shell pattern; none: all of them.\v"
+	"whether the invariants of docs/protocol.md hold. SCENARIO is a name or a shell pattern; none: all of them. A name that "
+	"ends in @rwp: the same, with pages armed in their places (UFFDIO_RWPROTECT).\v"
 	"A violation names the invariant and shows the execution, a column for each actor, time going down. Two "
 	"executions that differ only in the order of steps that have nothing to do with one another count as one.\n\n"
 	"Exit status: 0 all invariants hold; 1 wrong usage; 2 not everything was explored, because of --max-seconds or "

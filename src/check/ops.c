@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
  * ops.c - struct hn_ops on the machine, as src/linux does it on a kernel: arming by MOVE, put-backs down the same ladder.
- * Every call begins with a scheduling point, and what takes several system calls has one before each.
+ * Every call begins with a scheduling point, and what takes several system calls has one before each. ops_rwp.c has what
+ * is different where arming is RWPROTECT.
  */
 #include <errno.h>
 
-#include "check/world.h"
+#include "check/ops_rwp.h"
 
 static struct ck_world *world(void) { return ck_now->world; }
 
-/* The call that a scenario wants to fail: its error, else 0. */
-static int told_to_fail(enum ck_op op)
+int ck_told_to_fail(enum ck_op op)
 {
 	struct ck_fail *f = &world()->fail[op];
 
@@ -31,7 +31,7 @@ static uint64_t op_now_ns(void *be)
 
 /* ---- arming ---- */
 
-static enum hn_arm_error arm_error(int err)
+enum hn_arm_error ck_arm_error(int err)
 {
 	switch (err) {
 	case -EBUSY: return HN_ARM_BUSY;
@@ -42,8 +42,7 @@ static enum hn_arm_error arm_error(int err)
 	}
 }
 
-/* PAGEMAP_SCAN: how many of the pages are huge, before the first that is not. */
-static uint32_t huge_prefix(hn_addr haddr, uint32_t nr)
+uint32_t ck_huge_prefix(hn_addr haddr, uint32_t nr)
 {
 	uint32_t n;
 
@@ -61,19 +60,19 @@ static uint32_t huge_prefix(hn_addr haddr, uint32_t nr)
 static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
 {
 	struct ck_world *w = world();
-	uint32_t n, huge = huge_prefix(haddr, nr);
+	uint32_t n, huge = ck_huge_prefix(haddr, nr);
 	int err = -ENOENT;
 
 	(void)be;
 	for (n = 0; n < huge; n++) {
 		ck_point(NULL);
-		err = told_to_fail(CK_OP_ARM);
+		err = ck_told_to_fail(CK_OP_ARM);
 		if (err == 0)
 			err = ck_move_out(w, haddr + n * HN_PAGE_SIZE, &w->staging[first + n], &w->staged[first + n]);
 		if (err)
 			break;
 	}
-	*why = n < huge ? arm_error(err) : HN_ARM_ABSENT;
+	*why = n < huge ? ck_arm_error(err) : HN_ARM_ABSENT;
 	return n;
 }
 
@@ -94,7 +93,7 @@ static void op_page_nodes(void *be, hn_addr haddr, uint32_t first, uint32_t nr, 
 
 /* ---- putting back ---- */
 
-static void drop_staged(uint32_t page)
+void ck_drop_staged(uint32_t page)
 {
 	struct ck_place *p = &world()->staging[page];
 	uint32_t c;
@@ -105,8 +104,7 @@ static void drop_staged(uint32_t page)
 	p->huge = false;
 }
 
-/* Cells [from, to) of a staged page to addr, where the program has nothing. 0, or -EAGAIN. */
-static int copy_cells(hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
+int ck_copy_cells(hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
 {
 	struct ck_world *w = world();
 	uint32_t c;
@@ -137,18 +135,18 @@ static int op_disarm(void *be, hn_addr haddr, uint32_t page)
 
 	(void)be;
 	ck_point("put back");
-	err = told_to_fail(CK_OP_DISARM);
+	err = ck_told_to_fail(CK_OP_DISARM);
 	if (err == 0)
 		err = ck_move_in(w, haddr, &w->staging[page], &w->staged[page]);
 	if (err == 0 || err == -EAGAIN)
 		return err;
 	/* Protection differs, a reference passes by, or some of it is there already: bring what is missing, in pieces. */
-	err = copy_cells(haddr, page, 0, CK_CELLS);
+	err = ck_copy_cells(haddr, page, 0, CK_CELLS);
 	if (err)
 		return err;
 	ck_point("free staging");
 	ck_wake_range(w, haddr, HN_PAGE_SIZE);
-	drop_staged(page);
+	ck_drop_staged(page);
 	return 0;
 }
 
@@ -159,21 +157,21 @@ static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint
 		int err;
 
 		ck_point("copy in");
-		err = told_to_fail(CK_OP_COPY_IN);
+		err = ck_told_to_fail(CK_OP_COPY_IN);
 		if (err)
 			return err;
 	}
-	return copy_cells(addr, page, from / (uint32_t)CK_CELL, to / (uint32_t)CK_CELL);
+	return ck_copy_cells(addr, page, from / (uint32_t)CK_CELL, to / (uint32_t)CK_CELL);
 }
 
 static void op_discard(void *be, uint32_t page)
 {
 	(void)be;
 	ck_point("discard what staging holds");
-	drop_staged(page);
+	ck_drop_staged(page);
 }
 
-static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
+void ck_op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 {
 	struct ck_world *w = world();
 	uint32_t c;
@@ -181,9 +179,15 @@ static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 	(void)be;
 	ck_point("zero part of the staged page");
 	ck_touch(&w->staged[page], CK_WRITE);
-	for (c = from / (uint32_t)CK_CELL; c < to / CK_CELL; c++)
-		if (w->staging[page].at[c] != CK_HOLE)
-			*ck_value(w, w->staging[page].at[c]) = 0;
+	for (c = from / (uint32_t)CK_CELL; c < to / CK_CELL; c++) {
+		int8_t *at = &w->staging[page].at[c];
+
+		if (*at == CK_HOLE) { /* must not be; the kernel would fill it */
+			*at = (int8_t)(ck_frame_alloc(w, 0) * 2);
+			w->frame[*at >> 1].refs = 1;
+		}
+		*ck_value(w, *at) = 0;
+	}
 }
 
 /* ---- migrating ---- */
@@ -208,7 +212,7 @@ static int op_target_get(void *be, int nid, uint32_t *target)
 	(void)be;
 	ck_point(NULL);
 	ck_touch(&w->pool, CK_WRITE);
-	err = told_to_fail(CK_OP_TARGET);
+	err = ck_told_to_fail(CK_OP_TARGET);
 	for (t = 0; err == 0 && t < CK_TARGETS; t++) {
 		if (w->target_out[t] || w->target[t].at[0] == CK_HOLE)
 			continue;
@@ -246,7 +250,7 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
 		int8_t from;
 
 		ck_point(NULL);
-		err = told_to_fail(CK_OP_COPY);
+		err = ck_told_to_fail(CK_OP_COPY);
 		if (err)
 			return err;
 		ck_touch(&w->staged[page], CK_READ);
@@ -266,7 +270,7 @@ static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 	(void)be;
 	(void)page;
 	ck_point("commit");
-	err = told_to_fail(CK_OP_COMMIT);
+	err = ck_told_to_fail(CK_OP_COMMIT);
 	if (err == 0)
 		err = ck_move_in(w, haddr, &w->target[target], &w->target[target]);
 	if (err == 0)
@@ -362,7 +366,7 @@ static void op_yield(void *be)
 	(void)be;
 	ck_point(NULL);
 	ck_touch(&w->events, CK_READ);
-	if (!w->changing || w->nr_events)
+	if (!w->changing || w->nr_events || w->closed)
 		return;
 	w->yielding |= 1u << ck_now->running;
 	ck_sleep();
@@ -391,6 +395,8 @@ static void op_note_event(void *be, const struct hn_message *m)
 	(void)be;
 	ck_point(NULL);
 	ck_minor();
+	if (m->kind == HN_MSG_REMOVE) /* what is left of a page that was armed in its place; the next touch has it seen to */
+		ck_leave_protected(world(), hn_page_down(m->start), hn_page_up(m->end) - hn_page_down(m->start));
 	if (m->kind != HN_MSG_FORK)
 		return;
 	hn_for_each_armed(ck_hn(), give, world());
@@ -412,7 +418,7 @@ static uint32_t op_hole_get(void *be, hn_addr haddr, int nid)
 	(void)nid;
 	ck_point(NULL);
 	ck_touch(&w->pool, CK_WRITE);
-	if (told_to_fail(CK_OP_HOLE) || w->zeros_out || w->zeros.at[0] == CK_HOLE)
+	if (ck_told_to_fail(CK_OP_HOLE) || w->zeros_out || w->zeros.at[0] == CK_HOLE)
 		return HN_NO_INDEX;
 	w->zeros_out = true;
 	ck_say("get a page of zeros");
@@ -431,7 +437,7 @@ static void op_hole_put(void *be, uint32_t zeros)
 	w->zeros_out = false;
 }
 
-static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
+int ck_op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 {
 	struct ck_world *w = world();
 	int err = -EEXIST;
@@ -455,26 +461,34 @@ static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 	return 0;
 }
 
+/* What both have in common. */
+#define OPS                                                                                                            \
+	.now_ns = op_now_ns, .thread_node = op_thread_node, .target_get = op_target_get, .target_put = op_target_put,  \
+	.copy = op_copy, .wake = op_wake, .event_unread = op_event_unread, .read_message = op_read_message,            \
+	.wait_message = op_wait_message, .note_event = op_note_event, .yield = op_yield, .hole_get = op_hole_get,      \
+	.hole_put = op_hole_put
+
 const struct hn_ops ck_ops = {
-	.now_ns = op_now_ns,
+	OPS,
 	.arm = op_arm,
 	.disarm = op_disarm,
 	.discard = op_discard,
-	.zero = op_zero,
+	.zero = ck_op_zero,
 	.copy_in = op_copy_in,
 	.page_nodes = op_page_nodes,
-	.thread_node = op_thread_node,
-	.target_get = op_target_get,
-	.target_put = op_target_put,
-	.copy = op_copy,
 	.commit = op_commit,
-	.wake = op_wake,
-	.event_unread = op_event_unread,
-	.read_message = op_read_message,
-	.wait_message = op_wait_message,
-	.note_event = op_note_event,
-	.yield = op_yield,
-	.hole_get = op_hole_get,
-	.hole_put = op_hole_put,
-	.hole_fill = op_hole_fill,
+	.hole_fill = ck_op_hole_fill,
+};
+
+const struct hn_ops ck_ops_rwp = {
+	OPS,
+	.arm = ck_rwp_arm,
+	.disarm = ck_rwp_disarm,
+	.discard = ck_rwp_discard,
+	.zero = ck_rwp_zero,
+	.copy_in = ck_rwp_copy_in,
+	.page_nodes = ck_rwp_page_nodes,
+	.isolate = ck_rwp_isolate,
+	.commit = ck_rwp_commit,
+	.hole_fill = ck_rwp_hole_fill,
 };

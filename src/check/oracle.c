@@ -7,6 +7,8 @@
 
 #include "check/scenario.h"
 
+#define MAX_TOUCHES 16u /* more than the engine takes for stale before it has the backend look */
+
 /* I2: content that the program has written and cannot reach must be in staging. */
 static bool is_staged(struct ck_world *w, uint32_t value)
 {
@@ -119,6 +121,37 @@ static void put_everything_back(struct ck *k)
 		ck_violated(4, "a page has references that nobody will put");
 }
 
+/* Nothing is armed any more, so nothing may be protected that the backend does not know of (I6). */
+static void check_guards(struct ck_world *w)
+{
+	uint32_t s, c;
+
+	for (s = 0; s < CK_SLOTS; s++)
+		for (c = 0; c < CK_CELLS; c++)
+			if (w->slot[s].guard[c] == CK_PROTECTED)
+				ck_violated(6, "%u.%u is protected, and nothing is armed there", s, c);
+}
+
+/* What was left protected heals when somebody touches it. */
+static void touch_what_was_left(struct ck_world *w)
+{
+	struct hn *hn = &w->hn[CK_MAX_ACTORS];
+	struct hn_verdict verdict;
+	uint32_t i, n;
+
+	for (i = 0; i < CK_SLOTS * CK_CELLS; i++) {
+		const uint8_t *guard = &w->slot[i / CK_CELLS].guard[i % CK_CELLS];
+		hn_addr addr = ck_cell_at(i / CK_CELLS, i % CK_CELLS);
+
+		for (n = 0; *guard != CK_OPEN && n < MAX_TOUCHES; n++)
+			if (hn_fault(hn, addr, 0, 0, &verdict) == HN_FAULT_UNMANAGED)
+				hn_hole_serve(hn, addr, 0);
+		if (*guard != CK_OPEN)
+			ck_violated(3, "an access to %u.%u, which was left protected, would fault for ever", i / CK_CELLS,
+				    i % CK_CELLS);
+	}
+}
+
 static void check_content(struct ck_world *w)
 {
 	uint32_t s, c;
@@ -143,6 +176,8 @@ void ck_check_end(struct ck *k)
 	if (bad)
 		ck_violated(bad, "%s", what);
 	put_everything_back(k);
+	check_guards(w);
+	touch_what_was_left(w);
 	check_content(w);
 	check_frames(w);
 	bad = hn_verify(&w->hn[CK_MAX_ACTORS], HN_VERIFY_WALK, &what);

@@ -16,19 +16,28 @@ struct ck_role {
 	bool warm;         /* runs until it sleeps before the exploration begins */
 };
 
+/* Which of the two ways to arm a scenario is for. */
+enum ck_ways {
+	CK_BOTH_WAYS, /* the table's row is MOVE, its copy NAME@rwp RWPROTECT */
+	CK_MOVE_ONLY,
+	CK_RWP_ONLY,
+};
+
 struct ck_scenario {
 	const char *name;  /* a_vs_b */
 	const char *about; /* one line */
 	const char *races; /* "R1 R4": of docs/checker.md */
 	enum hn_policy_kind policy;
 	uint32_t expiry_ms, quarantine_ms; /* 0: a default that never comes */
+	enum ck_ways ways;
+	bool rwp;        /* armed by RWPROTECT: made of `ways`, not for the tables */
 	bool lock_steps; /* too large for CK_LOCKS_SHIPPED: locks are taken in one step (locks.c) */
 	void (*setup)(struct ck_world *w); /* after the default world is there; may be NULL */
 	void (*check)(struct ck_world *w); /* at the end, beyond the oracle; may be NULL */
 	struct ck_role role[CK_MAX_ACTORS];
 };
 
-/* All scenarios, in the order they are run: the first for NULL, NULL after the last. */
+/* All scenarios, in the order they are run: the first for NULL, NULL after the last. The first call, from one thread. */
 const struct ck_scenario *ck_scenario_next(const struct ck_scenario *s);
 const struct ck_scenario *ck_scenario_find(const char *name);
 

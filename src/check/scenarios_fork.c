@@ -16,7 +16,7 @@ const struct ck_scenario ck_fork_scenarios[] = {
 	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ck_world_armed,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "w0.0 r0.0"), ACTOR("forker", "F") } },
 	{ .name = "fork_vs_remap", .about = "a fork behind libc while half a page waits for its place", .races = "R25",
-	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
+	  .policy = HN_POLICY_TWO_STAGE, .ways = CK_MOVE_ONLY, .setup = ck_world_armed,
 	  .role = { HANDLER(1), ACTOR("forker", "V0.1>2.0+1 F"), THREAD("b", 0, "w0.0") } },
 	{ .name = "drain_fork_vs_fault", .about = "a fork through libc: put everything back, then fork", .races = "R22",
 	  .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_two_armed,

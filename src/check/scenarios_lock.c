@@ -73,17 +73,17 @@ static void lock_is_free(struct ck_world *w)
 #define ROLE(what, f) { .name = (what), .fn = (f) }
 
 const struct ck_scenario ck_lock_scenarios[] = {
-	{ .name = "lock_vs_lock_vs_lock", .about = "the entry lock, three ask for it", .races = "R17",
+	{ .name = "lock_vs_lock_vs_lock", .about = "the entry lock, three ask for it", .races = "R17", .ways = CK_MOVE_ONLY,
 	  .check = lock_is_free,
 	  .role = { ROLE("a", use_lock), ROLE("b", use_lock), ROLE("c", use_lock) } },
 	{ .name = "page_lock_vs_waiter", .about = "the page lock, two owners and one who waits until it is free",
-	  .races = "R17", .check = lock_is_free,
+	  .races = "R17", .ways = CK_MOVE_ONLY, .check = lock_is_free,
 	  .role = { ROLE("a", use_page_lock), ROLE("b", use_page_lock), ROLE("waiter", wait_for_page) } },
 	{ .name = "gate_reader_vs_writer", .about = "the event gate, two readers and a writer", .races = "R15",
-	  .check = lock_is_free,
+	  .ways = CK_MOVE_ONLY, .check = lock_is_free,
 	  .role = { ROLE("reader 1", read_side), ROLE("reader 2", read_side), ROLE("writer", write_side) } },
 	{ .name = "gate_writer_vs_writer", .about = "the event gate, two writers and a reader", .races = "R15",
-	  .check = lock_is_free,
+	  .ways = CK_MOVE_ONLY, .check = lock_is_free,
 	  .role = { ROLE("writer 1", write_side), ROLE("writer 2", write_side), ROLE("reader", read_side) } },
 	{ .name = NULL },
 };

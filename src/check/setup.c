@@ -134,10 +134,8 @@ static void release(void)
 	uint32_t s;
 
 	ck_point("unregister all memory");
-	for (s = 0; s < CK_SLOTS; s++) {
-		ck_touch(&w->slot[s].pt, CK_WRITE);
-		w->slot[s].registered[0] = w->slot[s].registered[1] = false;
-	}
+	for (s = 0; s < CK_SLOTS; s++)
+		ck_unregister(w, s);
 	ck_wake_range(w, CK_BASE, CK_SLOTS * HN_PAGE_SIZE);
 	ck_point("tell the handlers to leave");
 	ck_touch(&w->faults, CK_WRITE);
@@ -169,15 +167,13 @@ static void register_slot(uint32_t slot)
 static void give_back_slot(uint32_t slot)
 {
 	struct hn *hn = ck_hn();
-	struct ck_slot *s = &ck_now->world->slot[slot];
 
 	if (hn_drain(hn, 0, ~(hn_addr)0))
 		return;
 	hn_gate_write_lock(hn);
 	if (hn_release_range(hn, ck_at(slot), ck_at(slot + 1))) {
 		ck_point("unregister");
-		ck_touch(&s->pt, CK_WRITE);
-		s->registered[0] = s->registered[1] = false;
+		ck_unregister(ck_now->world, slot);
 		ck_wake_range(ck_now->world, ck_at(slot), HN_PAGE_SIZE);
 	}
 	hn_gate_write_unlock(hn);

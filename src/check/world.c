@@ -13,11 +13,12 @@
 
 static const struct hn_geometry geometry = { .nr_chunks = 2, .chunk_shift = 3, .nr_pages = CK_PAGES };
 
-static void empty_world(struct ck_world *w)
+static void empty_world(struct ck_world *w, bool rwp)
 {
 	uint32_t i;
 
 	w->now_ns = 10000000000ull;
+	w->rwp = rwp;
 	w->poller = w->child.waiter = -1;
 	for (i = 0; i < CK_SLOTS; i++)
 		w->slot[i].pt.at[0] = w->slot[i].pt.at[1] = CK_HOLE;
@@ -43,7 +44,9 @@ static int init_engine(struct ck *k)
 	if (hn_core_init((struct hn_core *)w->core, &geometry, &par))
 		return -1;
 	for (i = 0; i <= CK_MAX_ACTORS; i++)
-		w->hn[i] = (struct hn){ .core = (struct hn_core *)w->core, .ops = &ck_ops, .stats = &w->stats };
+		w->hn[i] = (struct hn){ .core = (struct hn_core *)w->core,
+					.ops = s->rwp ? &ck_ops_rwp : &ck_ops,
+					.stats = &w->stats };
 	return 0;
 }
 
@@ -70,7 +73,7 @@ int ck_world_init(struct ck *k)
 	if (!k->world || hn_core_bytes(&geometry) > sizeof(k->world->core))
 		return -1;
 	ck_now = k;
-	empty_world(k->world);
+	empty_world(k->world, k->scenario->rwp);
 	init_actors(k);
 	if (init_engine(k))
 		return -1;

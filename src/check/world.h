@@ -7,7 +7,8 @@
  *   - a reader gets faults before events; who caused an event sleeps until it is read;
  *   - from before such a call takes effect until its event is read, MOVE and COPY say EAGAIN;
  *   - MADV_DONTNEED drops its pages only after its causer has woken up;
- *   - MOVE refuses shared and pinned frames, other protection, holes, and places that are taken.
+ *   - MOVE refuses shared and pinned frames, other protection, holes, and places that are taken;
+ *   - where a scenario says so, pages are armed by RWPROTECT: in place, and what is put there arrives protected.
  *
  * Memory is in cells, two to a huge page, each holding one value; no value is written twice, so stale data shows.
  * `truth` is what the program would find without hugenuma. Everything is in one block without pointers into itself.
@@ -49,11 +50,19 @@ enum ck_flux {
 	CK_DROPPING, /* MADV_DONTNEED under way: until the zap, reads find the old value or zero */
 };
 
+/* UFFDIO_RWPROTECT, of the bytes that are present: every access faults. */
+enum ck_guard {
+	CK_OPEN,
+	CK_PROTECTED,
+	CK_LEFT, /* the same; nothing is armed there, but an unread event kept the backend from undoing it */
+};
+
 struct ck_slot {
 	struct ck_place pt;
 	char content[CK_CELLS]; /* stands for the values, as an object that steps touch */
 	bool mapped[CK_CELLS], registered[CK_CELLS], read_only;
 	uint8_t flux[CK_CELLS];
+	uint8_t guard[CK_CELLS]; /* enum ck_guard */
 	uint32_t truth[CK_CELLS];
 };
 
@@ -76,7 +85,17 @@ struct ck_sleeper {
 };
 
 /* Which call of which op is to fail, and with what. */
-enum ck_op { CK_OP_ARM, CK_OP_DISARM, CK_OP_TARGET, CK_OP_COPY, CK_OP_COMMIT, CK_OP_COPY_IN, CK_OP_HOLE, CK_NR_OPS };
+enum ck_op {
+	CK_OP_ARM,
+	CK_OP_DISARM,
+	CK_OP_TARGET,
+	CK_OP_COPY,
+	CK_OP_COMMIT,
+	CK_OP_COPY_IN,
+	CK_OP_HOLE,
+	CK_OP_ISOLATE,
+	CK_NR_OPS,
+};
 
 struct ck_fail {
 	uint8_t at;    /* 1: the first call; 0: none */
@@ -96,6 +115,9 @@ struct ck_world {
 	char staged[CK_PAGES]; /* objects that steps touch: content of staging, the pool, and the queues */
 	char asleep[CK_SLOTS]; /* who sleeps in a fault on the slot */
 	char pool, frames, faults, events, poll, chores, child_mem, thread_map;
+
+	bool rwp;              /* registered for RWPROTECT too; ck_ops_rwp */
+	bool lifted[CK_PAGES]; /* its backend's note: the armed page is in staging. Goes with staged[] */
 
 	/* userfaultfd */
 	uint32_t nr_faults; /* unread, oldest first */
@@ -163,6 +185,13 @@ int ck_move_in(struct ck_world *w, hn_addr haddr, struct ck_place *from, const v
 int ck_move_out(struct ck_world *w, hn_addr haddr, struct ck_place *to, const void *to_object);
 /* COPY of one cell's worth of value. */
 int ck_copy_cell(struct ck_world *w, hn_addr addr, uint32_t value);
+/* RWPROTECT of one huge page; and of what is in a range, undone, with a wake-up if it could be. 0 or -errno. */
+int ck_protect(struct ck_world *w, hn_addr haddr);
+int ck_unprotect(struct ck_world *w, hn_addr start, uint64_t bytes);
+/* For the oracle: what is protected in the range is known to be. */
+void ck_leave_protected(struct ck_world *w, hn_addr start, uint64_t bytes);
+/* Out of the userfaultfd's hands: nothing in the slot is registered or protected any more. */
+void ck_unregister(struct ck_world *w, uint32_t slot);
 void ck_wake_range(struct ck_world *w, hn_addr start, uint64_t bytes);
 /* Put an event into the queue and sleep until it is read; `changing` was raised before. */
 void ck_post_event(struct ck_world *w, const struct hn_message *m);
@@ -173,8 +202,9 @@ void ck_queue_fault(struct ck_world *w, hn_addr addr);
 /* How a value is printed: who wrote it and which of theirs it is; valid until the fourth call after. */
 const char *ck_value_name(uint32_t value);
 
-/* ---- ops.c ---- */
-extern const struct hn_ops ck_ops;
+/* ---- ops.c, ops_rwp.c ---- */
+extern const struct hn_ops ck_ops;     /* arming is UFFDIO_MOVE */
+extern const struct hn_ops ck_ops_rwp; /* arming is UFFDIO_RWPROTECT */
 
 /* ---- calls.c: what the program does; by the actor that runs ---- */
 

@@ -82,7 +82,8 @@ struct hn_page {
 	struct hn_word lock; /* the page lock: 0 free, 1 held, 2 held with waiters */
 	struct hn_word refs;  /* 0 = free id */
 	struct hn_word place; /* haddr >> HN_PAGE_SHIFT of the entry it is attached to; 0: none */
-	uint32_t content;     /* 1: staging holds something to discard when the last reference goes */
+	uint32_t content;     /* 1: staging holds something to discard when the last reference goes; with ops.isolate it may,
+	                       * and 0: the page is in its place in the program. Entry lock; or the last reference */
 };
 
 /*

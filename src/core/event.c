@@ -44,7 +44,7 @@ static void remove_one(struct hn *hn, struct hn_entry *e, hn_addr haddr, hn_addr
 	hn_addr from = start > haddr ? start : haddr;
 	hn_addr to = end < haddr + HN_PAGE_SIZE ? end : haddr + HN_PAGE_SIZE;
 
-	if (e->state == HN_ARMED && to - from < HN_PAGE_SIZE) {
+	if (e->state == HN_ARMED && to - from < HN_PAGE_SIZE && hn_pages(hn)[e->page].content) {
 		/* Part of a page that is in staging: the kernel zaps nothing, so we do, and a copy in flight is void. */
 		hn->ops->zero(hn->be, e->page, (uint32_t)(from - haddr), (uint32_t)(to - haddr));
 		e->gen++;

@@ -14,9 +14,6 @@
  */
 #include "core/fault.h"
 
-/* After so many stale faults in a row on a mapped entry the page is not where we think: let the backend look. */
-#define STALE_LIMIT 8
-
 static void record_times(struct hn *hn, const struct hn_fault_ctx *f, enum hn_outcome outcome)
 {
 	uint64_t ns = hn->ops->now_ns(hn->be) - f->read_ns;
@@ -101,7 +98,7 @@ static bool decide(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, en
 /* F1: nothing to do for this message; who sleeps there must look again. Entry lock held. */
 static enum hn_outcome not_armed(struct hn *hn, struct hn_entry *e, hn_addr haddr)
 {
-	if (e->state == HN_UNMANAGED || ++e->stale > STALE_LIMIT) {
+	if (e->state == HN_UNMANAGED || ++e->stale > HN_STALE_LIMIT) {
 		e->stale = 0;
 		return HN_FAULT_UNMANAGED;
 	}

@@ -4,6 +4,16 @@
  */
 #include "core/internal.h"
 
+static bool is_armed(struct hn_entry *e)
+{
+	bool armed;
+
+	hn_lock(&e->lock);
+	armed = e->state == HN_ARMED;
+	hn_unlock(&e->lock);
+	return armed;
+}
+
 /*
  * The gate is held exclusively from the look to the fill: since the fault was found to have no entry, the scanner may
  * have armed a page here, and zeros put there would win over the data (I1). The same goes for a part of a page that
@@ -12,12 +22,15 @@
 static int fill_if_empty(struct hn *hn, hn_addr addr, uint32_t zeros)
 {
 	hn_addr haddr = hn_page_down(addr);
+	struct hn_entry *e;
+	int err;
 
 	if (hn_displaced_covers(hn, addr)) {
 		hn->ops->hole_put(hn->be, zeros);
 		return HN_EAGAIN;
 	}
-	if (hn_state_of(hn, haddr) == HN_ARMED) {
+	e = hn_entry_find(hn, haddr);
+	if (e && is_armed(e)) {
 		hn->ops->hole_put(hn->be, zeros);
 		hn->ops->wake(hn->be, haddr, HN_PAGE_SIZE); /* the fault comes again, and finds the entry */
 		return 0;
@@ -27,7 +40,10 @@ static int fill_if_empty(struct hn *hn, hn_addr addr, uint32_t zeros)
 		hn->ops->hole_put(hn->be, zeros);
 		zeros = HN_NO_INDEX;
 	}
-	return hn->ops->hole_fill(hn->be, addr, zeros);
+	err = hn->ops->hole_fill(hn->be, addr, zeros);
+	if (err == HN_EAGAIN && e)
+		e->stale = HN_STALE_LIMIT; /* nobody has looked yet; with the gate ours alone its lock is free */
+	return err;
 }
 
 bool hn_hole_serve(struct hn *hn, hn_addr addr, uint32_t tid)

@@ -14,6 +14,9 @@
 #define HN_EINVAL (-22)
 #define HN_ENOSPC (-28)
 
+/* After so many stale faults in a row on a mapped entry the page is not where we think: let the backend look. */
+#define HN_STALE_LIMIT 8
+
 static inline struct hn_word *hn_dir(const struct hn *hn)
 {
 	return (struct hn_word *)((char *)hn->core + hn->core->dir_off);

@@ -61,8 +61,10 @@ static enum hn_outcome finish(struct hn *hn, struct hn_entry *e, struct hn_fault
 
 	/* ==== commit point: the next call either puts the new page into the program or changes nothing ==== */
 	err = hn->ops->commit(hn->be, f->haddr, f->page, target);
-	if (err == 0) {
+	if (err == 0 || err == HN_COMMIT_PROTECTED) {
 		*used = true;
+		if (err)
+			e->stale = HN_STALE_LIMIT; /* the next fault is no stale one: let the backend look at once */
 		return committed(hn, e, f);
 	}
 	if (err == HN_EAGAIN) {
@@ -120,6 +122,8 @@ static int isolate(struct hn *hn, const struct hn_fault_ctx *f)
 	if (e && e->state == HN_ARMED && e->page == f->page && e->gen == f->gen &&
 	    !hn_entry_held(e, HN_E_NO_ARM, hn_now_ms(hn)))
 		err = hn->ops->isolate(hn->be, f->haddr, f->page);
+	if (err == 0)
+		hn_pages(hn)[f->page].content = 1;
 	if (e)
 		hn_unlock(&e->lock);
 	hn_gate_read_unlock(hn);

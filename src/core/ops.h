@@ -59,7 +59,10 @@ struct hn_ops {
 	 */
 	void (*discard)(void *be, uint32_t page);
 
-	/* Zero bytes [from, to) of the armed page. Locks held: gate exclusive, E. May run during copy(). */
+	/*
+	 * Zero bytes [from, to) of the armed page in staging. A page that isolate() took there and disarm() could put back but
+	 * not finish is in its place again: nothing to do then. Locks held: gate exclusive, E. May run during copy().
+	 */
 	void (*zero)(void *be, uint32_t page, uint32_t from, uint32_t to);
 
 	/*
@@ -87,8 +90,12 @@ struct hn_ops {
 
 	/*
 	 * Where arming leaves the page in its place in the program, take it to staging, so that nobody can touch it during
-	 * copy(). 0; -EAGAIN: not now; other errors: cannot be. Nothing has changed then. Locks held: G, E, P. NULL where
-	 * arming does that itself.
+	 * copy(). 0, also when it is there since an earlier call; -EAGAIN: not now; other errors: cannot be. Nothing has
+	 * changed then. Locks held: G, E, P. NULL where arming does that itself.
+	 *
+	 * A page that was never isolated is in its place, and follows it: disarm() and copy_in() make that accessible,
+	 * discard() and zero() have nothing to do. A disarm() that says -EAGAIN may have put an isolated page back in its
+	 * place, where it is armed then.
 	 */
 	int (*isolate)(void *be, hn_addr haddr, uint32_t page);
 
@@ -97,8 +104,11 @@ struct hn_ops {
 
 	/*
 	 * The commit point: the new page appears at haddr and the sleepers wake, or nothing has changed and the error is
-	 * returned; -EAGAIN as in disarm. On 0 the target is consumed. Locks held: G, E, P.
+	 * returned; -EAGAIN as in disarm. On 0 the target is consumed. HN_COMMIT_PROTECTED: the same, but an event came
+	 * before the page could be made accessible; the sleepers were woken, and the first to touch it faults and is
+	 * brought to hole_fill(). Locks held: G, E, P.
 	 */
+#define HN_COMMIT_PROTECTED 1
 	int (*commit)(void *be, hn_addr haddr, uint32_t page, uint32_t target);
 
 	/* Wake every thread that sleeps in a fault on [addr, addr + bytes); harmless when none. Locks held: any. */
@@ -134,7 +144,8 @@ struct hn_ops {
 	void (*hole_put)(void *be, uint32_t zeros);
 	/*
 	 * Answer a first touch of addr, huge with `zeros` if the whole place is empty, and wake who sleeps there. Must not
-	 * replace anything. 0, or -EAGAIN: an event comes first. Consumes `zeros`. Locks held: gate exclusive.
+	 * replace anything; what is there already and cannot be accessed, although nothing is armed, is made accessible. 0,
+	 * or -EAGAIN: an event comes first. Consumes `zeros`. Locks held: gate exclusive.
 	 */
 	int (*hole_fill)(void *be, hn_addr addr, uint32_t zeros);
 };

@@ -54,7 +54,7 @@ static void settle_run(struct hn *hn, struct hn_entry *e, hn_addr haddr, uint32_
 		struct hn_page *p = &hn_pages(hn)[first + i];
 
 		hn_page_set_haddr(hn, first + i, haddr + i * HN_PAGE_SIZE);
-		p->content = 1;
+		p->content = !hn->ops->isolate;
 		hn_entry_to_armed(hn, &e[i], first + i, now);
 		if (nid[i] != HN_NO_NODE)
 			e[i].nid = nid[i];

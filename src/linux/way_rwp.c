@@ -44,10 +44,12 @@ static int unprotect(struct hn_live *live, hn_addr start, uint64_t len)
 }
 
 /* A page has been put in place, and there is no way back. If an event has begun meanwhile the next fault sees to it. */
-static void unprotect_new(struct hn_live *live, hn_addr haddr)
+static bool unprotect_new(struct hn_live *live, hn_addr haddr)
 {
-	if (unprotect(live, haddr, HN_PAGE_SIZE))
-		hn_uffd_wake(live->fd, haddr, HN_PAGE_SIZE);
+	if (unprotect(live, haddr, HN_PAGE_SIZE) == 0)
+		return true;
+	hn_uffd_wake(live->fd, haddr, HN_PAGE_SIZE);
+	return false;
 }
 
 /*
@@ -119,9 +121,9 @@ static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 {
 	int err = hn_live_commit(be, haddr, page, target);
 
-	if (err == 0)
-		unprotect_new(hn_live_of(be), haddr);
-	return err;
+	if (err)
+		return err;
+	return unprotect_new(hn_live_of(be), haddr) ? 0 : HN_COMMIT_PROTECTED;
 }
 
 static void op_discard(void *be, uint32_t page)

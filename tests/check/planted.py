@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Does `hugenuma check` see what it is there for?
 
-Each planted/NAME.patch breaks a copy of src/core; the checker, linked with that copy, must find the violation that the
-patch's header names, in the scenario it names, and print planted/NAME.trace. Where the header says that nothing is
-violated (Invariant: none), every execution of all scenarios it names is explored, and how many those are is
-planted/NAME.counts. Prints TAP.
+Each planted/NAME.patch breaks a copy of src/core, or of a file of src/check, where that stands for the backend (ops);
+the checker, linked with that copy, must find the violation that the patch's header names, in the scenario it names,
+and print planted/NAME.trace. Where the header says that nothing is violated (Invariant: none), every execution of all
+scenarios it names is explored, and how many those are is planted/NAME.counts. Prints TAP.
 
     planted.py [--build DIR] [--update] [NAME...]        --update: write the traces and counts anew instead of comparing
 
@@ -110,9 +110,9 @@ def wraps(library):
     return [f"-Wl,--wrap={name}" for name in sorted(set(re.findall(r" T __wrap_(\w+)", symbols)))]
 
 
-def compile_one(args, tree, source):
-    """The object of src/core/SOURCE of the tree."""
-    path = os.path.join(tree, "src", "core", source)
+def compile_one(args, tree, source, layer="core"):
+    """The object of src/LAYER/SOURCE of the tree."""
+    path = os.path.join(tree, "src", layer, source)
     must([*args.cc.split(), *FLAGS, "-I" + os.path.join(tree, "src"), "-c", path, "-o", path + ".o"])
     return path + ".o"
 
@@ -127,19 +127,22 @@ def compile_core(args, tree, pool):
 
 def build(args, bug, objects, tree):
     """The checker on a patched copy of src/core."""
-    core, program = os.path.join(tree, "src", "core"), os.path.join(tree, "check")
+    program = os.path.join(tree, "check")
     library = os.path.join(args.build, "libhn-check.a")
-    shutil.copytree(os.path.join(SOURCE, "src", "core"), core)
-    patched = set()
+    for layer in ("core", "check"):
+        shutil.copytree(os.path.join(SOURCE, "src", layer), os.path.join(tree, "src", layer))
+    core, check = set(), set()
     for text in bug.patches():
-        patched |= set(re.findall(r"^\+\+\+ b/src/core/(\S+)", text, re.M))
+        core |= set(re.findall(r"^\+\+\+ b/src/core/(\S+)", text, re.M))
+        check |= set(re.findall(r"^\+\+\+ b/src/check/(\S+\.c)", text, re.M))
         must(["patch", "-p1", "--no-backup-if-mismatch", "-F0", "-s", "-d", tree], input=text)
-    if not patched:
+    if not core | check:
         raise Wrong("nothing was patched")
-    again = set(objects) if any(p.endswith(".h") for p in patched) else patched
+    again = set(objects) if any(p.endswith(".h") for p in core) else core
     new = dict(objects, **{name: compile_one(args, tree, name) for name in again})
-    must([*args.cc.split(), *FLAGS, *new.values(), *wraps(library), "-Wl,--whole-archive", library,
-          "-Wl,--no-whole-archive", "-ljansson", "-o", program])
+    theirs = {p for p in glob.glob(library + ".p/*.o") if not p.endswith(tuple(f"_check_{name}.o" for name in check))}
+    theirs |= {compile_one(args, tree, name, "check") for name in check}
+    must([*args.cc.split(), *FLAGS, *new.values(), *wraps(library), *sorted(theirs), "-ljansson", "-o", program])
     return program
 
 
@@ -160,7 +163,7 @@ def compare(bug, printed, update):
 
 def report_of(output):
     """What is printed of a violation, without the table around it, which has times in it."""
-    m = re.search(r"^\w+: .*?^  hugenuma check .*?$", output, re.M | re.S)
+    m = re.search(r"^\w+(?:@rwp)?: .*?^  hugenuma check .*?$", output, re.M | re.S)
     return m.group(0) + "\n" if m else None
 
 

@@ -78,12 +78,19 @@ def test_missing_checker_is_125():
 def test_list():
     lines = check("--list").stdout.splitlines()
     for line in lines:
-        found(r"^\w+_vs_\w+ +R\d+( R\d+)*  +\S", line)
+        found(r"^\w+_vs_\w+(@rwp)? +R\d+( R\d+)*  +\S", line)
     names = [line.split()[0] for line in lines]
     same(len(set(names)), len(names), "names that are unique")
     same([s["name"] for s in json.loads(check("--list", "--json").stdout)], names)
     same([line.split()[0] for line in check("--list", "lock_*").stdout.splitlines()],
          [n for n in names if n.startswith("lock_")])
+
+
+def test_both_ways_to_arm():
+    same([s["name"] for s in results(SCENARIO, SCENARIO + "@rwp")], [SCENARIO, SCENARIO + "@rwp"])
+    text = check(SCENARIO + "@rwp", "--replay", "d").stdout
+    found("isolate, MOVE page 0 to staging", " ".join(text.split()))
+    same("isolate" in check(SCENARIO, "--replay", "d").stdout, False, "isolate where arming is MOVE")
 
 
 def test_table():

@@ -99,9 +99,28 @@ static void take_out(struct fake *f, unsigned slot, uint32_t page)
 	f->staging[page].nid = f->nid[slot];
 	for (i = 0; i < FAKE_CELLS; i++) {
 		f->staging[page].value[i] = c[i].value;
-		c[i].present = false;
+		c[i].present = c[i].guarded = false;
 	}
 	f->huge[slot] = false;
+}
+
+static void set_guard(struct fake *f, hn_addr addr, uint64_t bytes, bool guarded)
+{
+	unsigned i;
+
+	for (i = index_of(addr); i < index_of(addr + bytes); i++)
+		f->cell[i].guarded = guarded && f->cell[i].present;
+}
+
+/* Back in its place it is protected still, and the kernel may refuse to undo that. 0 or -EAGAIN. */
+static int make_accessible(struct fake *f, hn_addr haddr)
+{
+	bool refused = fails(f, FAKE_UNPROTECT) || f->event_pending;
+
+	set_guard(f, haddr, HN_PAGE_SIZE, refused);
+	if (!refused)
+		wake_cells(f, haddr, HN_PAGE_SIZE);
+	return refused ? -EAGAIN : 0;
 }
 
 static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
@@ -125,7 +144,10 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 			*why = HN_ARM_ABSENT;
 			break;
 		}
-		take_out(f, slot_of(haddr) + n, first + n);
+		if (f->rwp)
+			set_guard(f, haddr + n * HN_PAGE_SIZE, HN_PAGE_SIZE, true);
+		else
+			take_out(f, slot_of(haddr) + n, first + n);
 	}
 	return n;
 }
@@ -148,7 +170,8 @@ static void put_in(struct fake *f, hn_addr haddr, const struct fake_frame *frame
 	}
 	f->huge[slot_of(haddr)] = whole;
 	f->nid[slot_of(haddr)] = frame->nid;
-	wake_cells(f, haddr, HN_PAGE_SIZE);
+	if (!f->rwp)
+		wake_cells(f, haddr, HN_PAGE_SIZE);
 }
 
 static int op_disarm(void *be, hn_addr haddr, uint32_t page)
@@ -158,10 +181,12 @@ static int op_disarm(void *be, hn_addr haddr, uint32_t page)
 	expect_locks(f, haddr, page);
 	if (fails(f, FAKE_DISARM) || f->event_pending)
 		return -EAGAIN;
+	if (f->rwp && !f->staging[page].used)
+		return make_accessible(f, haddr);
 	expect(f, f->staging[page].used, "disarm of a page that is not in staging");
 	put_in(f, haddr, &f->staging[page]);
 	f->staging[page].used = false;
-	return 0;
+	return f->rwp ? make_accessible(f, haddr) : 0;
 }
 
 static void op_discard(void *be, uint32_t page)
@@ -169,7 +194,7 @@ static void op_discard(void *be, uint32_t page)
 	struct fake *f = be;
 
 	f->discards++;
-	expect(f, f->staging[page].used, "discard of a page that is not in staging");
+	expect(f, f->staging[page].used || f->rwp, "discard of a page that is not in staging");
 	f->staging[page].used = false;
 }
 
@@ -178,8 +203,10 @@ static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 	struct fake *f = be;
 	unsigned i;
 
-	f->zeroes++;
 	expect(f, gate_is_exclusive(f), "zero without the gate held exclusively");
+	if (f->rwp && !f->staging[page].used)
+		return; /* in its place, where the kernel sees to it */
+	f->zeroes++;
 	expect(f, f->staging[page].used, "zero of a page that is not in staging");
 	for (i = from / FAKE_CELL; i < to / FAKE_CELL; i++)
 		f->staging[page].value[i] = 0;
@@ -206,10 +233,14 @@ static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint
 	expect(f, f->hn.core->displaced_lock.v != 0, "copy_in without the displaced lock");
 	expect(f, gate_is_exclusive(f) || (gate_is_shared(f) && hn_pages(&f->hn)[page].lock.v != 0),
 	       "copy_in without the gate and the page lock");
-	expect(f, f->staging[page].used, "copy_in of a page that is not in staging");
+	expect(f, f->staging[page].used || f->rwp, "copy_in of a page that is not in staging");
 	expect(f, from < to && to <= HN_PAGE_SIZE, "copy_in of an empty part");
 	if (f->event_pending)
 		return -EAGAIN;
+	if (!f->staging[page].used) {
+		set_guard(f, addr, bad ? FAKE_CELL : to - from, false);
+		return bad ? -EAGAIN : 0;
+	}
 	for (off = from; off < (bad ? from + FAKE_CELL : to); off += FAKE_CELL)
 		put_cell(f, addr + (off - from), f->staging[page].value[off / FAKE_CELL]);
 	return bad ? -EAGAIN : 0;
@@ -220,9 +251,11 @@ static void op_page_nodes(void *be, hn_addr haddr, uint32_t first, uint32_t nr, 
 	struct fake *f = be;
 	uint32_t i;
 
-	(void)haddr;
-	for (i = 0; i < nr; i++)
-		nid[i] = (int16_t)(f->ask_nodes ? f->staging[first + i].nid : HN_NO_NODE);
+	for (i = 0; i < nr; i++) {
+		int there = f->rwp ? f->nid[slot_of(haddr) + i] : f->staging[first + i].nid;
+
+		nid[i] = (int16_t)(f->ask_nodes ? there : HN_NO_NODE);
+	}
 }
 
 static int op_thread_node(void *be, uint32_t tid)
@@ -259,6 +292,8 @@ static int op_target_get(void *be, int nid, uint32_t *target)
 	expect_unlocked(f);
 	if (fails(f, FAKE_TARGET_GET))
 		return f->script[FAKE_TARGET_GET].err;
+	if (f->in_target_get)
+		f->in_target_get(f);
 	return target_find(f, nid, target) ? 0 : -ENOMEM;
 }
 
@@ -269,6 +304,25 @@ static void op_target_put(void *be, uint32_t target)
 	expect(f, target < FAKE_TARGETS && f->target[target].used, "target_put of a target that is not out");
 	f->target[target].used = false;
 	f->targets_out--;
+}
+
+static int op_isolate(void *be, hn_addr haddr, uint32_t page)
+{
+	struct fake *f = be;
+
+	expect_locks(f, haddr, page);
+	if (f->event_pending) {
+		f->script[FAKE_ISOLATE].calls++;
+		return -EAGAIN;
+	}
+	if (fails(f, FAKE_ISOLATE))
+		return f->script[FAKE_ISOLATE].err;
+	if (f->staging[page].used)
+		return 0;
+	if (!slot_is_huge(f, slot_of(haddr)))
+		return -EINVAL;
+	take_out(f, slot_of(haddr), page);
+	return 0;
 }
 
 static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
@@ -313,7 +367,10 @@ static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 			return -EEXIST;
 	put_in(f, haddr, &f->target[target]);
 	op_target_put(f, target);
-	return 0;
+	if (!f->rwp || make_accessible(f, haddr) == 0)
+		return 0;
+	wake_cells(f, haddr, HN_PAGE_SIZE);
+	return HN_COMMIT_PROTECTED;
 }
 
 static void op_wake(void *be, hn_addr addr, uint64_t bytes)
@@ -434,6 +491,7 @@ static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 	if (zeros != HN_NO_INDEX && slot_is_empty(f, haddr)) {
 		put_in(f, haddr, &f->target[zeros]);
 		op_target_put(f, zeros);
+		wake_cells(f, haddr, HN_PAGE_SIZE);
 		return 0;
 	}
 	op_hole_put(f, zeros);
@@ -441,33 +499,21 @@ static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 		cells_of(f, addr)->present = true;
 		cells_of(f, addr)->value = 0;
 	}
-	wake_cells(f, addr, 1);
+	set_guard(f, haddr, HN_PAGE_SIZE, false);
+	wake_cells(f, f->rwp ? haddr : addr, f->rwp ? HN_PAGE_SIZE : 1);
 	return 0;
 }
 
-static const struct hn_ops ops = {
-	.now_ns = op_now,
-	.arm = op_arm,
-	.disarm = op_disarm,
-	.discard = op_discard,
-	.zero = op_zero,
-	.copy_in = op_copy_in,
-	.page_nodes = op_page_nodes,
-	.thread_node = op_thread_node,
-	.target_get = op_target_get,
-	.target_put = op_target_put,
-	.copy = op_copy,
-	.commit = op_commit,
-	.wake = op_wake,
-	.event_unread = op_event_unread,
-	.read_message = op_read_message,
-	.wait_message = op_wait_message,
-	.note_event = op_note_event,
-	.yield = op_yield,
-	.hole_get = op_hole_get,
-	.hole_put = op_hole_put,
-	.hole_fill = op_hole_fill,
-};
+#define OPS                                                                                                            \
+	.now_ns = op_now, .arm = op_arm, .disarm = op_disarm, .discard = op_discard, .zero = op_zero,                  \
+	.copy_in = op_copy_in, .page_nodes = op_page_nodes, .thread_node = op_thread_node,                             \
+	.target_get = op_target_get, .target_put = op_target_put, .copy = op_copy, .commit = op_commit,                \
+	.wake = op_wake, .event_unread = op_event_unread, .read_message = op_read_message,                             \
+	.wait_message = op_wait_message, .note_event = op_note_event, .yield = op_yield, .hole_get = op_hole_get,      \
+	.hole_put = op_hole_put, .hole_fill = op_hole_fill
+
+static const struct hn_ops ops = { OPS };
+static const struct hn_ops ops_rwp = { OPS, .isolate = op_isolate };
 
 /* ---- life ---- */
 
@@ -490,6 +536,15 @@ struct fake *fake_new_with(const struct hn_geometry *geo, const struct hn_params
 
 struct fake *fake_new(void) { return fake_new_with(&fake_geometry, &fake_params); }
 
+struct fake *fake_new_rwp(void)
+{
+	struct fake *f = fake_new();
+
+	f->rwp = true;
+	f->hn.ops = f->other.ops = &ops_rwp;
+	return f;
+}
+
 void fake_free(struct fake *f)
 {
 	free(f->hn.core);
@@ -499,6 +554,12 @@ void fake_free(struct fake *f)
 int fake_setup(void **state)
 {
 	*state = fake_new();
+	return 0;
+}
+
+int fake_setup_rwp(void **state)
+{
+	*state = fake_new_rwp();
 	return 0;
 }
 
@@ -596,11 +657,11 @@ void fake_check(struct fake *f)
 		bool live = i < f->hn.core->geo.nr_pages && hn_pages(&f->hn)[i].refs.v != 0;
 
 		staged += f->staging[i].used;
-		if (f->staging[i].used != live)
+		if (f->staging[i].used != live && !(f->rwp && live))
 			fail_msg("%spage %u: %s", about(f), i,
 				 live ? "an id without content" : "content without an id");
 	}
-	assert_true(staged >= f->stats.armed_now);
+	assert_true(f->rwp || staged >= f->stats.armed_now);
 	assert_int_equal(f->targets_out, 0);
 }
 
@@ -683,7 +744,7 @@ static bool touch(struct fake *f, hn_addr addr, uint32_t tid)
 	struct fake_cell *c = cells_of(f, addr);
 	int tries;
 
-	for (tries = 0; c->mapped && !c->present; tries++) {
+	for (tries = 0; c->mapped && (!c->present || c->guarded); tries++) {
 		if (tries > 20)
 			fail_msg("%san access never comes to an end", about(f));
 		c->sleeper = true;
@@ -718,7 +779,7 @@ static void drop(struct fake *f, hn_addr addr, uint64_t len, bool mapped)
 	for (a = addr; a < addr + len; a += FAKE_CELL) {
 		struct fake_cell *c = cells_of(f, a);
 
-		c->present = false;
+		c->present = c->guarded = false;
 		c->truth = 0;
 		c->mapped = c->mapped && mapped;
 		f->huge[slot_of(a)] = false;

@@ -4,7 +4,8 @@
  *
  * Memory is modelled in cells, eight to a huge page; a cell holds one number. `truth` is what the program would read
  * without hugenuma, so that any stale, lost or resurrected cell is seen when it is read, and by fake_finish at the
- * latest. Ops can be told to fail, events to be pending, and copy() to call back in its middle, which is where another
+ * latest. With `rwp` a page is armed in its place, where an access faults, and goes to staging only to be copied. Ops can
+ * be told to fail, events to be pending, and copy() to call back in its middle, which is where another
  * thread would run: the engine holds neither gate nor entry lock there.
  */
 #ifndef FAKE_H
@@ -39,12 +40,15 @@ enum fake_op {
 	FAKE_COPY_IN, /* what fails has done its first cell */
 	FAKE_HOLE_GET,
 	FAKE_HOLE_FILL,
+	FAKE_ISOLATE,
+	FAKE_UNPROTECT, /* the second step of a put-back or commit, with rwp */
 	FAKE_NR_OPS,
 };
 
 struct fake_cell {
 	bool mapped;
 	bool present;
+	bool guarded; /* RWPROTECT: an access faults */
 	uint32_t value;
 	uint32_t truth;
 	bool sleeper; /* a thread sleeps in a fault here */
@@ -80,9 +84,11 @@ struct fake {
 	bool event_pending; /* from its queueing until its causer has run, which yield() lets it */
 	struct hn_message message[FAKE_MESSAGES];
 	unsigned nr_messages;
+	bool rwp;
 	bool ask_nodes; /* page_nodes answers; else it says that it does not know */
 	unsigned targets_out, wakes, discards, zeroes, yields, reads, noted;
 	uint32_t version;
+	void (*in_target_get)(struct fake *f); /* other threads run: only the page is locked */
 	void (*in_copy)(struct fake *f);
 	unsigned in_copy_nr; /* how often it was called */
 	bool copying;
@@ -96,6 +102,8 @@ struct fake {
 /* A fresh fake with the default geometry and parameters: 4 nodes, 4 chunks of 8 entries, 16 pages, two-stage. */
 struct fake *fake_new(void);
 struct fake *fake_new_with(const struct hn_geometry *geo, const struct hn_params *par);
+/* The same as fake_new, armed by RWPROTECT. */
+struct fake *fake_new_rwp(void);
 extern const struct hn_geometry fake_geometry;
 extern const struct hn_params fake_params;
 /* Everything put back, contents right, no lock, reference, frame or sleeper left; then frees. */
@@ -105,8 +113,10 @@ void fake_check(struct fake *f);
 void fake_free(struct fake *f);
 
 int fake_setup(void **state);
+int fake_setup_rwp(void **state);
 int fake_teardown(void **state);
 #define fake_test(fn) cmocka_unit_test_setup_teardown(fn, fake_setup, fake_teardown)
+#define fake_test_rwp(fn) cmocka_unit_test_setup_teardown(fn, fake_setup_rwp, fake_teardown)
 /* TAP, so that tests/run-all counts each test. */
 #define fake_run(tests) (cmocka_set_message_output(CM_OUTPUT_TAP), cmocka_run_group_tests(tests, NULL, NULL))
 

@@ -203,9 +203,8 @@ static void test_migrated(void **state)
 
 /* ---- each op fails ---- */
 
-static void one_failure(enum fake_op op, int err, enum hn_failure why)
+static void one_failure(struct fake *f, enum fake_op op, int err, enum hn_failure why)
 {
-	struct fake *f = fake_new();
 	uint32_t page;
 
 	fake_manage(f, 0, 1, 0);
@@ -229,15 +228,22 @@ static void one_failure(enum fake_op op, int err, enum hn_failure why)
 
 static void test_failed(void **state)
 {
+	static const struct { enum fake_op op; int err; enum hn_failure why; } one[] = {
+		{ FAKE_TARGET_GET, -ENOMEM, HN_FAIL_TARGET }, { FAKE_TARGET_GET, -EIO, HN_FAIL_TARGET },
+		{ FAKE_COPY, -EIO, HN_FAIL_COPY }, { FAKE_COPY, -ENOMEM, HN_FAIL_COPY },
+		{ FAKE_COPY, -EAGAIN, HN_FAIL_COPY }, { FAKE_COMMIT, -EEXIST, HN_FAIL_COMMIT },
+		{ FAKE_COMMIT, -EINVAL, HN_FAIL_COMMIT }, { FAKE_COMMIT, -ENOMEM, HN_FAIL_COMMIT },
+	};
+	unsigned i;
+
 	(void)state;
-	one_failure(FAKE_TARGET_GET, -ENOMEM, HN_FAIL_TARGET);
-	one_failure(FAKE_TARGET_GET, -EIO, HN_FAIL_TARGET);
-	one_failure(FAKE_COPY, -EIO, HN_FAIL_COPY);
-	one_failure(FAKE_COPY, -ENOMEM, HN_FAIL_COPY);
-	one_failure(FAKE_COPY, -EAGAIN, HN_FAIL_COPY);
-	one_failure(FAKE_COMMIT, -EEXIST, HN_FAIL_COMMIT);
-	one_failure(FAKE_COMMIT, -EINVAL, HN_FAIL_COMMIT);
-	one_failure(FAKE_COMMIT, -ENOMEM, HN_FAIL_COMMIT);
+	for (i = 0; i < sizeof(one) / sizeof(one[0]); i++) {
+		one_failure(fake_new(), one[i].op, one[i].err, one[i].why);
+		one_failure(fake_new_rwp(), one[i].op, one[i].err, one[i].why);
+	}
+	one_failure(fake_new_rwp(), FAKE_ISOLATE, -EBUSY, HN_FAIL_ISOLATE);
+	one_failure(fake_new_rwp(), FAKE_ISOLATE, -EINVAL, HN_FAIL_ISOLATE);
+	one_failure(fake_new_rwp(), FAKE_ISOLATE, -EAGAIN, HN_FAIL_ISOLATE); /* and put-backs are let through again */
 }
 
 static void test_no_target_left(void **state)
@@ -446,6 +452,160 @@ static void test_raced_and_deferred(void **state)
 	assert_true(fake_read(f, fake_cell_at(0, 1), 0));
 }
 
+/* ---- armed in its place, isolated only to migrate ---- */
+
+static void test_isolated_only_to_migrate(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 1, 0);
+	ready(f, 0, 1);
+	assert_int_equal(fake_fault(f, 0, 0), HN_FAULT_LOCAL);
+	assert_int_equal(f->script[FAKE_ISOLATE].calls, 0);
+	expect_mapped(f, 0, 0);
+	ready(f, 0, 1);
+	assert_int_equal(fake_fault(f, 0, 1), HN_FAULT_MIGRATED);
+	assert_int_equal(f->script[FAKE_ISOLATE].calls, 1);
+	assert_int_equal(f->discards, 1);
+	expect_mapped(f, 0, 1);
+	assert_true(fake_write(f, fake_at(0), 1));
+	assert_int_equal(f->stats.messages, 2);
+}
+
+static void test_isolate_without_target(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 1, 0);
+	ready(f, 0, 1);
+	fake_fail(f, FAKE_TARGET_GET, 1, -ENOMEM);
+	assert_int_equal(fake_fault(f, 0, 1), HN_FAULT_FAILED);
+	assert_int_equal(f->script[FAKE_ISOLATE].calls, 0);
+	expect_mapped(f, 0, 0);
+}
+
+static void an_event_begins(struct fake *f) { f->event_pending = f->script[FAKE_TARGET_GET].calls == 1; }
+
+/* Neither isolate nor a put-back can be had: the page stays armed in its place. */
+static void test_isolate_deferred(void **state)
+{
+	struct fake *f = *state;
+	uint32_t page;
+
+	fake_manage(f, 0, 1, 0);
+	page = ready(f, 0, 1);
+	f->in_target_get = an_event_begins;
+	expect_deferred(f, page);
+	assert_int_equal(f->script[FAKE_ISOLATE].calls, 2);
+	assert_int_equal(f->script[FAKE_COPY].calls, 1);
+	assert_int_equal(fake_entry(f, 0)->nid, 1);
+}
+
+static void dropped(struct fake *f) { fake_dontneed(f, fake_at(0), HN_PAGE_SIZE); }
+static void dropped_in_part(struct fake *f) { fake_dontneed(f, fake_cell_at(0, 2), FAKE_CELL); }
+static void unmapped(struct fake *f) { fake_munmap(f, fake_at(0), HN_PAGE_SIZE); }
+static void unmapped_in_part(struct fake *f) { fake_munmap(f, fake_at(0), FAKE_CELL); }
+static void moved(struct fake *f) { fake_mremap(f, fake_at(0), fake_at(20), HN_PAGE_SIZE); }
+static void moved_askew(struct fake *f) { fake_mremap(f, fake_at(0), fake_cell_at(20, 1), HN_PAGE_SIZE); }
+
+/* What the program does between the decision and the isolation: nothing is taken out of it any more. */
+static void test_isolate_raced(void **state)
+{
+	static void (*const what[])(struct fake *) = {
+		dropped, dropped_in_part, unmapped, unmapped_in_part, moved, moved_askew,
+	};
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(what) / sizeof(what[0]); i++) {
+		struct fake *f = fake_new_rwp();
+
+		fake_manage(f, 0, 1, 0);
+		ready(f, 0, 1);
+		f->in_target_get = what[i];
+		assert_int_equal(fake_fault(f, 0, 1), HN_FAULT_STALE);
+		assert_int_equal(f->script[FAKE_ISOLATE].calls, 0);
+		assert_int_equal(f->stats.samples, 0);
+		assert_int_equal(f->targets_out, 0);
+		fake_resolve(f);
+		fake_check(f);
+		fake_finish(f);
+	}
+}
+
+/* The causer of a MADV_DONTNEED that was read may not have dropped anything yet. */
+static void test_isolate_in_quarantine(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 1, 0);
+	ready(f, 0, 1);
+	hn_entry_hold(&f->hn, fake_entry(f, 0), HN_E_NO_ARM, FAKE_QUARANTINE_MS);
+	assert_int_equal(fake_fault(f, 0, 1), HN_FAULT_FAILED);
+	assert_int_equal(fake_verdict.failure, HN_FAIL_ISOLATE);
+	assert_int_equal(f->script[FAKE_ISOLATE].calls, 0);
+	expect_mapped(f, 0, 0);
+}
+
+/* In its place the kernel drops the part, and the page is no whole page any more. In staging it is zeroed. */
+static void test_part_dropped_in_place(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 1, 0);
+	fake_arm(f, 0);
+	fake_dontneed(f, fake_cell_at(0, 2), FAKE_CELL);
+	assert_int_equal(f->zeroes, 0);
+	assert_int_equal(fake_entry(f, 0)->state, HN_UNMANAGED);
+	assert_true(fake_write(f, fake_cell_at(0, 2), 0));
+	assert_true(fake_read(f, fake_cell_at(0, 3), 0));
+	assert_int_equal(f->stats.stale, 0);
+	fake_manage(f, 1, 1, 0);
+	fake_entry(f, 1)->history = hn_history_push(0, 1, false);
+	fake_arm(f, 1);
+	fake_entry(f, 1)->history = hn_history_push(0, 1, false);
+	fake_fail(f, FAKE_COMMIT, 1, -EAGAIN);
+	assert_int_equal(fake_fault(f, 1, 1), HN_FAULT_DEFERRED);
+	fake_dontneed(f, fake_cell_at(1, 2), FAKE_CELL);
+	assert_int_equal(f->zeroes, 1);
+	assert_int_equal(fake_entry(f, 1)->state, HN_ARMED);
+}
+
+/* The new page is in and cannot be made accessible: one fault more, not one for each that may be stale. */
+static void test_commit_protected(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 1, 0);
+	ready(f, 0, 1);
+	fake_fail(f, FAKE_UNPROTECT, 1, -EAGAIN);
+	assert_int_equal(fake_fault(f, 0, 1), HN_FAULT_MIGRATED);
+	expect_counted(f, &f->stats.migrated, 1);
+	assert_true(f->cell[3].guarded);
+	expect_mapped(f, 0, 1);
+	fake_fail(f, FAKE_HOLE_FILL, 1, -EAGAIN); /* and not nine more when nobody could look */
+	assert_true(fake_write(f, fake_cell_at(0, 3), 1));
+	assert_int_equal(f->stats.unmanaged, 2);
+	assert_int_equal(f->stats.stale, 0);
+	assert_true(fake_read(f, fake_cell_at(0, 5), 1));
+	assert_int_equal(f->stats.messages, 3);
+}
+
+/* A put-back that gets no further than its first step leaves the page armed, as if it had never been isolated. */
+static void test_putback_protected(void **state)
+{
+	struct fake *f = *state;
+	uint32_t page;
+
+	fake_manage(f, 0, 1, 0);
+	page = ready(f, 0, 1);
+	fake_fail(f, FAKE_COPY, 1, -EIO);
+	fake_fail(f, FAKE_UNPROTECT, 1, -EAGAIN);
+	expect_deferred(f, page);
+	assert_int_equal(f->script[FAKE_ISOLATE].calls, 2);
+	assert_int_equal(fake_entry(f, 0)->nid, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -470,6 +630,14 @@ int main(void)
 		fake_test(test_raced),
 		cmocka_unit_test(test_raced_and_failed),
 		fake_test(test_raced_and_deferred),
+		fake_test_rwp(test_isolated_only_to_migrate),
+		fake_test_rwp(test_isolate_without_target),
+		fake_test_rwp(test_isolate_deferred),
+		cmocka_unit_test(test_isolate_raced),
+		fake_test_rwp(test_isolate_in_quarantine),
+		fake_test_rwp(test_part_dropped_in_place),
+		fake_test_rwp(test_commit_protected),
+		fake_test_rwp(test_putback_protected),
 	};
 
 	return fake_run(tests);

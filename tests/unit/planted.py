@@ -24,8 +24,9 @@ FLAGS = ["-std=gnu11", "-g", "-O1", "-w", "-D_GNU_SOURCE", "-pthread"]
 # A thread that sleeps as long as this is reported as not woken.
 STUCK_SECONDS = 3
 
-# (name, what to find it by in the output of stress_core, [(file, text, replacement)]); or the name of a unit test: one
-# that the other threads of a busy program cover up before anybody notices.
+# (name, what to find it by in the output of stress_core, [(file, text, replacement)], options of stress_core); or instead
+# of what to find it by the name of a unit test: for what the other threads of a busy program cover up before anybody
+# notices.
 BUGS = [
     ("the founding bug: policy asked before the page lock", r"I1", FOUNDING),
     ("page lock not respected", r"I[124]",
@@ -79,7 +80,7 @@ BUGS = [
     ("the lead is kept over a copy", "serve_test",
      [("serve.c", "\tif (!hn->leading)\n\t\treturn;", "\treturn;")]),
     ("a hole is filled without a look for an armed page", "hole_test",
-     [("hole.c", "if (hn_state_of(hn, haddr) == HN_ARMED) {", "if (0) {")]),
+     [("hole.c", "if (e && is_armed(e)) {", "if (0) {")]),
     ("a hole is filled without a look for a displaced part", "hole_test",
      [("hole.c", "if (hn_displaced_covers(hn, addr)) {", "if (0) {")]),
     ("a displaced part is freed before it is copied", r"I[124]|Sanitizer",
@@ -111,6 +112,21 @@ BUGS = [
      [("scan.c", "for (i = 0; i < locked; i++) /* A4 */", "for (i = 0; i + 1 < locked; i++)")]),
     ("the rest of a partly unmapped page is lost", r"I1",
      [("event.c", "\thn_page_get(hn, page);\n\thn_displaced_add(", "\tif (0) hn_displaced_add(")]),
+    ("a page is isolated without another look at its entry", "fault_test",
+     [("migrate.c", "e->page == f->page && e->gen == f->gen &&\n\t    !hn_entry_held(", "1 &&\n\t    !hn_entry_held("),
+      ("migrate.c", "if (e && e->state == HN_ARMED && 1", "if (e && 1")]),
+    ("a page is isolated in quarantine", "fault_test",
+     [("migrate.c", "!hn_entry_held(e, HN_E_NO_ARM, hn_now_ms(hn))", "1")]),
+    ("what was isolated is not noted", r"I[124]", [("migrate.c", "\t\thn_pages(hn)[f->page].content = 1;", "\t\t;")],
+     "--rwp"),
+    ("a page is isolated, and not put back when its copy fails", r"I[1234]",
+     [("fault.c", "if (hn->ops->disarm(hn->be, f->haddr, f->page) != 0) {", "if (0) {")], "--rwp"),
+    ("a page in its place is taken for one in staging when a part of it is dropped", "fault_test",
+     [("scan.c", "p->content = !hn->ops->isolate;", "p->content = 1;")]),
+    ("what was left protected must be stale many times first", "fault_test",
+     [("migrate.c", "\t\t\te->stale = HN_STALE_LIMIT;", "\t\t\t;")]),
+    ("what nobody could look at must be stale many times again", "fault_test",
+     [("hole.c", "\t\te->stale = HN_STALE_LIMIT;", "\t\t;")]),
 ]
 
 
@@ -145,9 +161,9 @@ def plant(edits, tree):
     return True
 
 
-def run(program, seed, seconds, patience):
+def run(program, seed, seconds, patience, options=()):
     """The failure it reports, or None when it is clean."""
-    command = [program, "--seconds", str(seconds), "--seed", str(seed), "--stuck", str(STUCK_SECONDS)]
+    command = [program, "--seconds", str(seconds), "--seed", str(seed), "--stuck", str(STUCK_SECONDS), *options]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                               timeout=seconds + patience)
@@ -171,7 +187,7 @@ def unit_failure(program):
     return failure
 
 
-def hunt(program, want, seconds):
+def hunt(program, want, seconds, options):
     """The failure, or None when none of the wanted kind was reported in time."""
     start = time.monotonic()
     seed = 1
@@ -179,7 +195,7 @@ def hunt(program, want, seconds):
         left = seconds - (time.monotonic() - start)
         if left <= 0:
             return None
-        failure = run(program, seed, min(left + 1, 5), 4 * STUCK_SECONDS)
+        failure = run(program, seed, min(left + 1, 5), 4 * STUCK_SECONDS, options)
         if failure and (re.search(want, failure) or failure.startswith("exit status -")):
             return failure
         if failure:
@@ -188,14 +204,14 @@ def hunt(program, want, seconds):
 
 
 def check(args, number, bug, scratch):
-    name, want, edits = bug
+    name, want, edits, *options = bug
     tree, program = os.path.join(scratch, str(number)), os.path.join(scratch, f"stress-{number}")
     shutil.copytree(os.path.join(SOURCE, "src", "core"), os.path.join(tree, "src", "core"))
     failure = None
     test = want if want.endswith("_test") else "stress_core"
     if plant(edits, tree) and compile_core(args, os.path.join(tree, "src"), test, program):
         start = time.monotonic()
-        failure = hunt(program, want, args.seconds) if test == "stress_core" else unit_failure(program)
+        failure = hunt(program, want, args.seconds, options) if test == "stress_core" else unit_failure(program)
         if failure:
             print(f"# {test}, {time.monotonic() - start:.1f} s: {failure}")
     print(f"{'ok' if failure else 'not ok'} {number} - seen: {name}", flush=True)
@@ -205,7 +221,7 @@ def check(args, number, bug, scratch):
 def real_code(args, number, scratch):
     program = os.path.join(scratch, "stress-real")
     good = compile_core(args, os.path.join(SOURCE, "src"), "stress_core", program)
-    failure = run(program, 1, 3, 30) if good else "does not build"
+    failure = (run(program, 1, 3, 30) or run(program, 1, 3, 30, ["--rwp"])) if good else "does not build"
     if failure:
         print(f"# {failure}")
     print(f"{'not ok' if failure else 'ok'} {number} - the real code is clean", flush=True)

@@ -2,12 +2,12 @@
 /*
  * stress_core - the engine under real threads, over the world of world.c.
  *
- *   stress_core [--seconds N] [--seed N] [--policy N] [--stuck N]
+ *   stress_core [--seconds N] [--seed N] [--policy N] [--stuck N] [--rwp]
  *
  * Threads of a program read and write checked words, others unmap, drop and move its memory, handlers serve messages,
- * a scanner arms and a drainer takes back. Every access is checked against what it must see; a thread that is not woken
- * for --stuck seconds is reported; in the end all books must balance. Exit status: 0 clean, 1 with a line "FAIL: ..."
- * that names the invariant, 2 usage.
+ * a scanner arms and a drainer takes back; with --rwp pages are armed in their places. Every access is checked
+ * against what it must see; a thread that is not woken for --stuck seconds is reported; in the end all books must
+ * balance. Exit status: 0 clean, 1 with a line "FAIL: ..." that names the invariant, 2 usage.
  */
 #include <getopt.h>
 #include <sched.h>
@@ -254,7 +254,7 @@ static void add_up(const struct run *run)
 		most_parts = run->w->most_parts.v;
 }
 
-static void one_round(uint64_t seed, uint32_t policy)
+static void one_round(uint64_t seed, uint32_t policy, bool rwp)
 {
 	/* Few chunks, so that they run out and are reclaimed, and fewer page ids than pages. */
 	const struct hn_geometry geo = { .nr_chunks = 8, .chunk_shift = 2, .nr_pages = 12 };
@@ -262,7 +262,7 @@ static void one_round(uint64_t seed, uint32_t policy)
 		.nr_nodes = 3, .policy = policy, .seed = (uint32_t)seed, .expiry_ms = 400, .quarantine_ms = 40,
 	};
 	struct self program[NR_PROGRAM], handler[NR_HANDLERS], events[NR_EVENTS], scanner[1], drainer[1];
-	struct run run = { .w = world_new(&geo, &par, MAPPED_SLOTS), .seed = seed };
+	struct run run = { .w = world_new(&geo, &par, MAPPED_SLOTS, rwp), .seed = seed };
 
 	pthread_mutex_init(&run.arming, NULL);
 	start(&run, handler, NR_HANDLERS, handler_thread);
@@ -314,7 +314,7 @@ static double now(void)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: stress_core [--seconds N] [--seed N] [--policy N] [--stuck N]\n");
+	fprintf(stderr, "usage: stress_core [--seconds N] [--seed N] [--policy N] [--stuck N] [--rwp]\n");
 	exit(2);
 }
 
@@ -325,6 +325,7 @@ int main(int argc, char **argv)
 		{ "seed", required_argument, NULL, 'r' },
 		{ "policy", required_argument, NULL, 'p' },
 		{ "stuck", required_argument, NULL, 't' },
+		{ "rwp", no_argument, NULL, 'a' },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const uint32_t policies[] = {
@@ -334,12 +335,14 @@ int main(int argc, char **argv)
 	uint64_t seed = 0;
 	int policy = -1, opt;
 	unsigned round = 0;
+	bool rwp = false;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (opt) {
 		case 's': seconds = atof(optarg); break;
 		case 'r': seed = strtoull(optarg, NULL, 0); break;
 		case 't': world_stuck_seconds = atoi(optarg); break;
+		case 'a': rwp = true; break;
 		case 'p': policy = atoi(optarg); break;
 		default: usage();
 		}
@@ -351,7 +354,7 @@ int main(int argc, char **argv)
 	printf("seed %llu\n", (unsigned long long)seed);
 	fflush(stdout);
 	for (end = now() + seconds; now() < end; round++)
-		one_round(seed + round, policy >= 0 ? (uint32_t)policy : policies[round % 4]);
+		one_round(seed + round, policy >= 0 ? (uint32_t)policy : policies[round % 4], rwp);
 	print_totals(round);
 	if (!total.migrated || !total_accesses)
 		world_broken("nothing was migrated: this tested nothing");

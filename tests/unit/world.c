@@ -138,7 +138,7 @@ bool world_access(struct world *w, hn_addr addr, unsigned word, uint64_t value, 
 			pthread_mutex_unlock(&s->lock);
 			return false;
 		}
-		if (s->present & bit_of(addr))
+		if (s->present & ~s->guarded & bit_of(addr))
 			break;
 		fault_and_sleep(w, s, addr, tid);
 	}
@@ -150,6 +150,14 @@ bool world_access(struct world *w, hn_addr addr, unsigned word, uint64_t value, 
 /* ---- ops ---- */
 
 static uint64_t op_now(void *be) { return (uint64_t)hn_load_relaxed(&world_of(be)->now_ms) * 1000000u; }
+
+static void take_out(struct world *w, struct slot *s, uint32_t page)
+{
+	w->staging[page] = s->frame;
+	s->frame = NULL;
+	s->present = s->guarded = 0;
+	s->huge = false;
+}
 
 static bool arm_one(struct world *w, hn_addr haddr, uint32_t page, enum hn_arm_error *why)
 {
@@ -164,10 +172,10 @@ static bool arm_one(struct world *w, hn_addr haddr, uint32_t page, enum hn_arm_e
 	} else {
 		if (w->staging[page])
 			world_broken("I2: armed into staging that is taken");
-		w->staging[page] = s->frame;
-		s->frame = NULL;
-		s->present = 0;
-		s->huge = false;
+		if (w->rwp)
+			s->guarded = ALL_CELLS;
+		else
+			take_out(w, s, page);
 		good = true;
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -215,12 +223,45 @@ static void merge(struct world *w, struct slot *s, struct frame *staged)
 	frame_free(w, staged);
 }
 
+/* UFFDIO_RWPROTECT undone for those cells. */
+static int unguard(struct world *w, hn_addr addr, uint8_t cells)
+{
+	struct slot *s = slot_at(w, addr);
+	int err = 0;
+
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	if (is_changing(w)) {
+		err = -EAGAIN;
+	} else {
+		pthread_mutex_lock(&s->lock);
+		s->guarded &= (uint8_t)~cells;
+		pthread_mutex_unlock(&s->lock);
+	}
+	pthread_rwlock_unlock(&w->mmap_lock);
+	return err;
+}
+
+/* The second step of a put-back. Between the two anything can happen. */
+static int make_accessible(struct world *w, hn_addr haddr)
+{
+	int err;
+
+	if (chance(w, 25))
+		usleep(200);
+	err = unguard(w, haddr, ALL_CELLS);
+	if (!err)
+		wake_range(w, haddr, HN_PAGE_SIZE);
+	return err;
+}
+
 static int op_disarm(void *be, hn_addr haddr, uint32_t page)
 {
 	struct world *w = world_of(be);
 	struct slot *s = slot_at(w, haddr);
 	int err = 0;
 
+	if (w->rwp && !w->staging[page])
+		return chance(w, 1) ? -EAGAIN : make_accessible(w, haddr);
 	pthread_rwlock_rdlock(&w->mmap_lock);
 	if (is_changing(w) || chance(w, 1)) {
 		err = -EAGAIN;
@@ -238,11 +279,14 @@ static int op_disarm(void *be, hn_addr haddr, uint32_t page)
 		s->present = ALL_CELLS;
 		s->huge = true;
 	}
+	s->guarded = w->rwp ? ALL_CELLS : 0;
 	w->staging[page] = NULL;
 	pthread_mutex_unlock(&s->lock);
 out:
 	pthread_rwlock_unlock(&w->mmap_lock);
-	if (!err)
+	if (!err && w->rwp)
+		err = make_accessible(w, haddr);
+	else if (!err)
 		wake_range(w, haddr, HN_PAGE_SIZE);
 	return err;
 }
@@ -262,6 +306,8 @@ static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 	struct world *w = world_of(be);
 	unsigned c, i;
 
+	if (w->rwp && !w->staging[page])
+		return; /* in its place, where the kernel sees to it */
 	for (c = from / WORLD_CELL; c < to / WORLD_CELL; c++)
 		for (i = 0; i < WORLD_WORDS; i++)
 			__atomic_store_n(&w->staging[page]->word[c][i], 0, __ATOMIC_RELAXED);
@@ -294,6 +340,11 @@ static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint
 	uint32_t off;
 	int err = 0;
 
+	if (w->rwp && !f) {
+		for (off = from; !err && off < to; off += WORLD_CELL)
+			err = unguard(w, addr + (off - from), bit_of(addr + (off - from)));
+		return err;
+	}
 	if (!f)
 		world_broken("I2: a part of page %u is put from empty staging", page);
 	pthread_rwlock_rdlock(&w->mmap_lock);
@@ -313,9 +364,15 @@ static void op_page_nodes(void *be, hn_addr haddr, uint32_t first, uint32_t nr, 
 	struct world *w = world_of(be);
 	uint32_t i;
 
-	(void)haddr;
-	for (i = 0; i < nr; i++)
-		nid[i] = (int16_t)w->staging[first + i]->nid;
+	for (i = 0; i < nr; i++) {
+		struct slot *s = slot_at(w, haddr + i * HN_PAGE_SIZE);
+		const struct frame *f = w->staging[first + i];
+
+		pthread_mutex_lock(&s->lock);
+		f = w->rwp ? s->frame : f;
+		nid[i] = (int16_t)(f ? f->nid : HN_NO_NODE); /* in its place it can be gone already */
+		pthread_mutex_unlock(&s->lock);
+	}
 }
 
 static int op_thread_node(void *be, uint32_t tid)
@@ -368,6 +425,29 @@ static void op_target_put(void *be, uint32_t target)
 	frame_free(w, target_take(w, target));
 }
 
+static int op_isolate(void *be, hn_addr haddr, uint32_t page)
+{
+	struct world *w = world_of(be);
+	struct slot *s = slot_at(w, haddr);
+	int err = 0;
+
+	if (w->staging[page])
+		return 0;
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	pthread_mutex_lock(&s->lock);
+	if (is_changing(w))
+		err = -EAGAIN;
+	else if (!s->huge || s->present != ALL_CELLS)
+		err = -EINVAL;
+	else if (chance(w, 2))
+		err = -EBUSY;
+	else
+		take_out(w, s, page);
+	pthread_mutex_unlock(&s->lock);
+	pthread_rwlock_unlock(&w->mmap_lock);
+	return err;
+}
+
 /* As in a live process, other faults do not wait behind this. */
 static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
 {
@@ -415,12 +495,15 @@ static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 		} else {
 			s->frame = target_take(w, target);
 			s->present = ALL_CELLS;
+			s->guarded = w->rwp ? ALL_CELLS : 0;
 			s->huge = true;
 		}
 		pthread_mutex_unlock(&s->lock);
 	}
 	pthread_rwlock_unlock(&w->mmap_lock);
-	if (!err)
+	if (!err && w->rwp && make_accessible(w, haddr) != 0)
+		err = HN_COMMIT_PROTECTED;
+	if (err == 0 || err == HN_COMMIT_PROTECTED)
 		wake_range(w, haddr, HN_PAGE_SIZE);
 	return err;
 }
@@ -567,45 +650,39 @@ static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 		op_hole_put(be, zeros);
 	if (!changing && !huge && mapped)
 		put_cell(w, addr, NULL);
+	if (!changing) {
+		pthread_mutex_lock(&s->lock);
+		s->guarded &= (uint8_t)~(s->mapped == ALL_CELLS ? ALL_CELLS : bit_of(addr));
+		pthread_mutex_unlock(&s->lock);
+	}
 	pthread_rwlock_unlock(&w->mmap_lock);
 	if (changing)
 		return -EAGAIN;
 	hn_add_acq_rel(&w->holes, 1);
-	if (huge)
+	if (huge || w->rwp)
 		wake_range(w, hn_page_down(addr), HN_PAGE_SIZE);
 	else
 		wake_range(w, addr & ~(hn_addr)(WORLD_CELL - 1), WORLD_CELL);
 	return 0;
 }
 
-static const struct hn_ops ops = {
-	.now_ns = op_now,
-	.arm = op_arm,
-	.disarm = op_disarm,
-	.discard = op_discard,
-	.zero = op_zero,
-	.copy_in = op_copy_in,
-	.page_nodes = op_page_nodes,
-	.thread_node = op_thread_node,
-	.target_get = op_target_get,
-	.target_put = op_target_put,
-	.copy = op_copy,
-	.commit = op_commit,
-	.wake = op_wake,
-	.event_unread = op_event_unread,
-	.read_message = op_read_message,
-	.wait_message = op_wait_message,
-	.note_event = op_note_event,
-	.yield = op_yield,
-	.hole_get = op_hole_get,
-	.hole_put = op_hole_put,
-	.hole_fill = op_hole_fill,
-};
+#define OPS                                                                                                            \
+	.now_ns = op_now, .arm = op_arm, .disarm = op_disarm, .discard = op_discard, .zero = op_zero,                  \
+	.copy_in = op_copy_in, .page_nodes = op_page_nodes, .thread_node = op_thread_node,                             \
+	.target_get = op_target_get, .target_put = op_target_put, .copy = op_copy, .commit = op_commit,                \
+	.wake = op_wake, .event_unread = op_event_unread, .read_message = op_read_message,                             \
+	.wait_message = op_wait_message, .note_event = op_note_event, .yield = op_yield, .hole_get = op_hole_get,      \
+	.hole_put = op_hole_put, .hole_fill = op_hole_fill
+
+static const struct hn_ops ops = { OPS };
+static const struct hn_ops ops_rwp = { OPS, .isolate = op_isolate };
 
 void world_worker(struct worker *k, struct world *w)
 {
 	k->w = w;
-	k->hn = (struct hn){ .core = w->self.hn.core, .ops = &ops, .be = k, .stats = &w->stats };
+	k->hn = (struct hn){
+		.core = w->self.hn.core, .ops = w->rwp ? &ops_rwp : &ops, .be = k, .stats = &w->stats,
+	};
 }
 
 void world_leave(struct world *w)
@@ -737,6 +814,7 @@ static void zap_cell(struct world *w, hn_addr addr, bool unmap)
 
 	pthread_mutex_lock(&s->lock);
 	s->present &= (uint8_t)~bit_of(addr);
+	s->guarded &= (uint8_t)~bit_of(addr);
 	s->huge = false;
 	if (unmap)
 		s->mapped &= (uint8_t)~bit_of(addr);
@@ -805,17 +883,18 @@ static void move_slot(struct slot *s, struct slot *d)
 {
 	uint64_t truth[WORLD_CELLS][WORLD_WORDS];
 	struct frame *frame;
-	uint8_t present, mapped;
+	uint8_t present, mapped, guarded;
 	bool huge;
 
 	pthread_mutex_lock(&s->lock);
 	frame = s->frame;
 	present = s->present;
 	mapped = s->mapped;
+	guarded = s->guarded;
 	huge = s->huge;
 	memcpy(truth, s->truth, sizeof(truth));
 	s->frame = NULL;
-	s->present = s->mapped = 0;
+	s->present = s->mapped = s->guarded = 0;
 	s->huge = false;
 	memset(s->truth, 0, sizeof(s->truth));
 	pthread_mutex_unlock(&s->lock);
@@ -823,6 +902,7 @@ static void move_slot(struct slot *s, struct slot *d)
 	d->frame = frame;
 	d->present = present;
 	d->mapped = mapped;
+	d->guarded = guarded;
 	d->huge = huge;
 	memcpy(d->truth, truth, sizeof(truth));
 	pthread_mutex_unlock(&d->lock);
@@ -832,11 +912,12 @@ static void move_cell(struct world *w, hn_addr from, hn_addr to)
 {
 	struct slot *s = slot_at(w, from), *d = slot_at(w, to);
 	uint64_t truth[WORLD_WORDS], words[WORLD_WORDS];
-	bool mapped, present;
+	bool mapped, present, guarded;
 
 	pthread_mutex_lock(&s->lock);
 	mapped = s->mapped & bit_of(from);
 	present = s->present & bit_of(from);
+	guarded = s->guarded & bit_of(from);
 	memcpy(truth, s->truth[world_cell_of(from)], sizeof(truth));
 	if (present)
 		memcpy(words, s->frame->word[world_cell_of(from)], sizeof(words));
@@ -845,6 +926,8 @@ static void move_cell(struct world *w, hn_addr from, hn_addr to)
 	pthread_mutex_lock(&d->lock);
 	if (mapped)
 		d->mapped |= bit_of(to);
+	if (guarded)
+		d->guarded |= bit_of(to);
 	memcpy(d->truth[world_cell_of(to)], truth, sizeof(truth));
 	pthread_mutex_unlock(&d->lock);
 	if (present)
@@ -876,7 +959,7 @@ void world_mremap(struct world *w, hn_addr from, hn_addr to, uint64_t len)
 
 /* ---- life ---- */
 
-struct world *world_new(const struct hn_geometry *geo, const struct hn_params *par, unsigned mapped_slots)
+struct world *world_new(const struct hn_geometry *geo, const struct hn_params *par, unsigned mapped_slots, bool rwp)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	pthread_rwlockattr_t attr;
@@ -887,6 +970,7 @@ struct world *world_new(const struct hn_geometry *geo, const struct hn_params *p
 	w->self.hn.core = calloc(1, hn_core_bytes(geo));
 	if (!w->self.hn.core || hn_core_init(w->self.hn.core, geo, par) != 0)
 		world_broken("the engine does not want these parameters");
+	w->rwp = rwp;
 	world_worker(&w->self, w);
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);

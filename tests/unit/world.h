@@ -8,7 +8,8 @@
  *     and its causer has run;
  *   - the caller of munmap, mremap and madvise goes on as soon as its event has been read;
  *   - the zap of MADV_DONTNEED comes some time after that, and the pages may be in use until then;
- *   - a wake-up reaches whoever sleeps in the range at that moment and nobody else.
+ *   - a wake-up reaches whoever sleeps in the range at that moment and nobody else;
+ *   - with `rwp` a page is armed in its place, where each access faults, and what is put there is armed at first, too.
  *
  * Memory is words in cells, eight cells to a huge page ("slot"); truth[] is what the program would read without the
  * engine, so every access can be checked when it happens. Frames come from malloc and go back to free, so the address
@@ -45,6 +46,7 @@ struct slot {
 	pthread_mutex_t lock; /* the page-table lock */
 	struct frame *frame;
 	uint8_t present, mapped; /* a bit per cell */
+	uint8_t guarded;         /* RWPROTECT: who touches it faults */
 	bool huge;
 	enum flux flux;
 	uint64_t truth[WORLD_CELLS][WORLD_WORDS];
@@ -84,7 +86,8 @@ struct world {
 	unsigned changing; /* events whose causers sleep; raised with mmap_lock held for writing */
 	bool leave;        /* the handlers are to */
 
-	struct frame *staging[WORLD_MAX_PAGES]; /* the engine's locks */
+	bool rwp;
+	struct frame *staging[WORLD_MAX_PAGES]; /* the engine's locks; with rwp only what was isolated */
 	pthread_mutex_t target_lock;
 	struct frame *target[WORLD_TARGETS]; /* also zeros for first touches */
 
@@ -99,7 +102,7 @@ extern int world_stuck_seconds;
 void world_broken(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 void world_worker(struct worker *k, struct world *w);
-struct world *world_new(const struct hn_geometry *geo, const struct hn_params *par, unsigned mapped_slots);
+struct world *world_new(const struct hn_geometry *geo, const struct hn_params *par, unsigned mapped_slots, bool rwp);
 /* Everything is quiet and drained: contents, frames, ids, targets, sleepers, walkers. Frees. */
 void world_finish(struct world *w);
 
