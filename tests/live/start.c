@@ -13,7 +13,7 @@
 #include "common.h"
 
 #define BIG ((size_t)64 << 20)
-#define BUSY_MS 700u
+#define BUSY_MS (700u * live_slow())
 #define SEED 3u
 
 /* Touch a word of every huge page again and again for a while; then verify everything. */
