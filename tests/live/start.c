@@ -5,6 +5,7 @@
  */
 #include <malloc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -19,10 +20,11 @@
 /* Touch a word of every huge page again and again for a while; then verify everything. */
 static void use(char *p, size_t bytes)
 {
-	uint64_t end = live_now_ms() + BUSY_MS;
+	uint64_t end;
 	size_t off;
 
 	live_fill(p, bytes, SEED);
+	end = live_now_ms() + BUSY_MS;
 	while (live_now_ms() < end)
 		for (off = 0; off < bytes; off += HUGE)
 			(void)*(volatile uint64_t *)(void *)(p + off + 64);
@@ -52,8 +54,8 @@ static void use_brk(void)
 {
 	enum { BLOCKS = 1024, SIZE = 64 << 10 };
 	static char *block[BLOCKS];
-	uint64_t end = live_now_ms() + BUSY_MS;
 	char *low = sbrk(0);
+	uint64_t end;
 	int i;
 
 	CHECK(mallopt(M_MMAP_THRESHOLD, 32 << 20) == 1);
@@ -63,6 +65,7 @@ static void use_brk(void)
 		live_fill(block[i], SIZE, (uint64_t)i);
 	}
 	CHECK((char *)sbrk(0) - low >= BLOCKS * SIZE - (1 << 20));
+	end = live_now_ms() + BUSY_MS;
 	while (live_now_ms() < end)
 		for (i = 0; i < BLOCKS; i++)
 			(void)*(volatile uint64_t *)(void *)(block[i] + 4096);
@@ -70,12 +73,15 @@ static void use_brk(void)
 		live_verify(block[i], SIZE, (uint64_t)i);
 }
 
+static atomic_int workers_done;
+
 /* Threads are there before the memory, and the first one sleeps all the time. */
 static void *late_worker(void *arg)
 {
 	(void)arg;
 	live_sleep_ms(100);
 	use(live_reserve(BIG), BIG);
+	atomic_fetch_add(&workers_done, 1);
 	return NULL;
 }
 
@@ -97,7 +103,8 @@ static void detached_workers(void)
 
 	CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) == 0);
 	CHECK(pthread_create(&t, &attr, late_worker, NULL) == 0);
-	live_sleep_ms(100 + BUSY_MS + 500);
+	while (!atomic_load(&workers_done))
+		live_sleep_ms(10);
 }
 
 static void forked_children(void)

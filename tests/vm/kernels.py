@@ -93,7 +93,8 @@ class Apt:
                             ("Dir::State", folder), ("Dir::State::Lists", os.path.join(folder, "lists")),
                             ("Dir::State::status", os.path.join(folder, "status")),
                             ("Dir::Cache", os.path.join(folder, "cache")), ("APT::Architecture", "amd64"),
-                            ("APT::Architectures", "amd64"), ("APT::Sandbox::User", "root"), ("Acquire::Retries", "3"),
+                            ("APT::Architectures", "amd64"), ("APT::Sandbox::User", "root"),
+                            ("APT::Update::Error-Mode", "any"), ("Acquire::Retries", "3"),
                             ("Acquire::http::Timeout", "30"), ("Acquire::https::Timeout", "30")):
             self.options += ["-o", f"{name}={value}"]
 
