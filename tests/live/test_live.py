@@ -63,8 +63,9 @@ class Result:
         keys = ("pid", "command", "managed_peak_pages", "armed_count", "armed_now_pages", "arm_refused", "migrated_pages",
                 "refused", "failed", "lost_huge_pages", "agent")
         report = self.report or {"processes": [], "messages": []}
-        return "".join(f"{line}\n" for line in [*({k: p[k] for k in keys} for p in report["processes"]),
-                                                *report["messages"]])
+        lines = [{k: p[k] for k in keys} for p in report["processes"]]
+        lines += [{k: v for k, v in report.items() if k.endswith("_count")}, *report["messages"]]
+        return "".join(f"{line}\n" for line in lines)
 
     def processes(self):
         return [p for p in self.report["processes"] if p["managed_peak_pages"] > 0]
@@ -258,8 +259,8 @@ def test_late_threads_seen(b):
 
 
 def managed(b, case, processes=1, env=None, options=None):
-    result = good(b.run(options or FAST, [b.program("start"), case], env or MALLOC_HUGE))
-    same(len(result.processes()), processes, f"processes managed; messages {result.report['messages']}")
+    result = good(b.run(options or FAST, [b.program("start"), case], dict(env or MALLOC_HUGE, LIVE_UNTIL_TAKEN="1")))
+    same(len(result.processes()), processes, f"{result}processes managed")
     for p in result.processes():
         want(p["armed_count"] > 0, f"process {p['pid']}: {p['managed_peak_pages']} pages managed, none armed")
     return result

@@ -60,7 +60,9 @@ def quiet_run(command, why, **kw):
     except OSError as error:
         raise Unavailable(f"{why}: {error}") from error
     if done.returncode != 0:
-        raise Unavailable(f"{why}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        # apt's first error is the cause, its last a summary.
+        raise Unavailable(f"{why}: {next((line for line in said if line.startswith('E: ')), said[-1])}")
     return done.stdout
 
 
