@@ -35,13 +35,14 @@ static int range_policy(hn_addr addr)
 
 enum task_policy { TASK_UNKNOWN, TASK_DEFAULT, TASK_LOCAL, TASK_OWN };
 
+/* The word and nothing more of it. Behind it the line ends where nothing is mapped, as when all its pages are armed. */
 static bool begins(const char *p, const char *end, const char *word)
 {
 	while (*word && p < end && *p == *word) {
 		p++;
 		word++;
 	}
-	return *word == '\0' && p < end && *p == ' ';
+	return *word == '\0' && p < end && (*p == ' ' || *p == '\n');
 }
 
 static hn_addr parse_hex(const char **p, const char *end)

@@ -30,7 +30,7 @@
 
 #define PAGES 4u
 #define BYTES (PAGES * HUGE)
-#define ROUNDS 5u
+#define ROUNDS live_rounds(5)
 #define PINNED_ROUNDS 2u /* who finds a page pinned leaves it alone for a second */
 #define SEED 11u
 

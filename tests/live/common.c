@@ -28,6 +28,21 @@ void live_skip(const char *why)
 
 bool live_is_bare(void) { return getenv("LIVE_BARE") != NULL; }
 
+unsigned int live_slow(void)
+{
+	const char *text = getenv("LIVE_SLOW");
+	int n = text ? atoi(text) : 1;
+
+	return n > 1 ? (unsigned int)n : 1;
+}
+
+unsigned int live_rounds(unsigned int n)
+{
+	unsigned int few = n / live_slow();
+
+	return few > 2 ? few : 2;
+}
+
 uint64_t live_now_ms(void)
 {
 	struct timespec t;
@@ -185,7 +200,14 @@ bool live_absent_within(const void *p, size_t bytes, unsigned int ms)
 	return true;
 }
 
-void live_wait_absent(const void *p, size_t bytes) { CHECK(live_absent_within(p, bytes, PATIENCE_MS)); }
+void live_wait_absent(const void *p, size_t bytes)
+{
+	if (live_absent_within(p, bytes, live_slow() * PATIENCE_MS))
+		return;
+	dprintf(2, "%p, %zu KiB: %zu KiB are mapped, %zu KiB by huge pages\n", p, bytes >> 10, live_present(p, bytes) >> 10,
+		live_huge(p, bytes) >> 10);
+	CHECK(!"absent");
+}
 
 /* ---- the process ---- */
 

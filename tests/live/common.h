@@ -68,6 +68,10 @@ size_t live_present(const void *p, size_t bytes);
 size_t live_huge(const void *p, size_t bytes);
 
 bool live_is_bare(void);
+/* LIVE_SLOW in the environment: the machine is so many times slower than most, and things take so much longer. 1 else. */
+unsigned int live_slow(void);
+/* Of n rounds that are all alike, so many as a slow machine has time for; two at least. */
+unsigned int live_rounds(unsigned int n);
 uint64_t live_now_ms(void);
 void live_sleep_ms(unsigned int ms);
 /* Field of /proc/self/status in KiB, such as "VmRSS:". */

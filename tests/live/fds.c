@@ -34,7 +34,7 @@ static void close_all(void)
 	unsigned int i;
 
 	live_wait_absent(p, BYTES);
-	for (i = 0; i < 50; i++) {
+	for (i = 0; i < live_rounds(50); i++) {
 		close_each(i);
 		live_verify(p, BYTES, SEED + i);
 		live_fill(p, BYTES, SEED + i + 1);

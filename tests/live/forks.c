@@ -104,7 +104,7 @@ static void forks_with_writers(void)
 		memset(arena + (size_t)i * HUGE, 0, 4096);
 		CHECK(pthread_create(&t[i], NULL, writer, arena + (size_t)i * HUGE) == 0);
 	}
-	for (k = 0; k < 50; k++) {
+	for (k = 0; k < (int)live_rounds(50); k++) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
@@ -129,7 +129,7 @@ static void *forker(void *arg)
 	int i;
 
 	(void)arg;
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < (int)live_rounds(10); i++) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
@@ -182,7 +182,7 @@ static void vfork_exec(void)
 	unsigned int i;
 
 	absent_arena();
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < live_rounds(20); i++) {
 		pid_t pid = vfork();
 
 		if (pid == 0) {
@@ -207,7 +207,7 @@ static void spawn(void)
 	pid_t pid;
 
 	absent_arena();
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < live_rounds(20); i++) {
 		CHECK(posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ) == 0);
 		live_reap(pid);
 	}
@@ -221,7 +221,7 @@ static void shells(void)
 	FILE *f;
 
 	absent_arena();
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < live_rounds(10); i++) {
 		CHECK(system("exit 3") == 3 << 8);
 		f = popen("echo from the shell", "r");
 		CHECK(f && fgets(line, sizeof(line), f) && !strcmp(line, "from the shell\n"));
@@ -244,7 +244,7 @@ static void fork_behind_libc(void)
 		if (pid == 0)
 			_exit(0);
 		live_reap(pid);
-		CHECK(live_now_ms() - start < 1000);
+		CHECK(live_now_ms() - start < 1000 * live_slow());
 		_exit(0);
 	}
 	live_reap(pid);
@@ -259,7 +259,7 @@ static void bare_fork(void)
 	if (geteuid() != 0)
 		live_skip("only root can be told about bare forks");
 	absent_arena();
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < live_rounds(10); i++) {
 		pid = (pid_t)syscall(SYS_fork);
 		if (pid == 0) {
 			live_verify(arena, BYTES, SEED + i);

@@ -61,7 +61,7 @@ static void munmap_all_and_map_again(void)
 	char *p = absent_arena();
 	unsigned int i;
 
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < live_rounds(20); i++) {
 		CHECK(munmap(p, BYTES) == 0);
 		map_again(p, BYTES);
 		verify_fresh(p, BYTES);
@@ -142,7 +142,7 @@ static void mremap_back_and_forth(void)
 	char *p = absent_arena(), *q = live_reserve(BYTES), *t;
 	unsigned int i;
 
-	for (i = 0; i < 10; i++, t = p, p = q, q = t) {
+	for (i = 0; i < live_rounds(10); i++, t = p, p = q, q = t) {
 		CHECK(mremap(p, BYTES, BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, q) == q);
 		CHECK(mmap(p, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == p);
 		live_wait_absent(q, BYTES);
@@ -205,7 +205,7 @@ static void dontneed(size_t from, size_t bytes)
 	char *p = absent_arena();
 	unsigned int i;
 
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < live_rounds(10); i++) {
 		CHECK(madvise(p + from, bytes, MADV_DONTNEED) == 0);
 		verify_outside(p, from, from + bytes);
 		live_verify_zero(p + from, bytes);
@@ -390,7 +390,7 @@ static void brk_grow_and_shrink(void)
 
 	p = (char *)(((uintptr_t)start + HUGE - 1) & ~(HUGE - 1));
 	end = p + BYTES;
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < live_rounds(5); i++) {
 		CHECK(brk(end) == 0);
 		CHECK(madvise(p, BYTES, MADV_HUGEPAGE) == 0);
 		verify_fresh(p, BYTES);

@@ -61,7 +61,7 @@ static void all_at_once(void)
 
 	get_arena(4);
 	CHECK(nr_stacks == 32);
-	for (round = 0; round < 5; round++) {
+	for (round = 0; round < live_rounds(5); round++) {
 		for (i = 0; i < nr_stacks; i++)
 			start(&t[i], i, 60);
 		for (i = 0; i < nr_stacks; i++)
@@ -77,7 +77,7 @@ static void short_lives(void)
 	size_t i;
 
 	get_arena(4);
-	for (i = 0; i < 3000; i++) {
+	for (i = 0; i < live_rounds(3000); i++) {
 		start(&t, i * 7 % nr_stacks, 0);
 		CHECK(pthread_join(t, NULL) == 0);
 	}
@@ -115,7 +115,7 @@ static void only_a_size(void)
 	get_arena(4);
 	start(&keep, 3, 400);
 	CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setstacksize(&attr, 1 << 20) == 0);
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < live_rounds(200); i++) {
 		CHECK(pthread_create(&t, &attr, run_deep, NULL) == 0);
 		CHECK(pthread_join(t, NULL) == 0);
 	}

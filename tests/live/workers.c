@@ -75,7 +75,7 @@ static void two_halves(void)
 {
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2 || !pin(1) || !pin(0))
 		live_skip("two processors are needed");
-	run_ms = 1500;
+	run_ms = 1500 * live_slow();
 	arena = live_arena(PAGES, SEED);
 	run_halves(); /* nobody else looks: the last faults are to be those of the threads */
 }
@@ -136,7 +136,7 @@ static void want_all_huge(void)
 
 static void stay_huge(bool write)
 {
-	run_ms = 1000;
+	run_ms = 1000 * live_slow();
 	writing = write;
 	arena = live_arena(PAGES, SEED);
 	CHECK(live_huge(arena, BYTES) > 0 || live_present(arena, BYTES) == 0);

@@ -60,7 +60,9 @@ def quiet_run(command, why, **kw):
     except OSError as error:
         raise Unavailable(f"{why}: {error}") from error
     if done.returncode != 0:
-        raise Unavailable(f"{why}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        # apt's first error is the cause, its last a summary.
+        raise Unavailable(f"{why}: {next((line for line in said if line.startswith('E: ')), said[-1])}")
     return done.stdout
 
 
@@ -93,7 +95,8 @@ class Apt:
                             ("Dir::State", folder), ("Dir::State::Lists", os.path.join(folder, "lists")),
                             ("Dir::State::status", os.path.join(folder, "status")),
                             ("Dir::Cache", os.path.join(folder, "cache")), ("APT::Architecture", "amd64"),
-                            ("APT::Architectures", "amd64"), ("APT::Sandbox::User", "root"), ("Acquire::Retries", "3"),
+                            ("APT::Architectures", "amd64"), ("APT::Sandbox::User", "root"),
+                            ("APT::Update::Error-Mode", "any"), ("Acquire::Retries", "3"),
                             ("Acquire::http::Timeout", "30"), ("Acquire::https::Timeout", "30")):
             self.options += ["-o", f"{name}={value}"]
 

@@ -72,7 +72,7 @@ static bool until_local;
 static atomic_bool stop;
 static pthread_barrier_t barrier;
 
-static void die(const char *what)
+static void __attribute__((noreturn)) die(const char *what)
 {
 	fprintf(stderr, "vm-worker: %s: %s\n", what, strerror(errno));
 	exit(2);
