@@ -15,7 +15,7 @@
 #include "core/types.h"
 
 #define HN_SHM_ENV "HUGENUMA_SHM"
-#define HN_SHM_MAGIC 0x0000000141554e48ULL /* "HNUA", then the layout version */
+#define HN_SHM_MAGIC 0x0000000241554e48ULL /* "HNUA", then the layout version */
 #define HN_SHM_SLOTS 128
 #define HN_MAX_CPUS 4096
 
@@ -86,6 +86,7 @@ struct hn_shm {
 	uint32_t controller_pid;
 	struct hn_word loaded;    /* processes (exec images) the agent library was loaded into */
 	struct hn_word slots_missed; /* processes that found no free slot and ran unmanaged */
+	struct hn_word filtered;  /* processes not looked at any more because of a system call filter of theirs */
 	struct hn_config config;
 	struct hn_machine machine;
 	struct hn_slot slot[HN_SHM_SLOTS];

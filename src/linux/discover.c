@@ -353,7 +353,15 @@ bool hn_live_release(struct hn_worker *w)
 
 	if (!hn_live_drain(w, 10000))
 		return false;
-	for (i = 0; live->nr_regions && i < 100; i++)
-		give_back(w, live->region[0].start, live->region[0].end);
-	return live->nr_regions == 0;
+	for (i = 0; i < HN_MAX_REGIONS + 100; i++) {
+		struct hn_region r;
+
+		hn_gate_read_lock(&w->hn);
+		r = live->nr_regions ? live->region[0] : (struct hn_region){ 0 };
+		hn_gate_read_unlock(&w->hn);
+		if (!r.end)
+			return true;
+		give_back(w, r.start, r.end);
+	}
+	return false;
 }

@@ -83,9 +83,10 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	uint64_t have;
 	long fd;
 
-	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_stop = live->fd_probe = -1;
+	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_task = live->fd_stop = live->fd_probe = -1;
 	/* Fork events take CAP_SYS_PTRACE; without them only forks through libc are safe (docs/protocol.md, "Fork"). */
 	fd = live->fd = hn_uffd_open(NEEDED | HN_UFFD_FEATURE_EVENT_FORK, &have);
+	live->fork_events = fd >= 0;
 	if (fd == -EPERM)
 		fd = live->fd = hn_uffd_open(NEEDED, &have);
 	if (fd == -EINVAL)
@@ -101,6 +102,12 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	fd = live->fd_maps = (int)hn_sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(why, "cannot open /proc/self/maps", fd);
+	fd = live->fd_task = (int)hn_sys_open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(why, "cannot open /proc/self/task", fd);
+	/* Threads are named by the numbers of their own namespace; where /proc shows those of another we know nothing. */
+	if (!hn_is_own_task(live, (uint32_t)hn_sys_gettid()))
+		return fail(why, "not managed: /proc is that of another PID namespace", 0);
 	fd = live->fd_stop = (int)HN_SYS(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
 	if (fd >= 0)
 		fd = live->fd_probe = (int)HN_SYS(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
@@ -235,6 +242,7 @@ void hn_live_close(struct hn_live *live)
 	close_one(&live->fd_trash);
 	close_one(&live->fd_pagemap);
 	close_one(&live->fd_maps);
+	close_one(&live->fd_task);
 	close_one(&live->fd_stop);
 	close_one(&live->fd_probe);
 }

@@ -92,6 +92,8 @@ struct hn_live {
 	int fd_trash; /* userfaultfd of trash, no events */
 	int fd_pagemap;
 	int fd_maps;
+	int fd_task;  /* /proc/self/task, also after a chroot and under another /proc */
+	bool fork_events; /* a fork that nobody prepared is told of, and its child served */
 	int fd_stop;  /* eventfd: readable when handlers must leave */
 	int fd_probe; /* eventfd: reads memory that may be gone, see who.c */
 
@@ -278,6 +280,8 @@ int hn_who_node(struct hn_worker *w, uint32_t tid);
 void hn_exclude_threads(struct hn_live *live);
 /* Call fn for each thread of the process, ours included, until it returns false. */
 void hn_each_thread(struct hn_live *live, bool (*fn)(struct hn_live *live, uint32_t tid));
+/* False where /proc has not this thread of ours at its number. Scanner thread. */
+bool hn_is_own_task(struct hn_live *live, uint32_t tid);
 /* "a" NUMBER "b" into buf. */
 void hn_number_path(char *buf, const char *a, uint32_t number, const char *b);
 

@@ -155,6 +155,7 @@ def case_tests(b):
     policies = {
         "mapping": (["always"], ["alternate", "--mover", "kernel"]),
         "access": (["always"],),
+        "change": (["always"],),
         "fds": (["random"],),
         "forks": (["always"], ["random", "--mover", "kernel"]),
         "stacks": (["observe"],),
@@ -356,6 +357,46 @@ def test_fail_quietly(b):
         result = b.run(FAST, [b.program("jail"), rule, *then_status_7(b)], MALLOC_HUGE)
         same((result.status, result.out, result.err), (7, "hello\n", ""), rule)
         same(result.report["managed_count"], 0, rule)
+
+
+def test_filter_born(b):
+    """A filter that ends whoever makes one of the agent's system calls: not managed, and not ended."""
+    for rule in ("userfaultfd", "timer", "move", "pagemap", "close_range", "robust", "readv", "mempolicy", "move_pages"):
+        result = b.run(FAST, [b.program("jail"), "kill," + rule, *then_status_7(b)], MALLOC_HUGE, quiet=False)
+        if result.status == SKIP_STATUS:
+            raise Skip(result.err.strip())
+        same((result.status, result.out), (7, "hello\n"), f"{rule}: {result}")
+        same((result.report["managed_count"], result.report["unmanaged_count"]), (0, 0), rule)
+        want(result.report["filtered_count"] >= 2, f"{rule}: filtered {result.report['filtered_count']}")
+        want("system call filters" in result.err, f"{rule}: no line says why: {result.err}")
+    # One that does not concern the agent changes nothing.
+    result = b.run(FAST, [b.program("jail"), "kill,mount", *then_status_7(b)], MALLOC_HUGE)
+    same((result.status, result.out), (7, "hello\n"), str(result))
+    same((len(result.processes()), result.report["filtered_count"]), (1, 1), "managed, filtered (the jail itself)")
+
+
+def test_filter_first(b):
+    """A filter installed before the program has huge pages: it is not looked at any more."""
+    result = good(b.run(FAST, [b.program("change"), "a system call filter first"]))
+    same((result.report["managed_count"], result.report["filtered_count"]), (0, 1), "managed, filtered")
+
+
+def test_filter_all_threads(b):
+    """A filter for all threads: the agent has gone before, and says so. One for a thread leaves it where it is."""
+    for case, says in (("a system call filter of all threads", 1), ("a system call filter of one thread", 0)):
+        result = good(b.run(EAGER, [b.program("change"), case]))
+        said = [m["text"] for m in result.report["messages"] if "no longer managed" in m["text"]]
+        same(len(said), says, f"{case}: messages {result.report['messages']}")
+        same(len(result.processes()), 1, f"{case}: processes managed")
+
+
+def test_change_user_message(b):
+    """Who may not have a userfaultfd as the user it has become is told so."""
+    if os.geteuid() != 0:
+        raise Skip("needs root")
+    result = good(b.run(EAGER, [b.program("change"), "a change of user"]))
+    texts = " ".join(m["text"] for m in result.report["messages"])
+    want("no permission for userfaultfd" in texts or len(result.processes()) > 1, texts)
 
 
 def limited(b, limit_mib, reserve_mib, wrap=()):
