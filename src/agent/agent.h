@@ -50,6 +50,7 @@ struct hn_agent {
 	struct hn_word lockall; /* one mlockall at a time */
 	struct hn_word child_has_holes; /* the fork under way goes ahead although pages lie in staging */
 	struct hn_word filtered; /* 1: some thread has a system call filter that it or a parent has installed */
+	struct hn_word wipes;    /* 1: there is or was memory with MADV_WIPEONFORK */
 	uint32_t returns;        /* from LEFT */
 	struct hn_word working;  /* handlers and keeper that have not ended */
 	uint32_t nr_threads;

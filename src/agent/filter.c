@@ -158,6 +158,7 @@ static void try_descriptors(void)
 	HN_SYS(SYS_userfaultfd, -1, 0, 0, 0, 0, 0);
 	HN_SYS(SYS_eventfd2, 0, -1, 0, 0, 0, 0);
 	HN_SYS(SYS_poll, 0, 0, 0, 0, 0, 0);
+	HN_SYS(SYS_nanosleep, NULL, NULL, 0, 0, 0, 0);
 	HN_SYS(SYS_close_range, 1, 0, 0, 0, 0, 0);
 }
 

@@ -3,7 +3,8 @@
  * fork.c - a child must not find holes where its parent's pages lie in staging (docs/protocol.md, "Fork"). Program
  * side.
  *
- * fork(3) runs our handlers. libc's two ways around them, _Fork(3) and clone(2) without CLONE_VM, are wrapped.
+ * fork(3) runs our handlers. libc's two ways around them, _Fork(3) and clone(2) without CLONE_VM, are wrapped; and
+ * madvise(2), to know whether there is memory that children find zeroed (src/linux/forked.c).
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -117,6 +119,19 @@ __attribute__((visibility("default"))) int clone(int (*fn)(void *), void *stack,
 	pid = real_clone(cloned, stack, flags, &s, parent_tid, tls, child_tid);
 	after_fork_in_parent();
 	return pid;
+}
+
+__attribute__((visibility("default"))) int madvise(void *at, size_t bytes, int advice)
+{
+	long ret;
+
+	if (advice == MADV_WIPEONFORK)
+		hn_store_relaxed(&hn_agent.wipes, 1);
+	ret = hn_sys_madvise(at, bytes, advice);
+	if (!hn_is_error(ret))
+		return 0;
+	errno = (int)-ret;
+	return -1;
 }
 
 void hn_fork_load(void)

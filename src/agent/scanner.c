@@ -124,6 +124,7 @@ static void fill_setup(struct hn_live *live, const struct hn_config *c, const st
 		.nr_pages = c->max_armed_mib / 2,
 		.min_pages = (c->min_mib + 1) / 2,
 		.ram_bytes = (uint64_t)si.totalram * si.mem_unit,
+		.wipes = &hn_agent.wipes,
 	};
 	live->rseq_from_robust = hn_agent.rseq_from_robust;
 	live->tp_from_robust = hn_agent.tp_from_robust;
