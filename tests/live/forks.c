@@ -393,12 +393,16 @@ static void forks_beside_mlockall(void)
 		live_skip("needs root, to lock memory");
 	arena = live_arena(2, SEED);
 	CHECK(pthread_create(&t, NULL, lock_and_unlock, NULL) == 0);
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < 6; i++) {
 		pid_t pid = fork();
 
 		if (pid == 0) {
-			alarm(10);
-			live_sleep_ms(30); /* until it is managed too */
+			char *mine = live_arena(2, SEED);
+
+			alarm(20);
+			/* Until it is managed too. */
+			while (!live_is_bare() && live_present(mine, 2 * HUGE) == 2 * HUGE)
+				live_verify(mine, 2 * HUGE, SEED);
 			CHECK(mlockall(MCL_CURRENT) == 0 && munlockall() == 0);
 			live_verify(arena, 2 * HUGE, SEED);
 			_exit(0);
