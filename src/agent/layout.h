@@ -65,6 +65,8 @@ struct hn_slot {
 	char message[200];        /* one line for the user: why unmanaged, or what was unusual; NUL-terminated */
 	struct hn_word message_seq; /* raised after each new message */
 	uint32_t mover_used;
+	uint32_t pid_ns;          /* inode of the PID namespace that pid is a number of; 0: unknown */
+	uint32_t pad;
 	uint64_t started_ms;      /* CLOCK_MONOTONIC, ms */
 	uint64_t agent_cpu_ns;    /* CPU time of all agent threads */
 	uint64_t registered_bytes;/* program memory registered with userfaultfd now */

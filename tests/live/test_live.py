@@ -399,6 +399,22 @@ def test_change_user_message(b):
     want("no permission for userfaultfd" in texts or len(result.processes()) > 1, texts)
 
 
+def test_pid_namespace(b):
+    """A process with another number inside: it keeps its slot as long as it lives, and its counters."""
+    unshare = ["unshare", "--pid", "--fork"]
+    if os.geteuid() != 0 or b.bare([*unshare, "true"]).status != 0:
+        raise Skip("needs root, unshare and PID namespaces")
+    result = good(b.run(FAST, [*unshare, "--mount-proc", b.program("start"), "malloc"], MALLOC_HUGE))
+    same([p["command"] for p in result.processes()], ["live-start"], "processes")
+    p = result.processes()[0]
+    want(p["pid"] < 10 and p["elapsed_ms"] > 300, f"pid {p['pid']}, {p['elapsed_ms']} ms")
+    want(p["armed_count"] > 0, f"armed {p['armed_count']}")
+    # With the /proc of another namespace threads cannot be told apart.
+    result = good(b.run(FAST, [*unshare, b.program("start"), "malloc"], MALLOC_HUGE, quiet=False))
+    same((result.report["managed_count"], result.report["unmanaged_count"]), (0, 1), "managed, unmanaged")
+    want("/proc is that of another PID namespace" in result.err, result.err)
+
+
 def limited(b, limit_mib, reserve_mib, wrap=()):
     """A program that is noticed, and then takes most of the address space it is allowed."""
     script = f'ulimit -v {limit_mib * 1024}; start=$0; "$@" "$start" "reserve after malloc" && exec "$start" "status 7"'
