@@ -30,7 +30,7 @@ struct hn_control {
 	struct hn_word leave;  /* 1: while paused, end all threads of the agent; 0 again: that was not possible */
 };
 
-/* Stacks that the program made for its threads itself. Under lock. */
+/* Stacks that the program made for its threads itself, and pages with mutexes of a certain kind. Under lock. */
 struct hn_stacks {
 	struct hn_word lock;
 	struct hn_word changes; /* raised with every new range */
