@@ -6,6 +6,7 @@
 #   make run          install what is missing, build, run the example under hugenuma
 #   make test         install what is missing, build, run all tests
 #   make test-vm      the tests that need several NUMA nodes, in emulated guests; KERNELS="6.12 7.3" says in which
+#   make soak         torture, live programs and faults at random for MINUTES=10; SEED=n repeats a walk
 #   make install      into PREFIX (default /usr/local), below DESTDIR if set
 #   make bench        measure; make sanitize: unit tests under ASan, UBSan and TSan
 #   make check-layers include directions and symbols of the layers; part of every build
@@ -17,9 +18,11 @@ BUILD ?= build
 MESON_FLAGS ?=
 ONLY ?=
 KERNELS ?= 6.12
+MINUTES ?= 10
+SEED ?=
 prefix_flag = $(if $(PREFIX),-Dprefix=$(PREFIX))
 
-.PHONY: all deps test-deps run test test-vm install bench sanitize check-layers clean
+.PHONY: all deps test-deps run test test-vm soak install bench sanitize check-layers clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -46,6 +49,10 @@ test: test-deps
 test-vm: test-deps
 	@$(MAKE) --no-print-directory all
 	tests/vm/run --build $(BUILD) $(KERNELS:%=--kernel %) $(ONLY:%=--only %) || [ $$? = 77 ]
+
+soak: test-deps
+	@$(MAKE) --no-print-directory all
+	tests/soak/soak --build $(BUILD) --minutes $(MINUTES) $(SEED:%=--seed %)
 
 install: all
 	$(if $(PREFIX),meson configure $(BUILD) $(prefix_flag) && ninja -C $(BUILD))

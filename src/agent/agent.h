@@ -4,7 +4,8 @@
  *
  * Life: IDLE until the process is seen to have huge pages worth managing (spark.c), STARTING while the first agent
  * thread sets up, RUNNING, and FAILED when this process cannot be managed. The agent never stops its host: every
- * failure ends in FAILED with all pages in place.
+ * failure ends in FAILED with all pages in place. LEFT: the program does something that the agent's threads are in the
+ * way of (leave.c).
  *
  * Threads of the agent are bare (bare.c): they have the program's memory, a descriptor table of their own, all signals
  * blocked, and no libc state. Only files marked "program side" run on the program's threads.
@@ -18,7 +19,7 @@
 _Static_assert((int)HN_ARMING_AUTO == HN_ARM_AUTO && (int)HN_ARMING_MOVE == HN_ARM_MOVE &&
 		       (int)HN_ARMING_RWP == HN_ARM_RWP, "the backend's names for the ways to arm are the configuration's");
 
-enum hn_agent_state { HN_AGENT_IDLE, HN_AGENT_STARTING, HN_AGENT_RUNNING, HN_AGENT_FAILED };
+enum hn_agent_state { HN_AGENT_IDLE, HN_AGENT_STARTING, HN_AGENT_RUNNING, HN_AGENT_FAILED, HN_AGENT_LEFT };
 
 #define HN_MAX_HANDLERS 16
 #define HN_AGENT_THREADS (HN_MAX_HANDLERS + 2)
@@ -29,9 +30,10 @@ struct hn_control {
 	struct hn_word wanted; /* program threads that need all pages in place */
 	struct hn_word paused; /* 1: nothing is armed and nothing will be until wanted is 0 again */
 	struct hn_word kick;   /* raised to wake the scanner */
+	struct hn_word leave;  /* 1: while paused, end all threads of the agent; 0 again: that was not possible */
 };
 
-/* Stacks that the program made for its threads itself. Under lock. */
+/* Stacks that the program made for its threads itself, and pages with mutexes of a certain kind. Under lock. */
 struct hn_stacks {
 	struct hn_word lock;
 	struct hn_word changes; /* raised with every new range */
@@ -49,6 +51,11 @@ struct hn_agent {
 	ptrdiff_t rseq_from_robust, tp_from_robust;
 	struct hn_stacks stacks;
 	struct hn_word lockall; /* one mlockall at a time */
+	struct hn_word child_has_holes; /* the fork under way goes ahead although pages lie in staging */
+	struct hn_word filtered; /* 1: some thread has a system call filter that it or a parent has installed */
+	struct hn_word wipes;    /* 1: there is or was memory with MADV_WIPEONFORK */
+	uint32_t returns;        /* from LEFT */
+	struct hn_word working;  /* handlers and keeper that have not ended */
 	uint32_t nr_threads;
 	uint32_t tid[HN_AGENT_THREADS];
 };
@@ -73,16 +80,31 @@ uint32_t hn_stacks_copy(struct hn_live *live);
 void hn_fork_load(void);
 void hn_fork_handle(void);
 void hn_lockall_load(void);
+void hn_lockall_reset(void);
+
+/* ---- leave.c; program side ---- */
+/* Put every page back and end the agent's threads. True: LEFT, nothing of the agent runs. False: nothing ran, or it stays. */
+bool hn_agent_leave(void);
+
+/* ---- filter.c; program side ---- */
+/* False: this process was born with a system call filter that kills for what the agent does. */
+bool hn_filter_allows_us(void);
 
 /* ---- control.c; program side ---- */
 /* Return with every page in place, and keep it so until resume. False: the agent did not answer in time. */
 bool hn_agent_pause(void);
 /* Once for every pause, whatever it returned. */
 void hn_agent_resume(void);
+/* While pausing: ask the agent to end; and is that still asked? */
+void hn_control_leave(void);
+bool hn_control_leaving(void);
 /* ---- control.c; scanner side ---- */
 bool hn_control_wanted(void);
-/* Say that nothing is armed; returns when the last pauser has resumed. */
-void hn_control_paused(void);
+/* Say that nothing is armed; returns when the last pauser has resumed: true, or when asked to leave: false. */
+bool hn_control_paused(void);
+/* The answer to that: not now; or: done, an agent that starts again is not paused. */
+void hn_control_stay(void);
+void hn_control_left(void);
 void hn_control_reset(void);
 
 /* ---- spark.c; program side ---- */
@@ -90,6 +112,8 @@ void hn_spark_load(void);
 void hn_spark_arm(uint32_t tid);
 void hn_spark_off(void);
 void hn_spark_reset(void);
+/* Never look at this process; false when it is beyond that. Nobody is looking any more on return. */
+bool hn_spark_forbid(void);
 /* Look now whether the process is worth managing, and start if so. */
 void hn_spark_look(void);
 

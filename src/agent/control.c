@@ -10,7 +10,7 @@
 #include "agent/agent.h"
 #include "linux/sys.h"
 
-#define PATIENCE_S 60 /* for an agent that does not get a CPU; one that runs answers in microseconds */
+#define PATIENCE_S 20 /* for an agent that does not get a CPU; one that runs answers in microseconds */
 
 /*
  * A signal handler may fork too: while its thread holds the lock it must not get the chance. Raw, as the program's own
@@ -98,7 +98,28 @@ static bool leave_pause(struct hn_control *c)
 	return leave;
 }
 
-void hn_control_paused(void)
+void hn_control_leave(void)
+{
+	hn_store_release(&hn_agent.control.leave, 1);
+	kick();
+}
+
+bool hn_control_leaving(void) { return hn_load_acquire(&hn_agent.control.leave) != 0; }
+
+void hn_control_stay(void) { hn_store_release(&hn_agent.control.leave, 0); }
+
+/* State is LEFT already: who waits for a pause finds that there is nothing to wait for. */
+void hn_control_left(void)
+{
+	struct hn_control *c = &hn_agent.control;
+
+	hn_lock(&c->lock);
+	hn_store_release(&c->leave, 0);
+	hn_store_release(&c->paused, 0);
+	hn_unlock(&c->lock);
+}
+
+bool hn_control_paused(void)
 {
 	struct hn_control *c = &hn_agent.control;
 
@@ -107,8 +128,10 @@ void hn_control_paused(void)
 	for (;;) {
 		uint32_t k = hn_load_acquire(&c->kick);
 
+		if (hn_control_leaving())
+			return false;
 		if (leave_pause(c))
-			return;
+			return true;
 		hn_wait_while(&c->kick, k);
 	}
 }

@@ -3,13 +3,16 @@
  * fork.c - a child must not find holes where its parent's pages lie in staging (docs/protocol.md, "Fork"). Program
  * side.
  *
- * fork(3) runs our handlers. libc's two ways around them, _Fork(3) and clone(2) without CLONE_VM, are wrapped.
+ * fork(3) runs our handlers. libc's two ways around them, _Fork(3) and clone(2) without CLONE_VM, are wrapped; and
+ * madvise(2), to know whether there is memory that children find zeroed (src/linux/forked.c).
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -22,21 +25,45 @@ typedef int (*clone_fn)(int (*)(void *), void *, int, void *, ...);
 static pid_t (*real_fork)(void);
 static clone_fn real_clone;
 
-static void before_fork(void) { hn_agent_pause(); }
+/*
+ * An agent that does not answer may have pages in staging, where the child will have holes. Where the kernel tells of
+ * forks the handlers fill them. Else the child would take zeros for its data: it must not run at all. To its parent that
+ * is a child that was killed, which programs are prepared for.
+ */
+static void before_fork(void)
+{
+	bool whole = hn_agent_pause();
+	const struct hn_live *live = hn_agent.live;
+
+	hn_store_relaxed(&hn_agent.child_has_holes, !whole && live && !live->fork_events);
+}
 
 static void after_fork_in_parent(void) { hn_agent_resume(); }
+
+static void die_if_holed(void)
+{
+	if (hn_load_relaxed(&hn_agent.child_has_holes))
+		HN_SYS(SYS_kill, hn_sys_getpid(), SIGKILL, 0, 0, 0, 0);
+}
 
 /* No agent thread and none of its areas came along; the child is managed in its own right when it is worth it. */
 static void after_fork_in_child(void)
 {
 	if (!hn_agent.shm)
 		return;
+	die_if_holed();
 	hn_agent.pid = (uint32_t)hn_sys_getpid();
 	hn_agent.slot = NULL;
 	hn_agent.live = NULL;
 	hn_control_reset();
 	hn_threads_reset();
+	hn_lockall_reset();
 	hn_spark_reset();
+	hn_agent.returns = 0;
+	if (hn_load_relaxed(&hn_agent.filtered)) {
+		hn_store_release(&hn_agent.state, HN_AGENT_FAILED);
+		return;
+	}
 	hn_store_release(&hn_agent.state, HN_AGENT_IDLE);
 	hn_spark_arm((uint32_t)hn_sys_gettid());
 }
@@ -94,6 +121,19 @@ __attribute__((visibility("default"))) int clone(int (*fn)(void *), void *stack,
 	pid = real_clone(cloned, stack, flags, &s, parent_tid, tls, child_tid);
 	after_fork_in_parent();
 	return pid;
+}
+
+__attribute__((visibility("default"))) int madvise(void *at, size_t bytes, int advice)
+{
+	long ret;
+
+	if (advice == MADV_WIPEONFORK)
+		hn_store_relaxed(&hn_agent.wipes, 1);
+	ret = hn_sys_madvise(at, bytes, advice);
+	if (!hn_is_error(ret))
+		return 0;
+	errno = (int)-ret;
+	return -1;
 }
 
 void hn_fork_load(void)

@@ -86,6 +86,8 @@ struct hn_slot {
 	char message[200];        /* one line for the user: why unmanaged, or what was unusual; NUL-terminated */
 	struct hn_word message_seq; /* raised after each new message */
 	uint32_t mover_used;
+	uint32_t pad;
+	uint32_t pid_ns;          /* inode of the PID namespace that pid is a number of; 0: unknown */
 	uint32_t arm_used;        /* HN_ARM_MOVE or HN_ARM_RWP; HN_ARM_AUTO: none, it came to nothing */
 	struct hn_word wanted_mode; /* enum hn_mode, set by whoever steers the process ... */
 	struct hn_word mode;      /* ... and by its agent, when it is so; within a second */
@@ -113,6 +115,7 @@ struct hn_shm {
 	uint32_t controller_pid;
 	struct hn_word loaded;    /* processes (exec images) the agent library was loaded into */
 	struct hn_word slots_missed; /* processes that found no free slot and ran unmanaged */
+	struct hn_word filtered;  /* processes not looked at any more because of a system call filter of theirs */
 	struct hn_config config;
 	struct hn_machine machine;
 	struct hn_slot slot[HN_SHM_SLOTS];

@@ -27,12 +27,14 @@
 #define QUARANTINE_MS 2000u
 #define OWN_POLICY_MS 2000u
 #define ORDER_MS 10000u
+#define HN_CAPABILITY_VERSION_3 0x20080522u
 
 /* Everything of one managed process; one area, never freed while the process lives. */
 struct run {
 	struct hn_live live;
 	struct hn_config config; /* in force; the scanner's */
 	struct hn_worker scanner, keeper, handler[HN_MAX_HANDLERS];
+	struct hn_word over; /* the keeper is to end; the handlers have fd_stop */
 };
 
 static struct run *run;
@@ -46,10 +48,18 @@ static void register_thread(const char *name)
 	HN_SYS(SYS_prctl, PR_SET_NAME, name, 0, 0, 0, 0);
 }
 
+/* The last thing of a handler and of the keeper. */
+static void farewell(void)
+{
+	hn_add_acq_rel(&hn_agent.working, (uint32_t)-1);
+	hn_wake(&hn_agent.working, 1);
+}
+
 static void handler_main(void *arg)
 {
 	register_thread("hugenuma-fault");
 	hn_serve(&((struct hn_worker *)arg)->hn);
+	farewell();
 }
 
 static void keeper_main(void *arg)
@@ -57,12 +67,13 @@ static void keeper_main(void *arg)
 	struct hn_worker *w = arg;
 
 	register_thread("hugenuma-keep");
-	for (;;) {
+	while (!hn_load_acquire(&run->over)) {
 		uint32_t ms = hn_pool_tend(w->live);
 		struct timespec t = { ms / 1000, (ms % 1000) * 1000000l };
 
 		hn_sys_futex(&w->live->pool_kick.v, FUTEX_WAIT_PRIVATE, 0, &t);
 	}
+	farewell();
 }
 
 /* ---- setting up ---- */
@@ -78,6 +89,21 @@ static void settle_in(void)
 	memset(cpus, 0xff, sizeof(cpus));
 	HN_SYS(SYS_sched_setaffinity, 0, sizeof(cpus), cpus, 0, 0, 0);
 	HN_SYS(SYS_set_mempolicy, MPOL_LOCAL, NULL, 0, 0, 0, 0);
+}
+
+/*
+ * Once the descriptors are open nothing takes a privilege any more. A program that drops its own later must not be left
+ * with threads that have them; and capabilities that only shrink leave the program's "dumpable" flag alone.
+ */
+static void drop_privileges(void)
+{
+	struct {
+		uint32_t version;
+		int pid;
+	} header = { HN_CAPABILITY_VERSION_3, 0 };
+	uint32_t none[6] = { 0 };
+
+	HN_SYS(SYS_capset, &header, none, 0, 0, 0, 0);
 }
 
 static void fill_setup(struct hn_live *live, const struct hn_config *c, const struct hn_machine *m)
@@ -100,6 +126,7 @@ static void fill_setup(struct hn_live *live, const struct hn_config *c, const st
 		.nr_pages = c->max_armed_mib / 2,
 		.min_pages = (c->min_mib + 1) / 2,
 		.ram_bytes = (uint64_t)si.totalram * si.mem_unit,
+		.wipes = &hn_agent.wipes,
 	};
 	live->rseq_from_robust = hn_agent.rseq_from_robust;
 	live->tp_from_robust = hn_agent.tp_from_robust;
@@ -138,6 +165,17 @@ static int init_engine(struct hn_live *live, const struct hn_config *c, const st
 	return hn_core_init(live->core, &geo, &par);
 }
 
+static int start_worker(void (*fn)(void *arg), void *arg)
+{
+	int err;
+
+	hn_add_acq_rel(&hn_agent.working, 1);
+	err = hn_bare_thread(fn, arg, &run->live);
+	if (err)
+		hn_add_acq_rel(&hn_agent.working, (uint32_t)-1);
+	return err;
+}
+
 static int start_threads(void)
 {
 	uint32_t i, nr = hn_agent.shm->config.handlers;
@@ -148,11 +186,11 @@ static int start_threads(void)
 	for (i = 0; i < nr; i++)
 		hn_worker_init(&run->handler[i], &run->live);
 	for (i = 0; i < nr; i++) {
-		err = hn_bare_thread(handler_main, &run->handler[i], &run->live);
+		err = start_worker(handler_main, &run->handler[i]);
 		if (err && i == 0)
 			return err; /* one handler is enough to be right; more are for speed */
 	}
-	return hn_bare_thread(keeper_main, &run->keeper, &run->live);
+	return start_worker(keeper_main, &run->keeper);
 }
 
 static bool give_up(const char *what, int err)
@@ -190,6 +228,7 @@ static bool set_up(void)
 	if (hn_live_open(&run->live, &why))
 		return give_up(why.what, why.err);
 	hn_agent.slot->arm_used = run->live.way->arming;
+	drop_privileges();
 	if (init_engine(&run->live, c, &hn_agent.shm->machine))
 		return give_up("not managed: the engine does not take these settings", 0);
 	err = start_threads();
@@ -429,6 +468,30 @@ static bool obey(struct hn_worker *w, struct pace *p)
 	return wanted == HN_MODE_RUNNING;
 }
 
+/* Nothing is armed. True: this thread is the last one, and nothing of the program is ours any more. */
+static bool shut_down(struct hn_worker *w)
+{
+	uint64_t one = 1;
+	uint32_t n;
+
+	if (!hn_live_release(w, ORDER_MS)) {
+		hn_control_stay();
+		return false;
+	}
+	publish(hn_live_now_ns(w) / 1000000);
+	hn_store_release(&run->over, 1);
+	hn_store_release(&run->live.pool_kick, 1);
+	hn_wake(&run->live.pool_kick, 1);
+	HN_SYS(SYS_write, run->live.fd_stop, &one, sizeof(one), 0, 0, 0);
+	while ((n = hn_load_acquire(&hn_agent.working)) != 0)
+		hn_wait_while(&hn_agent.working, n);
+	hn_live_close(&run->live);
+	hn_store_release(&hn_agent.state, HN_AGENT_LEFT);
+	hn_control_left();
+	hn_wake(&hn_agent.state, INT32_MAX);
+	return true;
+}
+
 static void scanner_main(void *arg)
 {
 	struct hn_worker *w = &run->scanner;
@@ -444,8 +507,8 @@ static void scanner_main(void *arg)
 
 		if (hn_control_wanted()) {
 			/* Without a clean drain nobody is told that it is safe; the pauser's patience ends by itself. */
-			if (hn_live_drain(w, 1000))
-				hn_control_paused();
+			if (hn_live_drain(w, 1000) && !hn_control_paused() && shut_down(w))
+				return;
 			continue;
 		}
 		reconfigure(w, &pace);
@@ -462,6 +525,7 @@ void hn_agent_start(void)
 	if (!hn_cas_acquire(&hn_agent.state, HN_AGENT_IDLE, HN_AGENT_STARTING))
 		return;
 	hn_agent.nr_threads = 0;
+	hn_agent.working = (struct hn_word){ 0 };
 	hn_agent.slot = NULL;
 	run = hn_area(NULL, sizeof(*run), false);
 	if (!run) {

@@ -93,6 +93,19 @@ static uint64_t start_ticks(void)
 	return v;
 }
 
+/* The number in "pid:[4026531836]"; 0 when it cannot be read. */
+static uint32_t pid_ns(void)
+{
+	char buf[64];
+	long n = HN_SYS(SYS_readlink, "/proc/self/ns/pid", buf, sizeof(buf), 0, 0, 0), i;
+	uint32_t v = 0;
+
+	for (i = 0; i < n; i++)
+		if (buf[i] >= '0' && buf[i] <= '9')
+			v = v * 10 + (uint32_t)(buf[i] - '0');
+	return v;
+}
+
 static void read_comm(char *comm, size_t size)
 {
 	long fd = hn_sys_open("/proc/self/comm", O_RDONLY | O_CLOEXEC), n = 0;
@@ -117,6 +130,7 @@ struct hn_slot *hn_slot_take(struct hn_shm *shm, enum hn_slot_state state)
 		memset((char *)s + sizeof(s->state), 0, sizeof(*s) - sizeof(s->state));
 		s->config = shm->config;
 		s->start_ticks = start_ticks();
+		s->pid_ns = pid_ns();
 		read_comm(s->comm, sizeof(s->comm));
 		s->started_ms = hn_live_now_ns(NULL) / 1000000;
 		__atomic_store_n(&s->pid, (uint32_t)hn_sys_getpid(), __ATOMIC_RELEASE);

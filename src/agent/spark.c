@@ -213,6 +213,18 @@ void hn_spark_off(void)
 	hn_unlock(&spark.lock);
 }
 
+bool hn_spark_forbid(void)
+{
+	bool was_idle;
+
+	hn_lock(&spark.busy);
+	was_idle = hn_cas_acquire(&hn_agent.state, HN_AGENT_IDLE, HN_AGENT_FAILED);
+	hn_unlock(&spark.busy);
+	if (was_idle)
+		hn_spark_off();
+	return was_idle;
+}
+
 void hn_spark_load(void) { spark.inherited_kib = peak_kib(); }
 
 /* In a forked child: its timers are gone, the handler is still there. */

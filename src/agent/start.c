@@ -17,6 +17,11 @@ __attribute__((constructor)) static void load(void)
 	if (!hn_agent.shm)
 		return;
 	hn_add_acq_rel(&hn_agent.shm->loaded, 1);
+	if (!hn_filter_allows_us()) {
+		hn_add_acq_rel(&hn_agent.shm->filtered, 1);
+		hn_agent.shm = NULL;
+		return;
+	}
 	hn_who_learn(&hn_agent.rseq_from_robust, &hn_agent.tp_from_robust);
 	hn_agent.pid = (uint32_t)hn_sys_getpid();
 	hn_fork_handle();

@@ -5,7 +5,8 @@
  *
  * Why the stacks must be known before their threads start: the last thing a thread does is to have the kernel clear a
  * word in its control block, and where that word's page is absent the kernel gives up without a word: whoever joins the
- * thread waits for ever.
+ * thread waits for ever. Priority-inheriting mutexes are kept out with them: the kernel does not wait for their words
+ * either, and libc ends a program whose kernel cannot read a mutex.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -16,6 +17,7 @@
 typedef int (*create_fn)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
 static create_fn real_create;
+static int (*real_mutex_init)(pthread_mutex_t *, const pthread_mutexattr_t *);
 
 /* ---- stacks ---- */
 
@@ -44,18 +46,13 @@ static bool add_range(struct hn_stacks *s, uintptr_t start, uintptr_t end)
 	return true;
 }
 
-static void note_user_stack(const pthread_attr_t *attr)
+static void keep_out(uintptr_t start, uintptr_t end)
 {
 	struct hn_stacks *s = &hn_agent.stacks;
-	void *at = NULL;
-	size_t size = 0;
 	bool is_new;
 
-	/* Attributes without a stack of their own say it begins `size` below address 0. */
-	if (!attr || pthread_attr_getstack(attr, &at, &size) || !at || !size || (uintptr_t)at + size == 0)
-		return;
 	hn_lock(&s->lock);
-	is_new = add_range(s, (uintptr_t)at, (uintptr_t)at + size);
+	is_new = add_range(s, start, end);
 	if (is_new)
 		hn_add_acq_rel(&s->changes, 1);
 	hn_unlock(&s->lock);
@@ -64,6 +61,29 @@ static void note_user_stack(const pthread_attr_t *attr)
 		hn_agent_pause();
 		hn_agent_resume();
 	}
+}
+
+static void note_user_stack(const pthread_attr_t *attr)
+{
+	void *at = NULL;
+	size_t size = 0;
+
+	/* Attributes without a stack of their own say it begins `size` below address 0. */
+	if (!attr || pthread_attr_getstack(attr, &at, &size) || !at || !size || (uintptr_t)at + size == 0)
+		return;
+	keep_out((uintptr_t)at, (uintptr_t)at + size);
+}
+
+__attribute__((visibility("default"))) int pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *attr)
+{
+	int protocol = PTHREAD_PRIO_NONE;
+
+	if (!real_mutex_init)
+		hn_threads_load();
+	/* The whole huge page, so that many mutexes in it are one range. */
+	if (attr && hn_agent.shm && pthread_mutexattr_getprotocol(attr, &protocol) == 0 && protocol == PTHREAD_PRIO_INHERIT)
+		keep_out(hn_page_down((uintptr_t)m), hn_page_up((uintptr_t)(m + 1)));
+	return real_mutex_init(m, attr);
 }
 
 uint32_t hn_stacks_copy(struct hn_live *live)
@@ -142,7 +162,11 @@ __attribute__((visibility("default"))) int pthread_create(pthread_t *thread, con
 	return real_create(thread, attr, fn, arg);
 }
 
-void hn_threads_load(void) { real_create = (create_fn)dlsym(RTLD_NEXT, "pthread_create"); }
+void hn_threads_load(void)
+{
+	real_create = (create_fn)dlsym(RTLD_NEXT, "pthread_create");
+	real_mutex_init = (int (*)(pthread_mutex_t *, const pthread_mutexattr_t *))dlsym(RTLD_NEXT, "pthread_mutex_init");
+}
 
 /* In a forked child: whoever held what is not here. */
 void hn_threads_reset(void)

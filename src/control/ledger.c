@@ -153,7 +153,7 @@ static bool slot_is_superseded(const struct hn_shm *shm, const struct hn_slot *s
 	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
 		const struct hn_slot *other = &shm->slot[i];
 
-		if (other != slot && slot_state(other) != HN_SLOT_FREE && other->pid == slot->pid &&
+		if (other != slot && slot_state(other) != HN_SLOT_FREE && other->pid == slot->pid && other->pid_ns == slot->pid_ns &&
 		    other->start_ticks == slot->start_ticks && other->started_ms > slot->started_ms)
 			return true;
 	}
@@ -162,7 +162,7 @@ static bool slot_is_superseded(const struct hn_shm *shm, const struct hn_slot *s
 
 static bool slot_has_ended(const struct hn_shm *shm, const struct hn_slot *slot)
 {
-	return hn_process_is_gone(slot->pid, slot->start_ticks) || slot_is_superseded(shm, slot);
+	return hn_process_of_ns_is_gone(slot->pid, slot->start_ticks, slot->pid_ns) || slot_is_superseded(shm, slot);
 }
 
 bool hn_slot_is_alive(const struct hn_shm *shm, const struct hn_slot *slot)

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "control/proc.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -56,6 +59,48 @@ bool hn_process_is_gone(uint32_t pid, uint64_t start_ticks)
 		return true;
 	/* A zombie with more than one thread is a process whose first thread left early. */
 	return (state == 'Z' || state == 'X') && threads <= 1;
+}
+
+static uint32_t own_pid_ns(void)
+{
+	static uint32_t ns;
+	struct stat st;
+
+	if (!ns && stat("/proc/self/ns/pid", &st) == 0)
+		ns = (uint32_t)st.st_ino;
+	return ns;
+}
+
+/* The last number of "NSpid:": what the process is called in the innermost of its namespaces. */
+static uint32_t innermost_pid(const char *name)
+{
+	char path[300], text[4096];
+	const char *p, *end;
+
+	snprintf(path, sizeof(path), "/proc/%s/status", name);
+	if (hn_read_text(path, text, sizeof(text)) || !(p = strstr(text, "\nNSpid:")))
+		return 0;
+	end = p + 1 + strcspn(p + 1, "\n");
+	while (end > p && end[-1] >= '0' && end[-1] <= '9')
+		end--;
+	return (uint32_t)strtoul(end, NULL, 10);
+}
+
+bool hn_process_of_ns_is_gone(uint32_t pid, uint64_t start_ticks, uint32_t pid_ns)
+{
+	const struct dirent *e;
+	bool gone = true;
+	DIR *d;
+
+	if (!pid_ns || !own_pid_ns() || pid_ns == own_pid_ns())
+		return hn_process_is_gone(pid, start_ticks);
+	d = opendir("/proc");
+	while (gone && d && (e = readdir(d)))
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && innermost_pid(e->d_name) == pid)
+			gone = hn_process_is_gone((uint32_t)strtoul(e->d_name, NULL, 10), start_ticks);
+	if (d)
+		closedir(d);
+	return d && gone;
 }
 
 uint64_t hn_now_ms(void)

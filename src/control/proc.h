@@ -13,6 +13,11 @@
  * zombies count as ended. start_ticks 0 means unknown: then only the pid is asked for.
  */
 bool hn_process_is_gone(uint32_t pid, uint64_t start_ticks);
+/*
+ * The same for a process that may be in another PID namespace (inode pid_ns, 0: unknown) than this one and has its pid
+ * there. Only namespaces below our own can be looked into; start times are the same in all.
+ */
+bool hn_process_of_ns_is_gone(uint32_t pid, uint64_t start_ticks, uint32_t pid_ns);
 
 /* CLOCK_MONOTONIC, ms. */
 uint64_t hn_now_ms(void);

@@ -347,6 +347,7 @@ static void put_run(struct object *o, const struct hn_run_result *run)
 	put_count(o, "unmanaged_count", l->nr_unmanaged);
 	put_count(o, "running_count", l->nr_running);
 	put_count(o, "slots_missed_count", run->nr_missed);
+	put_count(o, "filtered_count", run->nr_filtered);
 }
 
 static struct object report_json(const struct hn_run_result *run)

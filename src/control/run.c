@@ -146,6 +146,7 @@ static void run_report(struct run *r)
 		.elapsed_ms = hn_now_ms() - r->start_ms,
 		.nr_loaded = hn_load_acquire(&r->dir.shm->loaded),
 		.nr_missed = hn_load_acquire(&r->dir.shm->slots_missed),
+		.nr_filtered = hn_load_acquire(&r->dir.shm->filtered),
 		.status = r->child.status,
 	};
 	char err[ERROR_LEN];

@@ -30,6 +30,7 @@ struct hn_run_result {
 	uint64_t elapsed_ms;
 	uint32_t nr_loaded;  /* exec images the agent library was loaded into */
 	uint32_t nr_missed;  /* processes that found no free slot */
+	uint32_t nr_filtered; /* processes not looked at because of a system call filter */
 	int status;          /* exit status of the program, 128 + n when signal n ended it */
 };
 

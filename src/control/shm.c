@@ -132,7 +132,7 @@ static bool sweep_has_live_agent(const struct hn_shm *s)
 {
 	for (unsigned i = 0; i < HN_SHM_SLOTS; i++)
 		if (hn_load_acquire(&s->slot[i].state) != HN_SLOT_FREE &&
-		    !hn_process_is_gone(s->slot[i].pid, s->slot[i].start_ticks))
+		    !hn_process_of_ns_is_gone(s->slot[i].pid, s->slot[i].start_ticks, s->slot[i].pid_ns))
 			return true;
 	return false;
 }

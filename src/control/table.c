@@ -106,6 +106,10 @@ static void table_none(const struct hn_run_result *run)
 		hn_say("no process was managed, for the reason given above");
 	else if (run->nr_missed)
 		hn_say("no process was managed: no slot was free for %" PRIu32 " processes", run->nr_missed);
+	else if (run->nr_filtered)
+		hn_say("no process was managed: %" PRIu32 " installed system call filters (seccomp) before they had huge pages, or "
+		       "were born with filters that end the process; --start-now manages the former",
+		       run->nr_filtered);
 	else
 		hn_say("no process was managed: none had huge pages worth managing (%" PRIu32
 		       " MiB or more); `hugenuma doctor' tells how programs get them",

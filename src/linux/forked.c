@@ -11,33 +11,37 @@
  * Pages that were armed in place are in the child as well, still armed; closing its descriptor ends that.
  *
  * The child runs meanwhile. What it does to its own address space before it is served comes as events on its descriptor;
- * they are kept and applied to the addresses that are still to come.
+ * they are kept and applied to the addresses that are still to come. Memory that a child is to find zeroed
+ * (MADV_WIPEONFORK) is registered in it like all the rest, and only smaps tells.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 
 #include "linux/live.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
-#define MAX_CHANGES 32
-
-/* Something the child did already: a range dropped (to = 0) or moved. */
-struct change {
-	hn_addr from, end, to;
-};
+#define PATIENCE_S 10 /* in all */
 
 struct child {
 	struct hn_live *live;
 	int fd;
-	uint32_t nr;
-	struct change change[MAX_CHANGES];
+	uint64_t patience_end_ns;
+	uint32_t nr, nr_wiped;
 };
 
+/* Memory is most often dropped piece by piece, upwards: that is one change. */
 static void note(struct child *c, hn_addr from, hn_addr end, hn_addr to)
 {
-	if (c->nr < MAX_CHANGES)
-		c->change[c->nr++] = (struct change){ from, end, to };
+	struct hn_change *last = c->nr ? &c->live->fork_change[c->nr - 1] : NULL;
+
+	if (last && to == 0 && last->to == 0 && from <= last->end && end >= last->from) {
+		last->from = from < last->from ? from : last->from;
+		last->end = end > last->end ? end : last->end;
+	} else if (c->nr < HN_FORK_CHANGES) {
+		c->live->fork_change[c->nr++] = (struct hn_change){ from, end, to };
+	}
 }
 
 static void read_events(struct child *c)
@@ -57,31 +61,51 @@ static void read_events(struct child *c)
 /* Where the base page at `a` is in the child by now; 0: nowhere. */
 static hn_addr now_at(const struct child *c, hn_addr a)
 {
+	const struct hn_change *change = c->live->fork_change;
 	uint32_t i;
 
-	for (i = 0; i < c->nr; i++) {
-		if (a < c->change[i].from || a >= c->change[i].end)
-			continue;
-		if (c->change[i].to == 0)
+	for (i = 0; i < c->nr_wiped; i++)
+		if (a >= c->live->fork_wiped[i].start && a < c->live->fork_wiped[i].end)
 			return 0;
-		a += c->change[i].to - c->change[i].from;
+	for (i = 0; i < c->nr; i++) {
+		if (a < change[i].from || a >= change[i].end)
+			continue;
+		if (change[i].to == 0)
+			return 0;
+		a += change[i].to - change[i].from;
 	}
 	return a;
 }
 
+/*
+ * After an event has been read the kernel goes on saying EAGAIN until its causer has been on a CPU. That may take a while
+ * on a busy machine, but not for ever: a child that has been stopped must not stop its parent.
+ */
+static bool wait_a_moment(struct child *c)
+{
+	struct timespec t = { 0, 50000 };
+
+	if (hn_live_now_ns(NULL) > c->patience_end_ns)
+		return false;
+	HN_SYS(SYS_nanosleep, &t, NULL, 0, 0, 0, 0);
+	return true;
+}
+
 static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 {
-	int tries, err = -EAGAIN;
+	int err = -EAGAIN;
 	uint64_t done;
 
-	for (tries = 0; tries < 1000 && (err == -EAGAIN || err == -ENOMEM); tries++) {
-		hn_addr at = now_at(c, addr);
+	while (err == -EAGAIN || err == -ENOMEM) {
+		hn_addr at;
 
+		read_events(c);
+		at = now_at(c, addr);
 		if (at == 0)
 			return;
 		err = hn_uffd_copy(c->fd, at, src, HN_BASE_SIZE, &done);
-		if (err == -EAGAIN)
-			read_events(c);
+		if ((err == -EAGAIN || err == -ENOMEM) && !wait_a_moment(c))
+			return;
 	}
 }
 
@@ -90,7 +114,7 @@ static void give(struct child *c, hn_addr addr, hn_addr src, uint64_t len)
 	uint64_t off = 0, done;
 
 	/* The short way, as long as the child has changed nothing. */
-	while (off < len && c->nr == 0) {
+	while (off < len && c->nr == 0 && c->nr_wiped == 0) {
 		int err = hn_uffd_copy(c->fd, addr + off, src + off, len - off, &done);
 
 		off += done;
@@ -112,11 +136,24 @@ static void give_part(void *arg, hn_addr addr, uint32_t page, uint32_t from, uin
 		give(c, addr, (hn_addr)(uintptr_t)hn_staging(c->live, page) + from, to - from);
 }
 
+/* What the child is to find zeroed is not given. Asking takes a while, and hardly a program has such memory. */
+static void find_wiped(struct child *c)
+{
+	const struct hn_word *wipes = c->live->setup.wipes;
+	long fd = wipes && hn_load_relaxed(wipes) ? hn_sys_open_at(c->live->fd_task, "../smaps", O_RDONLY | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return;
+	c->nr_wiped = hn_smaps_wiped((int)fd, c->live->fork_wiped, HN_FORK_WIPED);
+	hn_sys_close((int)fd);
+}
+
 void hn_fork_serve(struct hn_worker *w, int fd)
 {
-	struct child c = { .live = w->live, .fd = fd };
+	struct child c = { .live = w->live, .fd = fd, .patience_end_ns = hn_live_now_ns(w) + PATIENCE_S * 1000000000ull };
 
 	HN_SYS(SYS_fcntl, fd, F_SETFL, O_NONBLOCK, 0, 0, 0);
+	find_wiped(&c);
 	hn_for_each_armed(&w->hn, give_part, &c);
 	hn_sys_close(fd); /* the child's memory is its own now: no more faults to us, sleepers wake */
 }

@@ -79,18 +79,19 @@ static int fail(struct hn_live_error *why, const char *what, long err)
 }
 
 /* Fork events take CAP_SYS_PTRACE; without them only forks through libc are safe (docs/protocol.md, "Fork"). */
-static int open_program(const struct hn_way *way)
+static int open_program(struct hn_live *live, const struct hn_way *way)
 {
 	uint64_t have;
 	int fd = hn_uffd_open(NEEDED | way->feature | HN_UFFD_FEATURE_EVENT_FORK, &have);
 
+	live->fork_events = fd >= 0;
 	return fd == -EPERM ? hn_uffd_open(NEEDED | way->feature, &have) : fd;
 }
 
 /* -EINVAL: the kernel does not have it; nor when it says that it has, but does not know the call (a filter). */
-static int open_rwp(void)
+static int open_rwp(struct hn_live *live)
 {
-	int fd = open_program(&hn_way_rwp);
+	int fd = open_program(live, &hn_way_rwp);
 
 	/* Of memory that is not registered: ENOENT from a kernel that means it. */
 	if (fd >= 0 && hn_uffd_rwprotect(fd, HN_PAGE_SIZE, HN_BASE_SIZE, 0) != -ENOENT) {
@@ -103,12 +104,12 @@ static int open_rwp(void)
 /* The userfaultfd of program and staging, and with it the way to arm. */
 static int choose_way(struct hn_live *live)
 {
-	int fd = live->setup.arming == HN_ARMING_MOVE ? -EINVAL : open_rwp();
+	int fd = live->setup.arming == HN_ARMING_MOVE ? -EINVAL : open_rwp(live);
 
 	live->way = &hn_way_rwp;
 	if (fd == -EINVAL && live->setup.arming != HN_ARMING_RWP) {
 		live->way = &hn_way_move;
-		fd = open_program(live->way);
+		fd = open_program(live, live->way);
 	}
 	return fd;
 }
@@ -118,7 +119,7 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	uint64_t have;
 	long fd;
 
-	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_stop = live->fd_probe = -1;
+	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_task = live->fd_stop = live->fd_probe = -1;
 	fd = live->fd = choose_way(live);
 	if (fd == -EINVAL && live->way == &hn_way_rwp)
 		return fail(why, "this kernel's userfaultfd has no UFFDIO_RWPROTECT (--arm rwp needs Linux 7.3 or later)", fd);
@@ -135,6 +136,12 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	fd = live->fd_maps = (int)hn_sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(why, "cannot open /proc/self/maps", fd);
+	fd = live->fd_task = (int)hn_sys_open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(why, "cannot open /proc/self/task", fd);
+	/* Threads are named by the numbers of their own namespace; where /proc shows those of another we know nothing. */
+	if (!hn_is_own_task(live, (uint32_t)hn_sys_gettid()))
+		return fail(why, "not managed: /proc is that of another PID namespace", 0);
 	fd = live->fd_stop = (int)HN_SYS(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
 	if (fd >= 0)
 		fd = live->fd_probe = (int)HN_SYS(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
@@ -269,6 +276,7 @@ void hn_live_close(struct hn_live *live)
 	close_one(&live->fd_trash);
 	close_one(&live->fd_pagemap);
 	close_one(&live->fd_maps);
+	close_one(&live->fd_task);
 	close_one(&live->fd_stop);
 	close_one(&live->fd_probe);
 }

@@ -24,6 +24,8 @@
 #define HN_MAX_EXCLUDES 4096
 #define HN_MAX_CANDIDATES 512
 #define HN_USER_STACKS 256
+#define HN_FORK_CHANGES 4096
+#define HN_FORK_WIPED 256
 #define HN_POOL_PER_NODE 20 /* more than there can be handlers, so that each finds a slot */
 #define HN_DEALT_THREADS 4096
 #define HN_MAX_STAGED 32768 /* pages armed at one time at most, in any setup */
@@ -46,6 +48,7 @@ struct hn_setup {
 	uint32_t nr_pages;      /* pages armed at one time at most */
 	uint32_t min_pages;     /* huge pages a process must have to be worth managing */
 	uint64_t ram_bytes;
+	const struct hn_word *wipes; /* not 0: the program has asked for memory that children find zeroed */
 };
 
 /* Counters of the backend, in shared memory; see agent/layout.h for units. */
@@ -70,6 +73,11 @@ struct hn_candidate {
 
 struct hn_range {
 	hn_addr start, end;
+};
+
+/* Something a child has done to its memory before it was served: a range dropped (to = 0) or moved. */
+struct hn_change {
+	hn_addr from, end, to;
 };
 
 struct hn_pool_slot {
@@ -110,6 +118,8 @@ struct hn_live {
 	int fd_trash; /* userfaultfd of trash, no events */
 	int fd_pagemap;
 	int fd_maps;
+	int fd_task;  /* /proc/self/task, also after a chroot and under another /proc */
+	bool fork_events; /* a fork that nobody prepared is told of, and its child served */
 	int fd_stop;  /* eventfd: readable when handlers must leave */
 	int fd_probe; /* eventfd: reads memory that may be gone, see who.c */
 
@@ -121,6 +131,10 @@ struct hn_live {
 
 	uint32_t nr_regions; /* regions: gate exclusive to write */
 	struct hn_region region[HN_MAX_REGIONS];
+
+	/* forked.c; gate exclusive */
+	struct hn_change fork_change[HN_FORK_CHANGES];
+	struct hn_range fork_wiped[HN_FORK_WIPED];
 
 	uint32_t reviewed_ms; /* scanner only, from here */
 	uint32_t nr_candidates;
@@ -272,6 +286,8 @@ struct hn_vma {
  * `buf` is scratch of buf_bytes. 0 or -errno.
  */
 int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg);
+/* The mappings that children find zeroed (MADV_WIPEONFORK), from /proc/self/smaps; number of ranges in out, at most nr. */
+uint32_t hn_smaps_wiped(int fd, struct hn_range *out, uint32_t nr);
 
 /* ---- putback.c ---- */
 /* Bring a page from src (staging) to haddr whatever the kernel says; 0 or -EAGAIN. */
@@ -325,6 +341,8 @@ int hn_who_node(struct hn_worker *w, uint32_t tid);
 void hn_exclude_threads(struct hn_live *live);
 /* Call fn for each thread of the process, ours included, until it returns false. */
 void hn_each_thread(struct hn_live *live, bool (*fn)(struct hn_live *live, uint32_t tid));
+/* False where /proc has not this thread of ours at its number. Scanner thread. */
+bool hn_is_own_task(struct hn_live *live, uint32_t tid);
 /* "a" NUMBER "b" into buf. */
 void hn_number_path(char *buf, const char *a, uint32_t number, const char *b);
 

@@ -4,6 +4,8 @@
  *
  * A line: START-END PERMS OFFSET MAJ:MIN INODE [NAME]. Wanted: "rw-p" with inode 0 and no name, or the names "[heap]"
  * and "[anon:...]" (prctl). The main stack is "[stack]"; thread stacks are excluded elsewhere (who.c).
+ *
+ * /proc/self/smaps has the same lines and below each what the mapping is like, "VmFlags: " with pairs of letters last.
  */
 #include <errno.h>
 
@@ -102,4 +104,52 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
 		for (size_t i = 0; i < have; i++)
 			buf[i] = buf[(size_t)used + i];
 	}
+}
+
+/* ---- smaps ---- */
+
+struct wiped {
+	struct hn_vma at; /* of the last mapping seen */
+	struct hn_range *out;
+	uint32_t nr, max;
+};
+
+static void smaps_line(struct wiped *w, const char *p, const char *end)
+{
+	struct hn_vma vma;
+	const char *rest = hex(p, end, &vma.start);
+
+	if (rest > p && rest < end && *rest == '-') {
+		hex(rest + 1, end, &vma.end);
+		w->at = vma;
+		return;
+	}
+	if (!starts(p, end, "VmFlags: "))
+		return;
+	for (p = skip_field(p, end); p < end; p = skip_field(p, end))
+		if (starts(p, end, "wf") && w->nr < w->max)
+			w->out[w->nr++] = (struct hn_range){ w->at.start, w->at.end };
+}
+
+uint32_t hn_smaps_wiped(int fd, struct hn_range *out, uint32_t nr)
+{
+	struct wiped w = { .out = out, .max = nr };
+	size_t have = 0, used, i;
+	char buf[8192];
+	long n;
+
+	while ((n = hn_sys_read(fd, buf + have, sizeof(buf) - have)) > 0) {
+		have += (size_t)n;
+		for (used = i = 0; i < have; i++)
+			if (buf[i] == '\n') {
+				smaps_line(&w, buf + used, buf + i);
+				used = i + 1;
+			}
+		if (used == 0 && have == sizeof(buf))
+			break; /* a line longer than the buffer: no such thing */
+		have -= used;
+		for (i = 0; i < have; i++)
+			buf[i] = buf[used + i];
+	}
+	return w.nr;
 }

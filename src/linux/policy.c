@@ -71,14 +71,14 @@ static enum task_policy parse_lines(const char *p, const char *end)
 	return TASK_UNKNOWN;
 }
 
-static enum task_policy task_policy(uint32_t tid)
+static enum task_policy task_policy(const struct hn_live *live, uint32_t tid)
 {
 	enum task_policy policy = TASK_UNKNOWN;
 	char path[64], buf[2048];
 	long fd, n;
 
-	hn_number_path(path, "/proc/self/task/", tid, "/numa_maps");
-	fd = hn_sys_open(path, O_RDONLY | O_CLOEXEC);
+	hn_number_path(path, "", tid, "/numa_maps");
+	fd = hn_sys_open_at(live->fd_task, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return TASK_UNKNOWN;
 	n = hn_sys_pread((int)fd, buf, FIRST_READ, 0);
@@ -95,7 +95,7 @@ static enum task_policy task_policy(uint32_t tid)
 
 static bool look_at_thread(struct hn_live *live, uint32_t tid)
 {
-	enum task_policy policy = task_policy(tid);
+	enum task_policy policy = task_policy(live, tid);
 
 	live->seen_own |= policy == TASK_OWN;
 	live->seen_default |= policy == TASK_DEFAULT;

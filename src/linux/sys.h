@@ -51,6 +51,10 @@ static inline int hn_is_error(long ret) { return ret < 0 && ret > -4096; }
 static inline long hn_sys_munmap(void *p, size_t len) { return HN_SYS(SYS_munmap, p, len, 0, 0, 0, 0); }
 static inline long hn_sys_madvise(void *p, size_t len, int advice) { return HN_SYS(SYS_madvise, p, len, advice, 0, 0, 0); }
 static inline long hn_sys_open(const char *path, int flags) { return HN_SYS(SYS_openat, -100, path, flags, 0, 0, 0); }
+static inline long hn_sys_open_at(int dir, const char *path, int flags)
+{
+	return HN_SYS(SYS_openat, dir, path, flags, 0, 0, 0);
+}
 static inline long hn_sys_close(int fd) { return HN_SYS(SYS_close, fd, 0, 0, 0, 0, 0); }
 static inline long hn_sys_read(int fd, void *buf, size_t len) { return HN_SYS(SYS_read, fd, buf, len, 0, 0, 0); }
 static inline long hn_sys_pread(int fd, void *buf, size_t len, uint64_t off)

@@ -124,14 +124,14 @@ void hn_number_path(char *buf, const char *a, uint32_t number, const char *b)
 }
 
 /* Field 39 of /proc/self/task/TID/stat, counted from behind the command name, which may hold anything. */
-static int cpu_from_stat(uint32_t tid)
+static int cpu_from_stat(const struct hn_live *live, uint32_t tid)
 {
 	char path[64], buf[1024], *p;
 	int field = 2, cpu = 0;
 	long fd, n;
 
-	hn_number_path(path, "/proc/self/task/", tid, "/stat");
-	fd = hn_sys_open(path, O_RDONLY | O_CLOEXEC);
+	hn_number_path(path, "", tid, "/stat");
+	fd = hn_sys_open_at(live->fd_task, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
 	n = hn_sys_read((int)fd, buf, sizeof(buf));
@@ -179,7 +179,7 @@ int hn_who_node(struct hn_worker *w, uint32_t tid)
 		return dealt_node(live, tid);
 	cpu = cpu_from_rseq(w, tid);
 	if (cpu < 0)
-		cpu = cpu_from_stat(tid);
+		cpu = cpu_from_stat(live, tid);
 	return cpu >= 0 && (uint32_t)cpu < live->setup.nr_cpus ? live->setup.cpu_node[cpu] : HN_NO_NODE;
 }
 
@@ -218,11 +218,12 @@ struct dirent64 {
 
 void hn_each_thread(struct hn_live *live, bool (*fn)(struct hn_live *live, uint32_t tid))
 {
-	long fd = hn_sys_open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC), n, i;
 	char buf[4096] __attribute__((aligned(8)));
 	bool more = true;
+	long n, i;
 
-	while (more && fd >= 0 && (n = HN_SYS(SYS_getdents64, fd, buf, sizeof(buf), 0, 0, 0)) > 0) {
+	HN_SYS(SYS_lseek, live->fd_task, 0, SEEK_SET, 0, 0, 0);
+	while (more && (n = HN_SYS(SYS_getdents64, live->fd_task, buf, sizeof(buf), 0, 0, 0)) > 0) {
 		const struct dirent64 *d;
 
 		for (i = 0; more && i < n; i += d->len) {
@@ -236,8 +237,19 @@ void hn_each_thread(struct hn_live *live, bool (*fn)(struct hn_live *live, uint3
 				more = fn(live, tid);
 		}
 	}
-	if (fd >= 0)
-		hn_sys_close((int)fd);
+}
+
+bool hn_is_own_task(struct hn_live *live, uint32_t tid)
+{
+	char path[64];
+	long fd;
+
+	hn_number_path(path, "", tid, "/stat");
+	fd = hn_sys_open_at(live->fd_task, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	hn_sys_close((int)fd);
+	return true;
 }
 
 void hn_exclude_threads(struct hn_live *live)

@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -292,6 +293,78 @@ static void futex_wake(void)
 	}
 }
 
+/* Two operations that the kernel gives up at once instead of waiting; they must not do half of their work. */
+static void futex_gives_up(void)
+{
+	unsigned int i;
+	uint32_t *w;
+
+	get_arena();
+	w = (uint32_t *)(void *)(arena + HUGE + 4096);
+	for (i = 0; i < ROUNDS; i++) {
+		long n;
+
+		w[0] = 0;
+		w[1] = 7;
+		absent();
+		n = syscall(SYS_futex, w, FUTEX_WAKE_OP_PRIVATE, 1, 1, w + 1, FUTEX_OP(FUTEX_OP_SET, 9, FUTEX_OP_CMP_EQ, 7));
+		CHECK(n >= 0 ? w[1] == 9 : errno == EFAULT && w[1] == 7);
+		absent();
+		n = syscall(SYS_futex, w, FUTEX_LOCK_PI_PRIVATE, 0, NULL);
+		CHECK(n == 0 ? (pid_t)(w[0] & FUTEX_TID_MASK) == gettid() : errno == EFAULT && w[0] == 0);
+		if (n == 0)
+			CHECK(syscall(SYS_futex, w, FUTEX_UNLOCK_PI_PRIVATE) == 0);
+	}
+}
+
+/* What programs use that for: libc ends a program whose kernel says that a mutex cannot be read. */
+struct pi_shared {
+	pthread_mutex_t m;
+	uint64_t count;
+};
+
+static void *pi_worker(void *arg)
+{
+	struct pi_shared *shared = arg;
+	uint64_t end = live_now_ms() + 1500;
+
+	while (live_now_ms() < end) {
+		CHECK(pthread_mutex_lock(&shared->m) == 0);
+		shared->count++;
+		if (shared->count % 64 == 0)
+			live_sleep_ms(1);
+		CHECK(pthread_mutex_unlock(&shared->m) == 0);
+	}
+	return NULL;
+}
+
+static void pi_mutex(void)
+{
+	struct pi_shared *shared;
+	pthread_mutexattr_t attr;
+	pthread_t t[3];
+	int i;
+
+	get_arena();
+	absent();
+	shared = (void *)(arena + HUGE + 8192);
+	CHECK(pthread_mutexattr_init(&attr) == 0);
+	CHECK(pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT) == 0);
+	CHECK(pthread_mutex_init(&shared->m, &attr) == 0);
+	shared->count = 0;
+	/* From here on this page stays, though nobody touches it; its neighbours do not. */
+	CHECK(!live_absent_within(arena + HUGE, HUGE, 300) || live_is_bare());
+	live_wait_absent(arena, HUGE);
+	live_wait_absent(arena + 2 * HUGE, 2 * HUGE);
+	for (i = 0; i < 3; i++)
+		CHECK(pthread_create(&t[i], NULL, pi_worker, shared) == 0);
+	for (i = 0; i < 3; i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+	CHECK(pthread_mutex_destroy(&shared->m) == 0);
+	live_verify(arena, HUGE, SEED);
+	live_verify_from(arena + 2 * HUGE, 2 * HUGE, SEED, 2 * HUGE / 8);
+}
+
 static void paths(void)
 {
 	char *path, *buf;
@@ -449,6 +522,75 @@ static void process_vm_child(void)
 	CHECK(write(go[1], &arena, sizeof(arena)) == sizeof(arena));
 	live_reap(pid);
 	verify_half_written();
+}
+
+/* No page for a debugger while it is absent, but never another one's. */
+static bool is_right_or_eio(ssize_t n, uint64_t got, uint64_t wanted)
+{
+	if (n < 0)
+		return errno == EIO || errno == EFAULT;
+	return n == 8 && got == wanted;
+}
+
+static void proc_mem(void)
+{
+	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	unsigned int i, failed = 0;
+	uint64_t word;
+
+	get_arena();
+	CHECK(fd >= 0);
+	for (i = 0; i < 20 * ROUNDS; i++) {
+		size_t at = (i % PAGES) * HUGE + 8 * i;
+		ssize_t n;
+
+		if (i % 5 == 0)
+			absent();
+		n = pread(fd, &word, 8, (off_t)(uintptr_t)(arena + at));
+		CHECK(is_right_or_eio(n, word, live_word(SEED, at / 8)));
+		failed += n < 0;
+		if (i % 7 == 0)
+			live_verify(arena, BYTES, SEED);
+	}
+	CHECK(live_is_bare() || failed);
+}
+
+static void trace_parent(void)
+{
+	const pid_t parent = getppid();
+	unsigned int i;
+	int status;
+
+	for (i = 0; i < 10; i++) {
+		size_t at = (i % PAGES) * HUGE + 8 * i;
+		uint64_t word;
+
+		if (ptrace(PTRACE_ATTACH, parent, NULL, NULL))
+			_exit(EXIT_SKIPPED);
+		CHECK(waitpid(parent, &status, __WALL) == parent && WIFSTOPPED(status));
+		errno = 0;
+		word = (uint64_t)ptrace(PTRACE_PEEKDATA, parent, arena + at, NULL);
+		CHECK(is_right_or_eio(errno ? -1 : 8, word, live_word(SEED, at / 8)));
+		CHECK(ptrace(PTRACE_DETACH, parent, NULL, NULL) == 0);
+		live_sleep_ms(10);
+	}
+	_exit(0);
+}
+
+static void traced(void)
+{
+	int status = 0;
+	pid_t pid;
+
+	get_arena();
+	pid = fork();
+	if (pid == 0)
+		trace_parent();
+	while (waitpid(pid, &status, WNOHANG) == 0)
+		live_verify(arena, BYTES, SEED);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED)
+		live_skip("no ptrace here");
+	CHECK(status == 0);
 }
 
 /* ---- signals ---- */
@@ -614,11 +756,15 @@ static const struct live_case cases[] = {
 	{ "MSG_ZEROCOPY over loopback", zero_copy },
 	{ "futex WAIT on a word", futex_wait },
 	{ "futex WAKE of a sleeper", futex_wake },
+	{ "futex WAKE_OP and LOCK_PI", futex_gives_up },
+	{ "priority-inheriting mutexes", pi_mutex },
 	{ "path arguments and getcwd", paths },
 	{ "structures of poll, select, epoll, clock, ioctl", structures },
 	{ "execve strings", exec_strings },
 	{ "process_vm_readv by itself", process_vm_self },
 	{ "process_vm_readv by a child", process_vm_child },
+	{ "/proc/self/mem", proc_mem },
+	{ "a debugger looks", traced },
 	{ "alternate signal stack", alternate_stack },
 	{ "signals while system calls wait for pages", signals_meanwhile },
 	{ "io_uring read and write", ring_plain },

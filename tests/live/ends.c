@@ -83,6 +83,28 @@ static void by_last_thread(void)
 
 static void no_core(void) { CHECK(setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) == 0); }
 
+/* Says on standard output, in hexadecimal, what the core should have: some bytes of each page. */
+static void by_abort_with_core(void)
+{
+	const unsigned char *at;
+	size_t i, k;
+
+	CHECK(setrlimit(RLIMIT_CORE, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY }) == 0);
+	arena = live_arena(PAGES, SEED);
+	for (i = 0; i < PAGES; i++) {
+		uint64_t w[4];
+
+		for (k = 0; k < 4; k++)
+			w[k] = live_word(SEED, i * HUGE / 8 + 70000 + k);
+		for (at = (const unsigned char *)w; at < (const unsigned char *)(w + 4); at++)
+			printf("%02x", *at);
+		printf("\n");
+	}
+	fflush(stdout);
+	live_wait_absent(arena, BYTES);
+	abort();
+}
+
 static void by_abort(void)
 {
 	get_arena();
@@ -160,6 +182,16 @@ static void outlive_the_controller(void)
 	close(fd);
 }
 
+static void as_daemon(void)
+{
+	int fd;
+
+	CHECK(daemon(1, 0) == 0);
+	for (fd = 0; fd < 1024; fd++)
+		close(fd);
+	outlive_the_controller();
+}
+
 static const struct live_case cases[] = {
 	{ "exit", by_exit },
 	{ "exit by another thread", by_other_thread },
@@ -172,6 +204,8 @@ static const struct live_case cases[] = {
 	{ "exec", by_exec },
 	{ "exec by another thread", by_exec_of_thread },
 	{ "outlive the controller", outlive_the_controller },
+	{ "daemon", as_daemon },
+	{ "core", by_abort_with_core },
 	{ NULL, NULL },
 };
 

@@ -323,6 +323,97 @@ static void wipe_on_fork(void)
 	live_verify(arena, BYTES, SEED);
 }
 
+static void wipe_on_bare_fork(void)
+{
+	pid_t pid;
+
+	if (geteuid() != 0)
+		live_skip("only root can be told about bare forks");
+	arena = live_arena(PAGES, SEED);
+	CHECK(madvise(arena + 2 * HUGE, 2 * HUGE, MADV_WIPEONFORK) == 0);
+	live_wait_absent(arena, BYTES);
+	pid = (pid_t)syscall(SYS_fork);
+	if (pid == 0) {
+		live_verify(arena, 2 * HUGE, SEED);
+		live_verify_zero(arena + 2 * HUGE, 2 * HUGE);
+		live_verify_from(arena + 4 * HUGE, BYTES - 4 * HUGE, SEED, 4 * HUGE / 8);
+		_exit(0);
+	}
+	live_reap(pid);
+	live_verify(arena, BYTES, SEED);
+}
+
+/* The child takes its memory to pieces at once, faster than it can be served; every other base page of two pages. */
+static void bare_fork_and_change(void)
+{
+	size_t off;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		live_skip("only root can be told about bare forks");
+	absent_arena();
+	pid = (pid_t)syscall(SYS_fork);
+	if (pid == 0) {
+		char *to = live_reserve(HUGE);
+
+		CHECK(mremap(arena + 5 * HUGE, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+		for (off = 2 * HUGE; off < 4 * HUGE; off += 2 * BASE)
+			CHECK(madvise(arena + off, BASE, MADV_DONTNEED) == 0);
+		CHECK(munmap(arena, HUGE) == 0);
+		live_verify_from(to, HUGE, SEED, 5 * HUGE / 8);
+		for (off = 2 * HUGE; off < 4 * HUGE; off += 2 * BASE) {
+			live_verify_zero(arena + off, BASE);
+			live_verify_from(arena + off + BASE, BASE, SEED, (off + BASE) / 8);
+		}
+		live_verify_from(arena + HUGE, HUGE, SEED, HUGE / 8);
+		live_verify_from(arena + 4 * HUGE, HUGE, SEED, 4 * HUGE / 8);
+		_exit(0);
+	}
+	live_reap(pid);
+	live_verify(arena, BYTES, SEED);
+}
+
+/* mlockall in one thread, fork in another: the child must be able to lock its memory too. */
+static void *lock_and_unlock(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&stop)) {
+		CHECK(mlockall(MCL_CURRENT) == 0);
+		CHECK(munlockall() == 0);
+	}
+	return NULL;
+}
+
+static void forks_beside_mlockall(void)
+{
+	pthread_t t;
+	int i;
+
+	if (geteuid() != 0)
+		live_skip("needs root, to lock memory");
+	arena = live_arena(2, SEED);
+	CHECK(pthread_create(&t, NULL, lock_and_unlock, NULL) == 0);
+	for (i = 0; i < 6; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			char *mine = live_arena(2, SEED);
+
+			alarm(20);
+			/* Until it is managed too. */
+			while (!live_is_bare() && live_present(mine, 2 * HUGE) == 2 * HUGE)
+				live_verify(mine, 2 * HUGE, SEED);
+			CHECK(mlockall(MCL_CURRENT) == 0 && munlockall() == 0);
+			live_verify(arena, 2 * HUGE, SEED);
+			_exit(0);
+		}
+		live_reap(pid);
+	}
+	atomic_store(&stop, true);
+	CHECK(pthread_join(t, NULL) == 0);
+	live_verify(arena, 2 * HUGE, SEED);
+}
+
 static const struct live_case cases[] = {
 	{ "a child reads", child_reads },
 	{ "parent and child write", both_write },
@@ -337,6 +428,9 @@ static const struct live_case cases[] = {
 	{ "_Fork", fork_without_handlers },
 	{ "clone without shared memory", clone_process },
 	{ "MADV_WIPEONFORK and MADV_DONTFORK", wipe_on_fork },
+	{ "MADV_WIPEONFORK and a bare fork", wipe_on_bare_fork },
+	{ "a child of a bare fork changes its memory at once", bare_fork_and_change },
+	{ "forks beside mlockall", forks_beside_mlockall },
 	{ NULL, NULL },
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * jail RULE[,RULE...] PROGRAM...: run a program for which some system calls fail, by a seccomp filter.
+ * jail [kill,]RULE[,RULE...] PROGRAM...: run a program for which some system calls fail, or end it, by a seccomp filter.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -34,7 +34,10 @@ static const struct rule {
 	{ "readv", SYS_process_vm_readv, NONE, EPERM },
 	{ "mempolicy", SYS_set_mempolicy, NONE, EPERM },
 	{ "move_pages", SYS_move_pages, NONE, EPERM },
+	{ "mount", SYS_mount, NONE, EPERM },
 };
+
+static bool kills;
 
 static const struct rule *find(const char *name, size_t len)
 {
@@ -46,19 +49,25 @@ static const struct rule *find(const char *name, size_t len)
 	return NULL;
 }
 
+/* What becomes of a call that is not allowed. */
+static uint32_t verdict(const struct rule *r)
+{
+	return kills ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | (uint32_t)r->err;
+}
+
 static size_t emit(struct sock_filter *f, const struct rule *r)
 {
 	const struct sock_filter any[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)r->call, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned int)r->err),
+		BPF_STMT(BPF_RET | BPF_K, verdict(r)),
 	};
 	const struct sock_filter one[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)r->call, 0, 3),
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)r->arg1, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned int)r->err),
+		BPF_STMT(BPF_RET | BPF_K, verdict(r)),
 	};
 
 	memcpy(f, r->arg1 == NONE ? any : one, r->arg1 == NONE ? sizeof(any) : sizeof(one));
@@ -76,6 +85,10 @@ int main(int argc, char **argv)
 	for (p = argv[1]; *p; p += strcspn(p, ","), p += *p == ',') {
 		const struct rule *r = find(p, strcspn(p, ","));
 
+		if (!strncmp(p, "kill,", 5)) {
+			kills = true;
+			continue;
+		}
 		CHECK(r && n < 56);
 		n += emit(f + n, r);
 	}

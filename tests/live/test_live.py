@@ -171,8 +171,10 @@ def case_tests(b):
     policies = {
         "mapping": (["always"], ["alternate", "--mover", "kernel"]),
         "access": (["always"],),
+        "change": (["always"],),
         "fds": (["random"],),
         "forks": (["always"], ["random", "--mover", "kernel"]),
+        "pressure": (["always"],),
         "stacks": (["observe"],),
     }
     for program, variants in policies.items():
@@ -374,6 +376,161 @@ def test_fail_quietly(b):
         same(result.report["managed_count"], 0, rule)
 
 
+def test_filter_born(b):
+    """A filter that ends whoever makes one of the agent's system calls: not managed, and not ended."""
+    for rule in ("userfaultfd", "timer", "move", "pagemap", "close_range", "robust", "readv", "mempolicy", "move_pages"):
+        result = b.run(FAST, [b.program("jail"), "kill," + rule, *then_status_7(b)], MALLOC_HUGE, quiet=False)
+        if result.status == SKIP_STATUS:
+            raise Skip(result.err.strip())
+        same((result.status, result.out), (7, "hello\n"), f"{rule}: {result}")
+        same((result.report["managed_count"], result.report["unmanaged_count"]), (0, 0), rule)
+        want(result.report["filtered_count"] >= 2, f"{rule}: filtered {result.report['filtered_count']}")
+        want("system call filters" in result.err, f"{rule}: no line says why: {result.err}")
+    # One that does not concern the agent changes nothing.
+    result = b.run(FAST, [b.program("jail"), "kill,mount", *then_status_7(b)], MALLOC_HUGE)
+    same((result.status, result.out), (7, "hello\n"), str(result))
+    same((len(result.processes()), result.report["filtered_count"]), (1, 1), "managed, filtered (the jail itself)")
+
+
+def test_filter_first(b):
+    """A filter installed before the program has huge pages: it is not looked at any more."""
+    result = good(b.run(FAST, [b.program("change"), "a system call filter first"]))
+    same((result.report["managed_count"], result.report["filtered_count"]), (0, 1), "managed, filtered")
+
+
+def test_filter_all_threads(b):
+    """A filter for all threads: the agent has gone before, and says so. One for a thread leaves it where it is."""
+    for case, says in (("a system call filter of all threads", 1), ("a system call filter of one thread", 0)):
+        result = good(b.run(EAGER, [b.program("change"), case]))
+        said = [m["text"] for m in result.report["messages"] if "no longer managed" in m["text"]]
+        same(len(said), says, f"{case}: messages {result.report['messages']}")
+        same(len(result.processes()), 1, f"{case}: processes managed")
+
+
+def test_change_user_message(b):
+    """Who may not have a userfaultfd as the user it has become is told so."""
+    if os.geteuid() != 0:
+        raise Skip("needs root")
+    result = good(b.run(EAGER, [b.program("change"), "a change of user"]))
+    texts = " ".join(m["text"] for m in result.report["messages"])
+    want("no permission for userfaultfd" in texts or len(result.processes()) > 1, texts)
+
+
+def test_pid_namespace(b):
+    """A process with another number inside: it keeps its slot as long as it lives, and its counters."""
+    unshare = ["unshare", "--pid", "--fork"]
+    if os.geteuid() != 0 or b.bare([*unshare, "true"]).status != 0:
+        raise Skip("needs root, unshare and PID namespaces")
+    result = good(b.run(FAST, [*unshare, "--mount-proc", b.program("start"), "malloc"], MALLOC_HUGE))
+    same([p["command"] for p in result.processes()], ["live-start"], "processes")
+    p = result.processes()[0]
+    want(p["pid"] < 10 and p["elapsed_ms"] > 300, f"pid {p['pid']}, {p['elapsed_ms']} ms")
+    want(p["armed_count"] > 0, f"armed {p['armed_count']}")
+    # With the /proc of another namespace threads cannot be told apart.
+    result = good(b.run(FAST, [*unshare, b.program("start"), "malloc"], MALLOC_HUGE, quiet=False))
+    same((result.report["managed_count"], result.report["unmanaged_count"]), (0, 1), "managed, unmanaged")
+    want("/proc is that of another PID namespace" in result.err, result.err)
+
+
+class MemoryGroup:
+    """A memory control group of our own, cgroup v1 or v2, with a limit on memory and swap."""
+
+    def __init__(self, mib):
+        for root, limit, swap in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+                                  ("/sys/fs/cgroup", "memory.max", "memory.swap.max")):
+            self.path = os.path.join(root, f"hugenuma-test-{os.getpid()}")
+            try:
+                os.mkdir(self.path)
+                self.write(limit, mib << 20)
+            except OSError:
+                self.close()
+                continue
+            try:
+                self.write(swap, mib << 20 if "memsw" in swap else 0)
+            except OSError:
+                pass  # no swap to be limited
+            return
+        raise Skip("no memory control group to be had")
+
+    def write(self, name, value):
+        with open(os.path.join(self.path, name), "w", encoding="ascii") as f:
+            f.write(str(value))
+
+    def around(self, command):
+        return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', self.path, *command]
+
+    def close(self):
+        for _ in range(50):
+            try:
+                os.rmdir(self.path)
+                return
+            except FileNotFoundError:
+                return
+            except OSError:
+                time.sleep(0.1)  # its last process is not quite gone
+
+
+def test_memory_limit(b):
+    """A process at its limit keeps its data, and one beyond it is killed as it would be without us."""
+    mib = 48
+    group = MemoryGroup(mib)
+    try:
+        env = {"LIVE_MIB": str(mib)}
+        good(b.run([*EAGER, "--policy", "always"], group.around([b.program("pressure"), "at the limit"]), env))
+        command = group.around([b.program("pressure"), "beyond the limit"])
+        bare = b.bare(command, dict(env, LIVE_BARE="1"))
+        result = b.run([*EAGER, "--policy", "always"], command, env)
+        same(bare.status, -signal.SIGKILL, f"without hugenuma: {bare}")
+        same((result.status, result.out), (128 + signal.SIGKILL, ""), str(result))
+    finally:
+        group.close()
+
+
+def test_core_dump(b):
+    """The core of a process that crashed while its pages were absent has what was in them, in staging."""
+    with open("/proc/sys/kernel/core_pattern", encoding="ascii") as f:
+        if f.read().strip() != "core":
+            raise Skip("cores go elsewhere here")
+    place = os.path.join(b.tmp, "core-here")
+    os.mkdir(place)
+    result = b.run([*EAGER, "--policy", "observe"], [b.program("ends"), "core"], cwd=place)
+    same(result.status, 128 + signal.SIGABRT, str(result))
+    cores = glob.glob(os.path.join(place, "core*"))
+    want(cores, f"no core: {result}")
+    with open(cores[0], "rb") as f:
+        core = f.read()
+    for line in result.out.splitlines():
+        want(bytes.fromhex(line) in core, f"{line} is not in the core")
+    same(len(result.out.splitlines()), 8, "pages to look for")
+    shutil.rmtree(place)
+
+
+def test_setuid(b):
+    """Nothing is loaded into a program that runs as somebody else, and that is said."""
+    if os.geteuid() != 0:
+        raise Skip("needs root")
+    program = os.path.join(b.tmp, "setuid")
+    shutil.copy(b.program("start"), program)
+    os.chown(program, NOBODY, NOBODY)
+    os.chmod(program, 0o4755)
+    os.chmod(b.tmp, 0o755)
+    result = b.run(FAST, [program, "malloc"], MALLOC_HUGE, quiet=False)
+    if result.report["loaded_count"]:
+        raise Skip("no setuid programs here (nosuid)")
+    same(result.status, 0, str(result))
+    same(len(re.findall("never loaded .a static or setuid program", result.err)), 1, result.err)
+
+
+def test_daemon(b):
+    """A daemon that has closed everything goes on, managed, when nobody waits for it any more."""
+    path = os.path.join(b.tmp, "daemon-fine")
+    result = good(b.run([*EAGER, "--policy", "always"], [b.program("ends"), "daemon"], {"LIVE_FILE": path}))
+    end = time.monotonic() + 15
+    while not os.path.exists(path) and time.monotonic() < end:
+        time.sleep(0.02)
+    want(os.path.exists(path), f"the daemon did not come to its end\n{result}")
+
+
 def limited(b, limit_mib, reserve_mib, wrap=()):
     """A program that is noticed, and then takes most of the address space it is allowed."""
     script = f'ulimit -v {limit_mib * 1024}; start=$0; "$@" "$start" "reserve after malloc" && exec "$start" "status 7"'
@@ -439,6 +596,8 @@ def test_static(b):
     result = b.run(FAST, [b.program("static")])
     same((result.status, result.out), (5, "static\n"), str(result))
     same((result.report["loaded_count"], result.report["managed_count"]), (0, 0), "loaded, managed")
+    result = b.run(FAST, [binary], quiet=False)
+    same(len(re.findall("never loaded .a static or setuid program", result.err)), 1, result.err)
 
 
 def test_preload(b):

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+/*
+ * leave.c - stepping aside: every page in place, no thread of the agent left. Program side.
+ *
+ * For what a process with threads may not do, or what the agent's threads would miss: libc changes the user of all
+ * threads it knows, and ours are not among them; the kernel refuses a new user namespace to a process with threads. The
+ * agent comes back afterwards as what the process has become, if that may still be managed.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <grp.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "linux/sys.h"
+
+#define RETURNS_MAX 4u /* a process that goes on like that is better left alone */
+
+/* A thread that has said farewell is still there for a moment, on its stack. */
+static void wait_until_gone(uint32_t tid)
+{
+	while (tid && HN_SYS(SYS_tgkill, hn_sys_getpid(), tid, 0, 0, 0, 0) == 0)
+		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+/* The list of the areas lies in one of them. */
+static void unmap_areas(const struct hn_live *live)
+{
+	struct hn_range own[sizeof(live->own) / sizeof(live->own[0])];
+	uint32_t i, nr = live->nr_own;
+
+	memcpy(own, live->own, sizeof(own));
+	for (i = 0; i < nr; i++)
+		hn_sys_munmap((void *)(uintptr_t)own[i].start, own[i].end - own[i].start);
+}
+
+/* Pausing, and nobody else may. */
+static bool leave_locked(void)
+{
+	struct timespec step = { .tv_nsec = 50000000 };
+	struct hn_live *live;
+	uint32_t i;
+
+	if (hn_load_acquire(&hn_agent.state) != HN_AGENT_RUNNING)
+		return false;
+	hn_control_leave();
+	while (hn_load_acquire(&hn_agent.state) == HN_AGENT_RUNNING && hn_control_leaving())
+		hn_sys_futex(&hn_agent.state.v, FUTEX_WAIT_PRIVATE, HN_AGENT_RUNNING, &step);
+	if (hn_load_acquire(&hn_agent.state) != HN_AGENT_LEFT)
+		return false;
+	live = hn_agent.live;
+	for (i = 0; i < hn_agent.nr_threads && i < HN_AGENT_THREADS; i++)
+		wait_until_gone(hn_agent.tid[i]);
+	hn_agent.live = NULL;
+	unmap_areas(live);
+	return true;
+}
+
+bool hn_agent_leave(void)
+{
+	uint32_t state = hn_load_acquire(&hn_agent.state);
+	bool left;
+
+	if (!hn_agent.shm || hn_agent.pid != (uint32_t)hn_sys_getpid() ||
+	    (state != HN_AGENT_STARTING && state != HN_AGENT_RUNNING))
+		return false;
+	hn_lock(&hn_agent.lockall);
+	left = hn_agent_pause() && leave_locked();
+	hn_agent_resume();
+	hn_unlock(&hn_agent.lockall);
+	return left;
+}
+
+static void come_back(bool left)
+{
+	if (!left)
+		return;
+	if (++hn_agent.returns > RETURNS_MAX)
+		hn_slot_say(hn_agent.slot, "no longer managed: the program changes its user or its namespaces all the time", 0);
+	else if (hn_cas_acquire(&hn_agent.state, HN_AGENT_LEFT, HN_AGENT_IDLE))
+		hn_agent_start();
+}
+
+/* ---- users ---- */
+
+#define CHANGE(name, type, ...) \
+	bool left = hn_agent_leave(); \
+	int (*real)(type) = (int (*)(type))dlsym(RTLD_NEXT, #name), ret; \
+	if (!real) \
+		errno = ENOSYS; \
+	ret = real ? real(__VA_ARGS__) : -1; \
+	come_back(left); \
+	return ret
+#define TYPES(...) __VA_ARGS__
+#define EXPORTED __attribute__((visibility("default")))
+
+EXPORTED int setuid(uid_t uid) { CHANGE(setuid, TYPES(uid_t), uid); }
+EXPORTED int setgid(gid_t gid) { CHANGE(setgid, TYPES(gid_t), gid); }
+EXPORTED int seteuid(uid_t uid) { CHANGE(seteuid, TYPES(uid_t), uid); }
+EXPORTED int setegid(gid_t gid) { CHANGE(setegid, TYPES(gid_t), gid); }
+EXPORTED int setreuid(uid_t r, uid_t e) { CHANGE(setreuid, TYPES(uid_t, uid_t), r, e); }
+EXPORTED int setregid(gid_t r, gid_t e) { CHANGE(setregid, TYPES(gid_t, gid_t), r, e); }
+EXPORTED int setresuid(uid_t r, uid_t e, uid_t s) { CHANGE(setresuid, TYPES(uid_t, uid_t, uid_t), r, e, s); }
+EXPORTED int setresgid(gid_t r, gid_t e, gid_t s) { CHANGE(setresgid, TYPES(gid_t, gid_t, gid_t), r, e, s); }
+EXPORTED int setgroups(size_t n, const gid_t *g) { CHANGE(setgroups, TYPES(size_t, const gid_t *), n, g); }
+EXPORTED int initgroups(const char *user, gid_t g) { CHANGE(initgroups, TYPES(const char *, gid_t), user, g); }
+
+/* ---- namespaces ---- */
+
+static int plain_unshare(int flags)
+{
+	long ret = HN_SYS(SYS_unshare, flags, 0, 0, 0, 0, 0);
+
+	if (ret == 0)
+		return 0;
+	errno = (int)-ret;
+	return -1;
+}
+
+EXPORTED int unshare(int flags)
+{
+	bool left = (flags & (CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)) && hn_agent_leave();
+	int ret = plain_unshare(flags);
+
+	come_back(left);
+	return ret;
+}
+
+EXPORTED int setns(int fd, int type) { CHANGE(setns, TYPES(int, int), fd, type); }

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the kernel does to memory on its own account: swap, merging, splitting, collapsing, and limits.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common.h"
+#include "uapi/uapi.h"
+
+#define PAGES 8u
+#define BYTES (PAGES * HUGE)
+#define SEED 91u
+
+static char *arena;
+
+static void verify_and_write(uint64_t round)
+{
+	live_verify(arena, BYTES, SEED + round);
+	live_fill(arena, BYTES, SEED + round + 1);
+}
+
+static size_t number_in(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	size_t n = 0;
+
+	if (f && fscanf(f, "%zu", &n) != 1)
+		n = 0;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* ---- swap ---- */
+
+static size_t swapped_kib(void) { return live_status_kib("VmSwap:"); }
+
+static void need_swap(void)
+{
+	char line[256];
+	unsigned int lines = 0;
+	FILE *f = fopen("/proc/swaps", "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		lines++;
+	if (f)
+		fclose(f);
+	if (lines < 2)
+		live_skip("no swap");
+}
+
+/* Out of the program's place, and out of wherever else it may be while it is absent. */
+static void swapped_out(void)
+{
+	unsigned int i;
+	size_t most = 0;
+
+	need_swap();
+	arena = live_arena(PAGES, SEED);
+	for (i = 0; i < 8; i++) {
+		if (i % 2)
+			(void)live_absent_within(arena, BYTES, 500);
+		CHECK(madvise(arena, BYTES, MADV_PAGEOUT) == 0);
+		most = swapped_kib() > most ? swapped_kib() : most;
+		if (i % 3 == 0)
+			live_sleep_ms(30);
+		verify_and_write(i);
+		/* Huge again, so that it is managed again. */
+		(void)madvise(arena, BYTES, HN_MADV_COLLAPSE);
+	}
+	live_verify(arena, BYTES, SEED + 8);
+	if (!most)
+		live_skip("nothing was swapped out");
+}
+
+/* ---- KSM ---- */
+
+static void merged(void)
+{
+	uint64_t end;
+	size_t off;
+
+	if (number_in("/sys/kernel/mm/ksm/run") != 1)
+		live_skip("KSM does not run");
+	arena = live_arena(PAGES, SEED);
+	/* The same base page everywhere. */
+	for (off = 0; off < BYTES; off += BASE)
+		live_fill(arena + off, BASE, SEED);
+	CHECK(madvise(arena, BYTES, MADV_MERGEABLE) == 0);
+	for (end = live_now_ms() + 15000; live_now_ms() < end && number_in("/sys/kernel/mm/ksm/pages_sharing") == 0;)
+		live_sleep_ms(50);
+	CHECK(number_in("/sys/kernel/mm/ksm/pages_sharing") > 0);
+	for (off = 0; off < BYTES; off += BASE)
+		live_verify(arena + off, BASE, SEED);
+	/* A write is for one place only. */
+	live_fill(arena + HUGE, HUGE, SEED + 1);
+	for (off = 2 * HUGE; off < BYTES; off += BASE)
+		live_verify(arena + off, BASE, SEED);
+	live_verify(arena + HUGE, HUGE, SEED + 1);
+	CHECK(madvise(arena, BYTES, MADV_UNMERGEABLE) == 0);
+	live_verify(arena + HUGE, HUGE, SEED + 1);
+}
+
+/* ---- split and collapsed ---- */
+
+static void no_huge_pages(void)
+{
+	unsigned int i;
+
+	arena = live_arena(PAGES, SEED);
+	live_wait_absent(arena, BYTES);
+	for (i = 0; i < 6; i++) {
+		(void)live_absent_within(arena, BYTES, 300);
+		CHECK(madvise(arena + HUGE, 3 * HUGE, MADV_NOHUGEPAGE) == 0);
+		verify_and_write(i);
+		CHECK(madvise(arena + HUGE, 3 * HUGE, MADV_HUGEPAGE) == 0);
+		(void)madvise(arena, BYTES, HN_MADV_COLLAPSE);
+		live_verify(arena, BYTES, SEED + i + 1);
+	}
+}
+
+static atomic_bool stop;
+
+static void *splitter(void *arg)
+{
+	unsigned int i;
+
+	(void)arg;
+	for (i = 0; !atomic_load(&stop); i++) {
+		char *at = arena + (i % PAGES) * HUGE + (i % 500) * BASE;
+
+		CHECK(mprotect(at, BASE, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+		CHECK(mprotect(at, BASE, PROT_READ | PROT_WRITE) == 0);
+		(void)madvise(arena + (i % PAGES) * HUGE, HUGE, HN_MADV_COLLAPSE);
+		if (i % 16 == 0)
+			live_sleep_ms(5);
+	}
+	return NULL;
+}
+
+/* What khugepaged and the kernel's reclaim do, without waiting for them. */
+static void split_and_collapsed(void)
+{
+	unsigned int i;
+	pthread_t t;
+
+	arena = live_arena(PAGES, SEED);
+	CHECK(pthread_create(&t, NULL, splitter, NULL) == 0);
+	for (i = 0; i < 40; i++)
+		verify_and_write(i);
+	atomic_store(&stop, true);
+	CHECK(pthread_join(t, NULL) == 0);
+	live_verify(arena, BYTES, SEED + 40);
+}
+
+/* ---- limits: LIVE_MIB is that of the control group ---- */
+
+static size_t limit_bytes(void)
+{
+	const char *mib = getenv("LIVE_MIB");
+
+	return (mib ? strtoul(mib, NULL, 10) : 0) << 20;
+}
+
+/*
+ * Huge pages in the first part of what may be had, then base pages until hardly another huge page fits: a write to an
+ * absent page makes the kernel allocate one before anybody is asked.
+ */
+static void at_the_limit(void)
+{
+	size_t limit = limit_bytes(), rest, i;
+	char *small;
+
+	CHECK(limit >= BYTES + ((size_t)16 << 20));
+	arena = live_arena(PAGES, SEED);
+	live_wait_absent(arena, BYTES);
+	rest = limit - BYTES - ((size_t)9 << 20);
+	small = live_reserve(rest);
+	CHECK(madvise(small, rest, MADV_NOHUGEPAGE) == 0);
+	live_fill(small, rest, SEED + 500);
+	for (i = 0; i < 20; i++) {
+		verify_and_write(i);
+		live_sleep_ms(20);
+	}
+	live_verify(arena, BYTES, SEED + 20);
+	live_verify(small, rest, SEED + 500);
+}
+
+/* Killed for it, or not at all. */
+static void beyond_the_limit(void)
+{
+	size_t bytes = limit_bytes() * 2, off;
+	char *p;
+
+	CHECK(bytes);
+	arena = live_arena(PAGES, SEED);
+	live_wait_absent(arena, BYTES);
+	p = live_reserve(bytes);
+	for (off = 0; off < bytes; off += BASE)
+		*(volatile char *)(p + off) = 1;
+	printf("not killed\n");
+}
+
+static const struct live_case cases[] = {
+	{ "pages swapped out", swapped_out },
+	{ "pages merged by KSM", merged },
+	{ "MADV_NOHUGEPAGE", no_huge_pages },
+	{ "pages split and collapsed", split_and_collapsed },
+	{ NULL, NULL },
+};
+
+/* These need a control group around them. */
+static const struct live_case limited[] = {
+	{ "at the limit", at_the_limit },
+	{ "beyond the limit", beyond_the_limit },
+	{ NULL, NULL },
+};
+
+int main(int argc, char **argv)
+{
+	return live_main(argc, argv, getenv("LIVE_MIB") ? limited : cases);
+}
