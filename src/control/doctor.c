@@ -129,7 +129,8 @@ static void examine_arming(struct hn_doctor *d, const struct hn_uffd_probe *p)
 		return;
 	if (p->rwp)
 		add(d, HN_VERDICT_OK, "arming", "an armed page is moved aside; Linux 7.3 can protect it in place instead", NULL,
-		    "move: UFFDIO_MOVE (UFFDIO_RWPROTECT: %s)", p->rwp == EINVAL ? "not offered" : strerror(p->rwp));
+		    "move: UFFDIO_MOVE (UFFDIO_RWPROTECT: %s)",
+		    p->rwp == EINVAL ? "not offered" : strerror(p->rwp));
 	else
 		add(d, HN_VERDICT_OK, "arming", "an armed page is protected in place, and moved only to migrate", NULL,
 		    "rwp: UFFDIO_RWPROTECT");

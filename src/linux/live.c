@@ -122,7 +122,8 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_task = live->fd_stop = live->fd_probe = -1;
 	fd = live->fd = choose_way(live);
 	if (fd == -EINVAL && live->way == &hn_way_rwp)
-		return fail(why, "this kernel's userfaultfd has no UFFDIO_RWPROTECT (--arm rwp needs Linux 7.3 or later)", fd);
+		return fail(why, "this kernel's userfaultfd has no UFFDIO_RWPROTECT (--arm rwp needs Linux 7.3 or later)",
+			    fd);
 	if (fd == -EINVAL)
 		return fail(why, "this kernel's userfaultfd has no UFFDIO_MOVE (Linux 6.8 or later is needed)", fd);
 	if (fd < 0)
