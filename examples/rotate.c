@@ -56,6 +56,7 @@ struct worker {
 	/* Of the phase just ended; read by main between two barriers. */
 	uint64_t pages_read;
 	uint64_t pages_written;
+	uint64_t longest_ns; /* that one page took: what the program sees of a page being moved */
 	unsigned int part;
 	uint32_t *order;
 };
@@ -184,15 +185,19 @@ static size_t shuffle(struct worker *w)
 static void sweep(struct worker *w, bool write)
 {
 	size_t n = shuffle(w);
+	uint64_t start = now_ns(), now;
 
 	/* The clock is read once a page, so a rotation is never late by more than one page. */
-	for (size_t i = 0; i < n && now_ns() < atomic_load(&phase_end_ns); i++) {
+	for (size_t i = 0; i < n && start < atomic_load(&phase_end_ns); i++, start = now) {
 		if (write)
 			advance_page(w->order[i], w->id + 1);
 		else
 			check_page(w->order[i]);
 		*(write ? &w->pages_written : &w->pages_read) += 1;
 		w->words_checked += WORDS_PER_PAGE;
+		now = now_ns();
+		if (now - start > w->longest_ns)
+			w->longest_ns = now - start;
 	}
 }
 
@@ -221,16 +226,18 @@ static double mib_per_second(uint64_t n_pages, double seconds)
 
 static void print_phase(unsigned int phase, double elapsed, double seconds)
 {
-	uint64_t read = 0, written = 0;
+	uint64_t read = 0, written = 0, longest_ns = 0;
 
 	printf("rotate: phase %u/%u at %5.1f s, thread:part", phase + 1, opt.phases, elapsed);
 	for (unsigned int i = 0; i < opt.threads; i++) {
 		printf(" %u:%u", i, workers[i].part);
 		read += workers[i].pages_read;
 		written += workers[i].pages_written;
+		if (workers[i].longest_ns > longest_ns)
+			longest_ns = workers[i].longest_ns;
 	}
-	printf(", read %.0f MiB/s, written %.0f MiB/s\n", mib_per_second(read, seconds),
-	       mib_per_second(written, seconds));
+	printf(", read %.0f MiB/s, written %.0f MiB/s, longest page %.1f ms\n", mib_per_second(read, seconds),
+	       mib_per_second(written, seconds), (double)longest_ns / 1e6);
 }
 
 static void run_phase(unsigned int phase, uint64_t start)
@@ -239,7 +246,7 @@ static void run_phase(unsigned int phase, uint64_t start)
 
 	for (unsigned int i = 0; i < opt.threads; i++) {
 		workers[i].part = (i + phase) % opt.threads;
-		workers[i].pages_read = workers[i].pages_written = 0;
+		workers[i].pages_read = workers[i].pages_written = workers[i].longest_ns = 0;
 	}
 	atomic_store(&phase_end_ns, begin + (uint64_t)(opt.phase_seconds * (double)NSEC));
 	pthread_barrier_wait(&barrier);

@@ -68,7 +68,7 @@ class Shape:
                 "-smp", f"{first},sockets={sockets},cores={first // sockets},threads=1"]
 
 
-def clock_arguments(clock, accel):
+def clock_arguments(clock, accel, shift):
     if accel == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
     # Newer models than Nehalem, and cmpxchg16b, crash under some versions' emulation. rdrand: else there is no
@@ -76,7 +76,7 @@ def clock_arguments(clock, accel):
     cpu = ["-cpu", "Nehalem,-cx16,+rdrand"]
     if clock == "icount":
         # Guest time is executed instructions; all CPUs in one thread of the host.
-        return [*cpu, "-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off",
+        return [*cpu, "-accel", "tcg,thread=single", "-icount", f"shift={shift},sleep=off",
                 "-rtc", "base=2030-01-01T00:00:00,clock=vm"]
     return [*cpu, "-accel", "tcg,thread=multi"]
 
@@ -105,7 +105,7 @@ class MemoryFile:
 
 
 class Guest:
-    def __init__(self, kernel, archives, shape, clock="parallel", accel="tcg", cmdline=""):
+    def __init__(self, kernel, archives, shape, clock="parallel", accel="tcg", cmdline="", shift=1):
         self.initrd = MemoryFile("initrd")
         for archive in archives:
             self.initrd.write(archive)
@@ -114,7 +114,7 @@ class Guest:
         self.command = [
             qemu(), "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
             "-name", "hugenuma-test-guest", "-kernel", kernel, "-initrd", self.initrd.path,
-            "-append", f"{CMDLINE} {cmdline}".rstrip(), *shape.arguments(), *clock_arguments(clock, accel),
+            "-append", f"{CMDLINE} {cmdline}".rstrip(), *shape.arguments(), *clock_arguments(clock, accel, shift),
             "-chardev", f"file,id=console,path={self.console.path}", "-serial", "chardev:console",
             "-device", f"virtio-serial-pci,max_ports={len(PORTS) + 1}",
         ]
