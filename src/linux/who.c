@@ -13,6 +13,7 @@
 
 #include "linux/live.h"
 #include "linux/sys.h"
+#include "uapi/uapi.h"
 
 #define KNOWN_MS 1000u
 
@@ -195,14 +196,29 @@ static void exclude(struct hn_live *live, hn_addr start, hn_addr end)
 		live->exclude[live->nr_excludes++] = (struct hn_range){ hn_page_down(start), hn_page_up(end) };
 }
 
+/* Where the mapping begins that holds addr; 0 when the kernel is too old to be asked, or there is none. */
+static hn_addr mapping_start(const struct hn_live *live, hn_addr addr)
+{
+	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = addr };
+
+	return hn_sys_ioctl(live->fd_maps, HN_PROCMAP_QUERY, &q) == 0 ? q.vma_start : 0;
+}
+
+/* A stack of libc's ends at its guard, which is a mapping of its own: what lies below that is nobody's stack. */
+static hn_addr stack_bytes(const struct hn_live *live, hn_addr tp)
+{
+	hn_addr start = mapping_start(live, tp);
+
+	return start && tp - start < STACK_BYTES ? tp - start : STACK_BYTES;
+}
+
 static bool exclude_thread(struct hn_live *live, uint32_t tid)
 {
-	hn_addr head = robust_list(tid), tp = head + (hn_addr)live->tp_from_robust;
-
-	hn_addr below = tid == (uint32_t)hn_sys_getpid() ? CONTROL_BYTES : STACK_BYTES; /* the first stack is elsewhere */
+	hn_addr head = robust_list(tid), tp = head + (hn_addr)live->tp_from_robust, below;
 
 	if (!head)
 		return true;
+	below = tid == (uint32_t)hn_sys_getpid() ? CONTROL_BYTES : stack_bytes(live, tp); /* the first stack is elsewhere */
 	exclude(live, tp > below ? tp - below : 0, tp + CONTROL_BYTES);
 	/* A foreign libc's list head lies in its own control block, wherever that is. */
 	exclude(live, head, head + 1);

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common.h"
 
@@ -127,11 +128,61 @@ static void only_a_size(void)
 	verify_rest();
 }
 
+static void *wait_for_it(void *arg)
+{
+	pthread_barrier_wait(arg);
+	pthread_barrier_wait(arg);
+	return NULL;
+}
+
+#define ROOM (3 * STACK) /* for a stack of two and its guard */
+
+/* Free address space of ROOM bytes above `below` bytes that stay ours: where the kernel puts the next stack. */
+static void make_room(size_t below)
+{
+	char *block = mmap(NULL, below + ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *p;
+
+	CHECK(block != MAP_FAILED && munmap(block + below, ROOM) == 0);
+	do /* other holes first */
+		CHECK((p = mmap(NULL, 2 * STACK + BASE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) != MAP_FAILED);
+	while (p < block + below || p >= block + below + ROOM);
+	CHECK(munmap(p, 2 * STACK + BASE) == 0 && munmap(block, below) == 0);
+}
+
+/* What lies below the guard of a small stack is no stack. */
+static void below_a_stack(void)
+{
+	size_t bytes = 4 * HUGE, size;
+	pthread_barrier_t barrier;
+	pthread_attr_t attr;
+	pthread_t t;
+	void *stack;
+	char *p;
+
+	CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0 && pthread_attr_init(&attr) == 0);
+	CHECK(pthread_attr_setstacksize(&attr, 2 * STACK) == 0);
+	live_sleep_ms(300); /* whoever else maps memory at the start has done so */
+	make_room(bytes + 2 * HUGE);
+	CHECK(pthread_create(&t, &attr, wait_for_it, &barrier) == 0);
+	pthread_barrier_wait(&barrier);
+	CHECK(pthread_getattr_np(t, &attr) == 0 && pthread_attr_getstack(&attr, &stack, &size) == 0);
+	p = (char *)((((uintptr_t)stack - 2 * STACK) & ~(HUGE - 1)) - bytes);
+	if (mmap(p, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != p)
+		live_skip("something lies below the stack already");
+	CHECK(madvise(p, bytes, MADV_HUGEPAGE) == 0);
+	live_fill(p, bytes, SEED);
+	live_wait_absent(p, bytes);
+	live_verify(p, bytes, SEED);
+	pthread_barrier_wait(&barrier);
+	CHECK(pthread_join(t, NULL) == 0);
+}
+
 static const struct live_case cases[] = {
 	{ "32 threads at once", all_at_once },
 	{ "3000 short threads", short_lives },
 	{ "256 stacks", many_stacks },
 	{ "sizes without places", only_a_size },
+	{ "memory below a stack", below_a_stack },
 	{ NULL, NULL },
 };
 
