@@ -180,6 +180,7 @@ static bool set_up(void)
 	hn_agent.slot->mover_used = c->mover;
 	fill_setup(&run->live, c, &hn_agent.shm->machine);
 	link_counters(&run->live, hn_agent.slot);
+	run->live.record = hn_slot_open_record(hn_agent.shm, hn_agent.slot);
 	if (hn_live_open(&run->live, &why))
 		return give_up(why.what, why.err);
 	if (init_engine(&run->live, c, &hn_agent.shm->machine))
@@ -202,6 +203,8 @@ static uint64_t thread_cpu_ns(uint32_t tid)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static uint64_t own_cpu_ns(void) { return thread_cpu_ns((uint32_t)hn_sys_gettid()); }
+
 static void publish(uint64_t now_ms)
 {
 	struct hn_slot *s = hn_agent.slot;
@@ -214,6 +217,7 @@ static void publish(uint64_t now_ms)
 	hn_stat_max(&s->agent_cpu_ns, cpu);
 	__atomic_store_n(&s->agent_bytes, hn_live_own_bytes(&run->live), __ATOMIC_RELAXED);
 	hn_series_offer(&s->stats, now_ms - s->started_ms);
+	hn_publish(&run->scanner, s->started_ms, now_ms, own_cpu_ns);
 }
 
 struct pace {
@@ -256,11 +260,10 @@ static void judge_pace(struct hn_worker *w, struct pace *p, uint64_t now_ms)
  */
 static uint64_t look(struct hn_worker *w)
 {
-	uint32_t self = (uint32_t)hn_sys_gettid();
-	uint64_t cpu = thread_cpu_ns(self), wait_ms, least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS;
+	uint64_t cpu = own_cpu_ns(), wait_ms, least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS;
 
 	hn_discover(w);
-	wait_ms = (thread_cpu_ns(self) - cpu) / 1000000 * LOOK_SHARE;
+	wait_ms = (own_cpu_ns() - cpu) / 1000000 * LOOK_SHARE;
 	if (wait_ms < least)
 		wait_ms = least;
 	if (wait_ms > LOOK_MAX_MS)
@@ -366,10 +369,13 @@ static void scanner_main(void *arg)
 				hn_control_paused();
 			continue;
 		}
-		if (obey(w, &pace))
+		bool go_on = obey(w, &pace);
+
+		if (go_on)
 			one_pass(w, &pace, c);
 		else
 			idle_pass(w, &pace);
+		hn_explain(w, !go_on);
 		sleep_until_next(&pace, kick);
 	}
 }

@@ -181,5 +181,6 @@ const struct hn_ops hn_live_ops = {
 void hn_worker_init(struct hn_worker *w, struct hn_live *live)
 {
 	w->live = live;
-	w->hn = (struct hn){ .core = live->core, .ops = &hn_live_ops, .be = w, .stats = live->stats };
+	w->hn = (struct hn){ .core = live->core, .ops = &hn_live_ops, .be = w, .stats = live->stats,
+		.record = live->record };
 }

@@ -220,7 +220,8 @@ def test_closed_stderr_harms_nobody():
     inside, outside = r.stdout.split("8\n")
     same(inside, outside, "descriptors")
     with open(path("closed.json"), encoding="utf-8") as f:
-        same(json.load(f)["exit_status"], 8)
+        report = json.load(f)
+    same((report["exit_status"], report["managed_count"]), (8, 2))
 
 
 # ---- the environment of the program ----
@@ -713,6 +714,134 @@ def test_report_lost_later_keeps_the_status():
     found(f"^hugenuma: --report: cannot write {d}/report.json: No such file", r.stderr)
 
 
+# ---- explain ----
+
+class Living:
+    """A managed `sleep` with a record; its pid is known, and it has ended when the block is left."""
+    def __init__(self, args=("--topology=node:2 pu:1",), **env):
+        self.args, self.env = args, {"FAKE_ONLY": "sleep", "FAKE_PLACE": "1", **env}
+
+    def __enter__(self):
+        self.run = started("exec sleep 60", before=f"echo $$ >{path('pid')};", args=self.args, env=self.env)
+        with open(path("pid"), encoding="ascii") as f:
+            self.pid = f.read().strip()
+        while not any(line.split()[0] == self.pid for line in command("list").stdout.splitlines()):
+            same(self.run.poll(), None, "ended early")
+            time.sleep(0.02)
+        time.sleep(0.05)  # and the record beside the slot
+        return self
+
+    def __exit__(self, *_):
+        self.run.terminate()
+        self.run.wait(TIMEOUT)
+
+
+ARENA = 0x7F0000000000
+PAGE = 1 << 21
+
+
+def test_explain_a_managed_page():
+    with Living() as p:
+        r = command("explain", p.pid, hex(ARENA + 4711))
+        same((r.returncode, r.stderr), (0, ""))
+        for line in (rf"0x7f0000001267: in the 2 MiB page at 0x7f0000000000 of sleep \(pid {p.pid}\)\.",
+                     r"The page is managed and lies on node 1; it is in place, without a hint\.",
+                     r"The last sample of it: thread 101 on node 0\.",
+                     r"It is not moved for another 2\.5 s: moving it has failed 3 times in a row\.",
+                     r"Its region 0x7f0000000000-0x7f0008000000: 60 pages managed, 4 samples in the last 10 to 20 s, "
+                     r"25\.0 % of them local\.",
+                     r"Decided about it, the latest last \(3 on record\):",
+                     r" +[\d.]+ s ago  thread 101 on node 1 touched the page on node 0: it was left there, because this was the "
+                     r"first sample of it and two in a row from one node are wanted \(the thread waited 20\.0 us\)\.",
+                     r" +[\d.]+ s ago  thread 101 on node 1 touched the page on node 0: it was moved to node 1, because the sample "
+                     r"before came from there too \(the thread waited 310 us\)\.",
+                     r" +[\d.]+ s ago  thread 102 touched the page while it was being decided about, and waited for that\.",
+                     r"What would change it: one more sample from node 0 in a row moves it there\."):
+            found(f"^{line}$", r.stdout)
+        one = command("explain", "--decisions=1", p.pid, f"{ARENA:x}").stdout
+        found(r"\(3 on record\):\n +[\d.]+ s ago  thread 102 touched", one)
+        absent("was moved", one)
+        failed = command("explain", p.pid, hex(ARENA + 2 * PAGE)).stdout
+        found("it was to move to node 1 and did not: no huge page was free there; it is where it was", failed)
+        found("^No decision about this page is on record", command("explain", p.pid, hex(ARENA + 9 * PAGE)).stdout)
+
+
+def test_explain_what_is_not_managed():
+    """The reason is the agent's where it has one, else what the kernel says of the mapping."""
+    places = {2: "it belongs to the agent itself", 4: "is no huge page now", 5: "since a moment ago", 7: "smaller than one",
+              8: "memory policy of its own", 9: "fewer than two huge", 10: "more than a quarter", 11: "still growing",
+              12: "given back to the kernel", 13: "told to stop"}
+    for place, why in places.items():
+        with Living(FAKE_PLACE=str(place)) as p:
+            r = command("explain", p.pid, "0x1000")
+            same(r.returncode, 0)
+            found(f"^The page is not managed: .*{why}", r.stdout)
+            found("^What would change it: .*, in 2.5 s at the earliest|^Nothing would change that", r.stdout)
+
+
+def test_explain_mappings():
+    with Living(FAKE_PLACE="6") as p:
+        with open(f"/proc/{p.pid}/maps", encoding="ascii") as f:
+            maps = [line.split() for line in f]
+        cases = (("r-xp", "/", "it is mapped from a file"), ("rw-p", "[stack]", "it is the stack of the first thread"),
+                 ("r-xp", "[vdso]", "it is the kernel's own mapping"), ("rw-s", "/dev/shm", "it is shared memory"))
+        for perms, name, why in cases:
+            start = next(m[0].split("-")[0] for m in maps if m[1] == perms and len(m) > 5 and m[5].startswith(name))
+            found(f"^The page is not managed: {re.escape(why)}", command("explain", p.pid, start).stdout, name)
+        found("not managed: nothing is mapped there", command("explain", p.pid, "1000").stdout)
+
+
+def test_explain_errors():
+    for args, text in ((("explain",), "expected a PID and an address"), (("explain", "1"), "expected a PID and an address"),
+                       (("explain", "x", "0"), "'x': expected a PID"), (("explain", "1", "0x"), "'0x': expected an address"),
+                       (("explain", "1", "-1"), "'-1': "), (("explain", "1", "0x0x1"), "expected an address"),
+                       (("explain", "1", "0x800000000000"), "expected an address"),
+                       (("explain", "1", "2", "3"), "'3': expected a PID and one address"),
+                       (("explain", "--decisions=65", "1", "2"), "--decisions: '65': expected a whole number from 1 to 64")):
+        r = command(*args)
+        same((r.returncode, r.stdout), (125, ""), args)
+        if text != "'-1': ":
+            found(re.escape(text), r.stderr)
+    r = command("explain", "999999999", "0")
+    same((r.returncode, r.stdout), (1, ""))
+    found("^hugenuma: 999999999: no managed process has this PID", r.stderr)
+    with Living(FAKE_RECORD="0") as p:
+        r = command("explain", p.pid, "0")
+        same(r.returncode, 0)
+        found("its agent found no memory to keep a record", r.stderr)
+
+
+def test_ended_processes_are_kept_as_long_as_the_run():
+    """Killed, harvested, and still explained; when the run is over nothing is left."""
+    p = started(f"sleep 60 & echo $! >{path('pid')}; exec sleep 61", args=["--topology=node:2 pu:1"],
+                env={"FAKE_ONLY": "sleep"})
+    LAST.append(p.pid)
+    time.sleep(0.5)
+    with open(path("pid"), encoding="ascii") as f:
+        pid = f.read().strip()
+    os.kill(int(pid), signal.SIGKILL)
+    time.sleep(0.7)
+    found("^ended.0$", "\n".join(os.listdir("/dev/shm/" + run_dirs()[0])))
+    r = command("explain", pid, hex(ARENA))
+    same((r.returncode, r.stderr), (0, ""))
+    found(rf"of sleep \(pid {pid}\), which has ended\.$", r.stdout)
+    found("it was moved to node 1", r.stdout)
+    p.terminate()
+    p.wait(TIMEOUT)
+    LAST.append(p.pid)
+    same(run_dirs(), [], "run directories left")
+    same(command("explain", pid, hex(ARENA)).returncode, 1)
+
+
+def test_records_give_their_memory_back():
+    """A hundred processes one after the other, each with a record in a slot that had one before; few stay on file."""
+    r = run("-q", "--", "sh", "-c", "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done; sleep 0.3; "
+            "du -sk $(dirname $HUGENUMA_SHM)", env={"FAKE_ONLY": "true"})
+    kib = int(r.stdout.split()[0])
+    if not 2000 < kib < 2300 + 16 * 600:
+        raise AssertionError(f"{kib} KiB")
+
+
 # ---- doctor ----
 
 def doctor_checks(**env):
@@ -787,8 +916,8 @@ def test_doctor_without_permission():
 def build_fake_agent():
     cc = os.environ.get("CC", "cc").split()
     subprocess.run([*cc, "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC",
-                    "-I" + SRC, "-I" + ROOT + "/include", "-o", AGENT, HERE + "/fake_agent.c", SRC + "/core/stats.c",
-                    SRC + "/linux/sync_native.c"], check=True)
+                    "-I" + SRC, "-I" + ROOT + "/include", "-o", AGENT, HERE + "/fake_agent.c",
+                    SRC + "/core/stats.c", SRC + "/core/record.c", SRC + "/linux/sync_native.c"], check=True)
 
 
 def main():
