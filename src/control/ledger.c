@@ -273,6 +273,8 @@ static void ledger_add(struct hn_ledger *l, const struct hn_process *p, uint32_t
 	process_merge(&l->total, p);
 }
 
+void hn_ledger_take(struct hn_ledger *l, const struct hn_process *p) { ledger_add(l, p, p->slot.state.v, p->record); }
+
 void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
 {
 	struct hn_process p;

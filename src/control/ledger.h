@@ -58,6 +58,9 @@ void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm);
 /* The last poll: also takes in, without freeing their slots, the processes that still run. Sorts the list by start. */
 void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm);
 
+/* Count a process that was read elsewhere. Its record becomes the ledger's. */
+void hn_ledger_take(struct hn_ledger *l, const struct hn_process *p);
+
 /*
  * Everything so far, ended and living processes together, into *sum. Gauges (pages managed, armed now) count living
  * processes only. Returns the number of living agents.

@@ -6,6 +6,7 @@
 
 The agent is a stand-in (fake_agent.c) with known counters, so what is shown of them is checked to the digit.
 """
+import csv
 import json
 import os
 import re
@@ -673,9 +674,11 @@ def documented_paths(text):
 
 def test_report_keys_are_documented():
     report, _ = report_of("--", "true", env={"FAKE_TEXT": "x"})
+    with Living() as p:
+        live = json.loads(command("report", "--format=json", p.pid).stdout)
     with open(os.path.join(ROOT, "docs", "report.md"), encoding="utf-8") as f:
         documented = documented_paths(f.read())
-    reported = key_paths(report)
+    reported = key_paths(report) | key_paths(live)
     same(sorted(reported - documented), [], "reported, not documented")
     same(sorted(documented - reported), [], "documented, not reported")
 
@@ -840,6 +843,126 @@ def test_records_give_their_memory_back():
     kib = int(r.stdout.split()[0])
     if not 2000 < kib < 2300 + 16 * 600:
         raise AssertionError(f"{kib} KiB")
+
+
+# ---- reports to look at ----
+
+def test_report_text_of_a_living_process():
+    with Living() as p:
+        r = command("report", p.pid)
+    same((r.returncode, r.stderr), (0, ""))
+    for line in (r"2 virtual NUMA nodes, policy two-stage, period 1000 ms, 1 process managed pages, \d+\.\d s",
+                 rf"sleep \(pid {p.pid}\), running, \d+\.\d s",
+                 " +node 0 +node 1 +total", "  managed huge, MiB +80 +42 +122", "  samples from +1 +4 +5", "    of them local +1 +1 +2",
+                 "  pages migrated to +0 +1 +1", "  pages migrated from +1 +0 +1",
+                 r"  local share +25\.0 % at start, 87\.5 % lately",
+                 "  hint faults +90: 50 local, 12 migrated, 22 refused, 4 failed, 2 raced",
+                 r"  the kernel says +\d+ MiB resident, 0 MiB of it in transparent huge pages",
+                 r"  0x7f0000000000 -0x7f0008000000 +120 +25\.0 % +4 +1  40\+20; 1\+3",
+                 r"  0x7f0008200000 -0x7f0008400000 +2 +100\.0 % +1 +0  0\+1; 0\+1",
+                 r" +0\.100  0x7f0000000000 +101 +1 +0 +-  refused   filter +20\.0 us",
+                 r" +0\.200  0x7f0000000000 +101 +1 +0 +1  migrated +310 us",
+                 r" +0\.700  0x7f0000400000 +103 +1 +0 +1  failed    target +40\.0 us",
+                 r" +1\.000  0x7f0000000000 +102 +- +- +-  waited +0 ns"):
+        found(f"^{line}$", r.stdout)
+
+
+def test_report_of_real_nodes_has_the_kernels_word():
+    """Its node 0 is the machine's; the others are not, and the kernel says nothing of them."""
+    with Living(args=(), HWLOC_XMLFILE=XML, HWLOC_THISSYSTEM="1") as p:
+        text = command("report", p.pid).stdout
+    found(" +node 0 +node 7 +node 2 +total$", text)
+    found("^  managed huge, MiB +80 +42 +0 +122$", text)
+    m = found(r"^  kernel: all, MiB +(\d+) +(\d+) +(\d+) +(\d+)$", text)
+    same(int(m.group(1)) + int(m.group(2)) + int(m.group(3)), int(m.group(4)))
+
+
+def test_report_json_is_the_same_live_and_from_a_file():
+    file = path("again.json")
+    with Living() as p:
+        live = json.loads(command("report", "--format=json", p.pid).stdout)
+        same(json.loads(command("report", "--format=json", str(p.run.pid)).stdout)["processes"][0]["pid"], int(p.pid), "by run")
+    run("-q", "--report", file, "--topology=node:2 pu:1", "--", "true")
+    with open(file, encoding="utf-8") as f:
+        written = json.load(f)
+    same(json.loads(command("report", "--format=json", file).stdout), written, "read and printed again")
+    same((live["exit_status"], live["processes"][0]["running"]), (None, True))
+    for key in ("nodes", "regions", "decisions", "heat", "samples_count", "series", "regions_total_count"):
+        same(live["processes"][0][key], written["processes"][0][key], key)
+    p = written["processes"][0]
+    same(p["nodes"], [{"managed_pages": 40, "samples_count": 1, "local_count": 1, "migrated_to_pages": 0,
+                       "migrated_from_pages": 1},
+                      {"managed_pages": 21, "samples_count": 4, "local_count": 1, "migrated_to_pages": 1,
+                       "migrated_from_pages": 0}])
+    same(p["regions"][0], {"start": "0x7f0000000000", "end": "0x7f0008000000", "managed_pages": 60, "pages_on_node": [40, 20],
+                           "samples_from_node_count": [1, 3], "local_count": 1, "remote_count": 3, "recent_local_count": 1,
+                           "recent_remote_count": 3, "migrated_pages": 1, "first_touches_count": 7})
+    same((p["heat"]["step_ms"], p["heat"]["points_count"], p["heat"]["row_bytes"]), (250, 5, PAGE))
+    same([(r["start"], r["samples_from_node_count"], r["local_count"]) for r in p["heat"]["rows"]],
+         [(hex(ARENA), [[0, 2], [0, 0], [0, 0], [0, 0], [0, 0]], [0] * 5),
+          (hex(ARENA + PAGE), [[0, 0], [0, 0], [1, 0], [0, 0], [0, 0]], [0, 0, 1, 0, 0]),
+          (hex(ARENA + 2 * PAGE), [[0, 0], [0, 0], [0, 1], [0, 0], [0, 0]], [0] * 5),
+          (hex(ARENA + 65 * PAGE), [[0, 0], [0, 0], [0, 0], [0, 0], [0, 1]], [0, 0, 0, 0, 1])])
+    same([d["outcome"] for d in p["decisions"]], ["refused", "migrated", "local", "failed", "waited", "local"])
+    same(p["decisions"][1], {"time_ms": 200, "address": hex(ARENA), "thread_id": 101, "thread_node": 1, "page_node": 0,
+                             "target_node": 1, "previous_node": 1, "previous_thread_id": 101, "outcome": "migrated",
+                             "reason": None, "rule": "two-stage", "service_ns": 310000})
+    same((p["kernel"], p["decisions_total_count"], p["decisions_missed_count"]), (None, 6, 0))
+
+
+NASTY = '=cmd("<b>&\x1b[31m'  # 15 bytes at most: a formula, markup, an escape sequence
+
+
+def nasty_report():
+    """A report of a program with a name that means something to spreadsheets, browsers and terminals."""
+    program, file = path(NASTY), path("nasty.json")
+    shutil.copy(shutil.which("true"), program)
+    run("-q", "--report", file, "--topology=node:2 pu:1", "--", program)
+    with open(file, encoding="utf-8") as f:
+        report = json.load(f)
+    report["processes"][0]["command"] = NASTY  # as one might find it in a file from elsewhere
+    with open(file, "w", encoding="utf-8") as f:
+        json.dump(report, f)
+    return file
+
+
+def test_report_csv():
+    file = nasty_report()
+    r = command("report", "--format=csv", file)
+    rows = list(csv.reader(r.stdout.splitlines()))
+    same((r.returncode, rows[0]), (0, ["pid", "command", "key", "value"]))
+    same({len(row) for row in rows}, {4}, "fields")
+    same({row[1] for row in rows[1:]}, {"'" + NASTY.replace("\x1b", "?")}, "command")
+    values = {row[2]: row[3] for row in rows[1:]}
+    for key, value in (("samples_count", "90"), ("regions[0].pages_on_node[1]", "20"), ("decisions[3].reason", "target"),
+                       ("local_end_percent", "87.5"), ("running", "false"), ("kernel", ""), ("decisions[1].address", hex(ARENA))):
+        same(values[key], value, key)
+    absent("\x1b", command("report", file).stdout, "text with an escape sequence")
+
+
+def test_report_of_bad_files():
+    for name, text in (("none.json", None), ("text.json", "hello"), ("list.json", "[1]"), ("old.json", '{"schema_version": 0}'),
+                       ("half.json", '{"schema_version": 1, "processes": [')):
+        if text:
+            with open(path(name), "w", encoding="ascii") as f:
+                f.write(text)
+        r = command("report", path(name))
+        same((r.returncode, r.stdout), (1, ""), name)
+        found(f"^hugenuma: .*{name}: ", r.stderr)
+    with open(path("odd.json"), "w", encoding="ascii") as f:
+        json.dump({"schema_version": 1, "machine": {"nodes": [1]}, "processes": [
+            3, {"nodes": [[], {"managed_pages": "x"}], "regions": {"a": 1}, "decisions": [{"thread_node": -5}, None], "heat": {
+                "rows": [{"samples_from_node_count": [1, [-2]]}, 7], "points_count": 99999999999, "step_ms": -1}, "series": [[]],
+                "fault_service": {"buckets": [{"from_ns": -1, "faults_count": 1e300}]}, "command": 5}]}, f)
+    for fmt in ("text", "json", "csv", "html"):
+        same(command("report", "--format", fmt, path("odd.json")).returncode, 0, f"odd values as {fmt}")
+    for args, text in (((), "expected a PID or a FILE"), (("1", "2"), "'2': expected one PID or FILE"),
+                       (("--format=xml", "1"), "--format: 'xml': expected text, json, csv or html")):
+        r = command("report", *args)
+        same((r.returncode, r.stdout), (125, ""), args)
+        found(re.escape(text), r.stderr)
+    for pid in ("999999999", "0", "99999999999999999999"):
+        same(command("report", pid).returncode, 1, pid)
 
 
 # ---- doctor ----
