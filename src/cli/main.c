@@ -22,6 +22,7 @@ static const struct command {
 	{ "run", "hugenuma run", hn_cmd_run, "run a program and balance its huge pages" },
 	{ "list", "hugenuma list", hn_cmd_list, "show the managed processes" },
 	{ "explain", "hugenuma explain", hn_cmd_explain, "say why a page is where it is" },
+	{ "top", "hugenuma top", hn_cmd_top, "show the managed processes as they run" },
 	{ "report", "hugenuma report", hn_cmd_report, "show what was done, by node, region and time" },
 	{ "pause", "hugenuma pause", hn_cmd_pause, "put every page of a process back and wait" },
 	{ "resume", "hugenuma resume", hn_cmd_resume, "go on balancing a process" },

@@ -965,6 +965,147 @@ def test_report_of_bad_files():
         same(command("report", pid).returncode, 1, pid)
 
 
+# ---- top ----
+
+def top_lines(*args, status=0):
+    r = command("top", "-b", "-n1", *args)
+    same((r.returncode, r.stderr), (status, ""), args)
+    return r.stdout
+
+
+def test_top_tables():
+    with Living() as p:
+        text = top_lines()
+        found(r"^hugenuma top: \d+ process", text)
+        found(r"^ +PID  COMMAND +STATE +HUGE MiB +LOCAL % +SAMPLES/S +MIGR/S +P99  TIME ->$", text)
+        found(rf"^ +{p.pid}  sleep +running +128 +87\.5 +[\d.]+ +[\d.]+ +2\.00 ms  ", text)
+        text = top_lines("--pid", p.pid, "--screen=threads")
+        found(rf"^hugenuma top: threads of sleep \(pid {p.pid}\)$", text)
+        same([line.split()[:7] for line in text.splitlines()[2:]],
+             [["101", "(ended)", "1", "2", "0.0", "1", "0.3"], ["103", "(ended)", "1", "2", "50.0", "0", "0.0"],
+              ["102", "(ended)", "0", "1", "100.0", "0", "0.0"]])
+        text = top_lines("--pid", p.pid, "--screen=nodes")
+        same([line.split()[:6] for line in text.splitlines()[2:]],
+             [["0", "80", "1", "100.0", "0", "1"], ["1", "42", "4", "25.0", "1", "0"]])
+        text = top_lines("--pid", p.pid, "--screen=regions")
+        same([line.split()[:8] for line in text.splitlines()[2:]],
+             [["0x7f0000000000", "128", "60", "25.0", "25.0", "4", "1", "1"],
+              ["0x7f0008200000", "2", "1", "100.0", "100.0", "1", "0", "1"]])
+        # points of 250 ms: two remote samples, nothing, one local and one remote (600 and 700 ms), nothing; one local
+        same([re.split(r" {3,}|\\d  +(?=\\D)", line)[-1].strip() for line in text.splitlines()[2:]], [". -", "#"], "strips")
+        text = top_lines("--pid", p.pid, "--screen=regions", "--sort=local %")
+        same([line.split()[0] for line in text.splitlines()[2:]], ["0x7f0008200000", "0x7f0000000000"], "sorted")
+
+
+def test_top_without_a_terminal():
+    """One plain table, no escape sequences; more when asked, and rates from the second on."""
+    with Living() as p:
+        r = command("top")
+        same((r.returncode, r.stderr), (0, ""))
+        found(rf"^ +{p.pid}  sleep ", r.stdout)
+        absent("\x1b", r.stdout)
+        text = command("top", "-b", "-n2", "-d0.1").stdout
+        same(len(re.findall(rf"(?m)^ +{p.pid}  sleep ", text)), 2)
+        found(rf"^ +{p.pid}  sleep +running +128 +87\.5 +0\.0 +0\.0 ", text)
+    r = command("top", "-b", "-n1", "--screen=nodes", "--pid=999999999")
+    same((r.returncode, r.stdout), (1, ""))
+    found("999999999: no managed process", r.stderr)
+
+
+def test_top_usage():
+    for args, text in ((("x",), "'x': expected no argument"), (("--screen=x",), "expected processes, threads, nodes or regions"),
+                       (("--sort=x",), "screen `processes' has no such column"), (("-d0.05",), "expected seconds from 0.1 to 3600"),
+                       (("-dnan",), "expected seconds"), (("-n0",), "from 1 to 1000000"), (("-p0",), "'0': expected a PID")):
+        r = command("top", *args)
+        same((r.returncode, r.stdout), (125, ""), args)
+        found(re.escape(text), r.stderr)
+
+
+class Screen:
+    """`hugenuma top` in a terminal of tmux."""
+    def __init__(self, *args, x=110, y=20):
+        if not shutil.which("tmux"):
+            raise Skip("tmux is not installed")
+        self.socket = path("tmux")
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(x), "-y", str(y),
+                  " ".join((HUGENUMA, "top", *args)) + f"; echo $? >{path('top-status')}; exec sleep 60", ";",
+                  "set", "status", "off")
+
+    def tmux(self, *args):
+        return subprocess.run(["tmux", "-S", self.socket, *args], env=environment(TERM="xterm-256color"), check=True,
+                              stdout=subprocess.PIPE, text=True, timeout=TIMEOUT).stdout
+
+    def keys(self, *keys):
+        self.tmux("send-keys", *keys)
+
+    def shows(self, *patterns):
+        """The screen, once it has all of them."""
+        for _ in range(200):
+            text = self.tmux("capture-pane", "-p")
+            if all(re.search(p, text, re.M) for p in patterns):
+                return text
+            time.sleep(0.05)
+        raise AssertionError(f"screen has not {patterns}:\n{text}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.tmux("kill-server")
+
+
+def test_top_on_a_terminal():
+    with Living() as p, Screen("-d0.2") as s:
+        s.shows(r"^hugenuma top: \d+ process", rf"^ +{p.pid}  sleep +running +128 +87\.5", r"^q quit  arrows select  Enter into")
+        s.keys("Home")
+        while not re.search(rf"threads of sleep \(pid {p.pid}\)", s.tmux("capture-pane", "-p")):
+            s.keys("Escape")
+            s.shows("^ +PID ")
+            s.keys("Down", "Enter") if s.tmux("capture-pane", "-p").count("\n ") > 3 else s.keys("Enter")
+            time.sleep(0.3)
+        s.shows(r"^ +101  \(ended\) +1 +2 +0\.0 +1 +0\.3")
+        s.keys("n")
+        s.shows("nodes of sleep", r"^ +0 +80 +1 +100\.0 +0 +1", r"^ +1 +42 +4 +25\.0 +1 +0")
+        s.keys("r")
+        text = s.shows("regions of sleep", r"^0x7f0000000000 +128 +60 +25\.0 +25\.0 +4 +1 +1 ")
+        same(text.index("0x7f0000000000") < text.index("0x7f0008200000"), True, "by address")
+        s.keys("i")
+        s.shows(r"(?s)0x7f0008200000.*0x7f0000000000")
+        s.keys("i", ">", ">", ">")  # by local share, biggest first
+        s.shows(r"(?s)0x7f0008200000.*0x7f0000000000")
+        s.keys("Escape")
+        s.shows(r"^ +PID  COMMAND")
+        s.keys("q")
+        s.shows(r"^$")
+        for _ in range(100):
+            if os.path.exists(path("top-status")):
+                break
+            time.sleep(0.05)
+        with open(path("top-status"), encoding="ascii") as f:
+            same(f.read(), "0\n", "exit status")
+
+
+def test_top_follows_the_size_of_its_terminal():
+    with Living() as p, Screen("-d0.2", x=100, y=20) as s:
+        s.shows(rf"^ +{p.pid}  sleep ", "^q quit.*r regions.*< >")
+        s.tmux("resize-window", "-x", "40", "-y", "6")
+        text = s.shows(rf"^ +{p.pid}  sleep +run", "^q quit  arrows select")
+        same(max(len(line) for line in text.splitlines()) <= 40, True)
+        s.tmux("resize-window", "-x", "5", "-y", "2")
+        time.sleep(0.5)
+        s.tmux("resize-window", "-x", "120", "-y", "30")
+        s.shows(rf"^ +{p.pid}  sleep +running +128 +87\.5 .* ms", "- delay$", r"every 0\.2 s$")
+
+
+def test_top_sees_processes_end():
+    with Screen("-d0.1") as s:
+        with Living() as p:
+            s.shows(rf"^ +{p.pid}  sleep ")
+            s.keys("n")
+            s.shows("nodes of ")
+        s.shows(r"^hugenuma top: \d+ process")
+
+
 # ---- doctor ----
 
 def doctor_checks(**env):
