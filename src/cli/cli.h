@@ -19,5 +19,6 @@ int hn_cmd_report(int argc, char **argv);
 int hn_cmd_top(int argc, char **argv);
 int hn_cmd_advise(int argc, char **argv);
 int hn_cmd_metrics(int argc, char **argv);
+int hn_cmd_serve(int argc, char **argv);
 
 #endif

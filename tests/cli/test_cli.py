@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -1104,6 +1105,143 @@ def test_top_sees_processes_end():
             s.keys("n")
             s.shows("nodes of ")
         s.shows(r"^hugenuma top: \d+ process")
+
+
+# ---- metrics ----
+
+def parsed_metrics(text):
+    """{(name, labels): value} of OpenMetrics text, which must be right to the letter."""
+    lines = text.split("\n")
+    same(lines[-2:], ["# EOF", ""], "end")
+    values, family, kind, seen = {}, None, None, set()
+    for line in lines[:-2]:
+        m = re.fullmatch(r"# (TYPE|UNIT|HELP) ([a-z_]+) (.+)", line)
+        if m:
+            what, name, rest = m.groups()
+            if what == "TYPE":
+                same(name in seen, False, f"{name} twice")
+                seen.add(name)
+                family, kind = name, rest
+                same(kind in ("gauge", "counter", "histogram") and not name.endswith("_total"), True, line)
+            same(name, family, "line of another family")
+            if what == "UNIT":
+                same(name.endswith("_" + rest), True, line)
+            continue
+        m = re.fullmatch(r'([a-z_]+)\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\} (-?\d+(?:\.\d+)?)', line)
+        if not m or m.group(2).endswith(","):
+            raise AssertionError(f"no line of OpenMetrics: {line!r}")
+        suffix = m.group(1)[len(family):]
+        same(m.group(1).startswith(family) and suffix in {"gauge": ("",), "counter": ("_total",),
+                                                          "histogram": ("_bucket", "_sum", "_count")}[kind], True, line)
+        key = (m.group(1), tuple(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', m.group(2))))
+        same(key in values, False, f"{key} twice")
+        values[key] = float(m.group(3))
+    return values
+
+
+def test_metrics():
+    with Living() as p:
+        r = command("metrics")
+        same((r.returncode, r.stderr), (0, ""))
+        classic = command("metrics", "--format=prometheus").stdout
+    values = parsed_metrics(r.stdout)
+    who = (("pid", p.pid), ("command", "sleep"))
+
+    def value(name, *more):
+        return values[("hugenuma_" + name, who + more)]
+
+    for name, wanted in (("managed_bytes", 64 * PAGE), ("samples_total", 90), ("local_samples_total", 50), ("armed_pages", 4),
+                         ("migrated_pages_total", 12), ("waited_total", 8), ("agent_cpu_seconds_total", 0.02), ("balancing", 1),
+                         ("agent_memory_bytes", 1000000), ("lost_huge_pages_total", 2), ("fault_service_seconds_count", 90),
+                         ("fault_service_seconds_sum", (80 * 10 + 9 * 100 + 2000) / 1e6)):
+        same(value(name), wanted, name)
+    same(value("refused_total", ("reason", "filter")), 20)
+    same(value("failed_total", ("reason", "target")), 3)
+    for node, wanted in (("0", (40 * PAGE, 1, 1, 0, 1)), ("1", (21 * PAGE, 4, 1, 1, 0))):
+        same(tuple(value(n, ("node", node)) for n in ("node_managed_bytes", "node_samples_total", "node_local_samples_total",
+                                                      "node_migrated_to_pages_total", "node_migrated_from_pages_total")), wanted)
+    buckets = [(float(dict(k[1])["le"]), v) for k, v in values.items()
+               if k[0] == "hugenuma_fault_service_seconds_bucket" and k[1][:2] == who]
+    same(buckets, sorted(buckets), "cumulative")
+    same([n for le, n in buckets if le >= 16383e-9][0], 80, "up to 16 us")
+    same([n for le, n in buckets if le >= 262143e-9][0], 89, "up to 262 us")
+    same(buckets[-1], (float("inf"), 90))
+    same(re.sub(r"# (TYPE|HELP) (\w+)_total ", r"# \1 \2 ", classic), re.sub("# UNIT .*\n|# EOF\n", "", r.stdout),
+         "the older format differs in names of counters only")
+
+
+def test_metrics_of_nasty_names():
+    program = path('a"b\\c{}\n\x1b')
+    shutil.copy(shutil.which("sleep"), program)
+    p = subprocess.Popen([HUGENUMA, "run", "-q", "--", program, "60"], env=environment())
+    time.sleep(0.5)
+    values = parsed_metrics(command("metrics").stdout)
+    p.terminate()
+    p.wait(TIMEOUT)
+    same(any(dict(k[1])["command"] == 'a\\"b\\\\c{}??' for k in values), True, "escaped")
+
+
+def test_metrics_for_other_parsers():
+    """Prometheus' own, where they are installed."""
+    with Living():
+        openmetrics, classic = (command("metrics", f"--format={f}").stdout for f in ("openmetrics", "prometheus"))
+    used = 0
+    promtool = os.environ.get("PROMTOOL") or shutil.which("promtool")
+    if promtool:
+        r = subprocess.run([promtool, "check", "metrics"], input=classic, text=True, capture_output=True, timeout=TIMEOUT)
+        same((r.returncode, r.stdout + r.stderr), (0, ""), "promtool")
+        used += 1
+    try:
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families
+    except ImportError:
+        text_string_to_metric_families = None
+    if text_string_to_metric_families:
+        names = {f.name for f in text_string_to_metric_families(openmetrics)}
+        same({"hugenuma_samples", "hugenuma_fault_service_seconds", "hugenuma_managed_bytes"} <= names, True, names)
+        used += 1
+    if not used:
+        raise Skip("neither promtool nor python3-prometheus-client is installed")
+
+
+def http(port, request, host="127.0.0.1"):
+    """(status, headers, body) of one raw request."""
+    with socket.create_connection((host, port), timeout=10) as c:
+        c.sendall(request.encode())
+        data = b"".join(iter(lambda: c.recv(65536), b""))
+    head, _, body = data.decode().partition("\r\n\r\n")
+    return int(head.split()[1]), head, body
+
+
+def test_serve():
+    p = subprocess.Popen([HUGENUMA, "serve", "--listen=127.0.0.1:0"], env=environment(), stderr=subprocess.PIPE, text=True)
+    port = int(found(r"^hugenuma: answering on http://127\.0\.0\.1:(\d+)/metrics$", p.stderr.readline()).group(1))
+
+    def get(target, method="GET", accept=""):
+        return http(port, f"{method} {target} HTTP/1.1\r\nHost: x\r\n{accept}Connection: close\r\n\r\n")
+
+    try:
+        with Living() as living:
+            status, head, body = get("/metrics", accept="Accept: application/openmetrics-text; version=1.0.0\r\n")
+            same(status, 200)
+            found("(?i)^content-type: application/openmetrics-text; version=1.0.0; charset=utf-8", head)
+            same(any(dict(k[1])["pid"] == living.pid for k in parsed_metrics(body)), True, "the process")
+        status, head, body = get("/metrics")
+        found("(?i)^content-type: text/plain; version=0.0.4", head)
+        found("^# TYPE hugenuma_samples_total counter$", body)
+        same((get("/metrics", "HEAD")[0], get("/metrics", "HEAD")[2]), (200, ""))
+        same([get("/x")[0], get("/metrics/../etc/passwd")[0], get("/metrics", "DELETE")[0], get("/")[0]], [404, 404, 405, 200])
+        same(http(port, "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")[0], 405)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as c:
+            c.sendall(b"nonsense\r\n\r\n" + b"\xff" * 1000)
+        same(get("/")[0], 200, "after nonsense")
+        r = command("serve", f"--listen=127.0.0.1:{port}")
+        same(r.returncode, 125)
+        found("^hugenuma: cannot listen there: Address already in use$", r.stderr)
+    finally:
+        p.terminate()
+    same(p.wait(TIMEOUT), 0)
+    for bad in ("", "127.0.0.1", "localhost:1", "127.0.0.1:65536", "127.0.0.1:-1", "[::1:1", "::1:9", "1.2.3.4:"):
+        same(command("serve", f"--listen={bad}").returncode, 125, bad)
 
 
 # ---- doctor ----
