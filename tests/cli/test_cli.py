@@ -7,6 +7,7 @@
 The agent is a stand-in (fake_agent.c) with known counters, so what is shown of them is checked to the digit.
 """
 import csv
+import html.parser
 import json
 import os
 import re
@@ -964,6 +965,79 @@ def test_report_of_bad_files():
         found(re.escape(text), r.stderr)
     for pid in ("999999999", "0", "99999999999999999999"):
         same(command("report", pid).returncode, 1, pid)
+
+
+class Page(html.parser.HTMLParser):
+    """What a page consists of; every element must be closed in its order."""
+    EMPTY = ("meta",)
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.links, self.rows, self.text = [], [], [], [], ""
+        self.feed(text)
+        same(self.open, [], "elements left open")
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [v for k, v in attrs if k in ("src", "href", "xlink:href", "data", "action") or k.startswith("on")]
+        self.links += re.findall(r"url\(.*?\)", dict(attrs).get("style", ""))
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "td":
+            self.rows[-1].append("")
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        same(self.open.pop(), tag, "element closed")
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] == "td":
+            self.rows[-1][-1] += data
+
+
+def test_report_html():
+    text = command("report", "--format=html", nasty_report()).stdout
+    page = Page(text)
+    same(("script" in page.tags, page.links), (False, []), "scripts and links to elsewhere")
+    absent("<b>&|\x1b|@import|url\\(|http", text, "page")
+    found(re.escape('=cmd("<b>&?[31m (pid'), page.text)
+    for row in (["0", "40", "1", "1", "0", "1"], ["1", "21", "4", "1", "1", "0"], ["total", "61", "5", "2", "1", "1"],
+                ["0x7f0000000000", "60", "25.0 %", "25.0 %", "4", "1", "40 + 20", "1 + 3"],
+                ["0.200", "0x7f0000000000", "101", "1", "0", "1", "1", "migrated", "", "two-stage", "310 us"],
+                ["0.700", "0x7f0000400000", "103", "1", "0", "1", "1", "failed", "target", "two-stage", "40.0 us"]):
+        same(page.rows.count(row), 1, f"{row} in {page.rows}")
+    for words in ("25.0 %local at start", "87.5 %local at end", "3,400MiB managed at most", "90hint faults", "12pages migrated"):
+        found(re.escape(words), re.sub(r"\n", "", page.text))
+    # points at 500 (9 of 10 local), 1000 (1 of 30), 2000 (5 of 10), 3000 ms (10 of 10) of 3000
+    found(re.escape('d="M0.0 10.0H166.7L166.7 96.7H333.3L333.3 50.0H666.7L666.7 0.0H1000.0"'), text)
+    # the heat map: four rows of 250 ms points; 0 of 2 local at 0, 1 of 1 at 500, 0 of 1 at 500, 1 of 1 at 1000
+    same(re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="10.2" fill="#(?:b2182b|2166ac)"', text),
+         [("0.0", "0.0"), ("400.0", "10.0"), ("400.0", "20.0"), ("800.0", "30.0")])
+    same(len(re.findall(r'fill="#e69f00"', text)), 3, "cells of node 1")
+    empty = Page(command("report", "--format=html", path("odd.json")).stdout)
+    found("no samples", empty.text)
+
+
+def test_report_html_in_a_browser():
+    """Nothing sticks out of the page at the width of a phone or of a desktop; wide tables scroll by themselves."""
+    if not shutil.which("chromium"):
+        raise Skip("chromium is not installed")
+    page = path("page.html")
+    probe = ("<script>document.title=JSON.stringify([innerWidth,document.documentElement.scrollWidth,"
+             "[...document.querySelectorAll('svg')].every(e=>e.getBoundingClientRect().width>200)])</script>")
+    with open(page, "w", encoding="utf-8") as f:
+        f.write(command("report", "--format=html", nasty_report()).stdout.replace("</body>", probe + "</body>"))
+    for width in (500, 1280):
+        r = subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                            f"--user-data-dir={path('chromium')}", f"--window-size={width},900", "--dump-dom", "file://" + page],
+                           capture_output=True, text=True, timeout=TIMEOUT, env=environment(HOME=TMP))
+        inner, scroll, visible = json.loads(found(r"<title>(\[.*?\])</title>", r.stdout).group(1))
+        same((scroll <= inner, visible), (True, True), f"{width}: {inner} {scroll}")
 
 
 # ---- top ----
