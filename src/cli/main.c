@@ -24,6 +24,7 @@ static const struct command {
 	{ "explain", "hugenuma explain", hn_cmd_explain, "say why a page is where it is" },
 	{ "top", "hugenuma top", hn_cmd_top, "show the managed processes as they run" },
 	{ "report", "hugenuma report", hn_cmd_report, "show what was done, by node, region and time" },
+	{ "advise", "hugenuma advise", hn_cmd_advise, "say where each region had better be" },
 	{ "metrics", "hugenuma metrics", hn_cmd_metrics, "print counters for Prometheus" },
 	{ "serve", "hugenuma serve", hn_cmd_serve, "answer with them over HTTP" },
 	{ "pause", "hugenuma pause", hn_cmd_pause, "put every page of a process back and wait" },

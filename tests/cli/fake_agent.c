@@ -11,6 +11,7 @@
  *   FAKE_TICKS  start time to leave in the slot, instead of the true one
  *   FAKE_DUMP   file to write what the controller passed
  *   FAKE_RECORD 0: keep no record
+ *   FAKE_REGION "LOCAL REMOTE RECENT_LOCAL RECENT_REMOTE FROM0 FROM1 ON0 ON1": counters of the first region instead
  *   FAKE_PLACE  answer questions, in a thread, and say this of every address (enum hn_place); 1: managed, on node 1
  */
 #include "agent/layout.h"
@@ -127,6 +128,15 @@ static void decide(struct hn_record *r, uint64_t started_ms)
 	}
 }
 
+static void override_region(struct hn_region_row *g)
+{
+	const char *text = getenv("FAKE_REGION");
+
+	if (text)
+		sscanf(text, "%" SCNu64 " %" SCNu64 " %u %u %u %u %u %u", &g->local, &g->remote, &g->recent_local, &g->recent_remote,
+		       &g->from[0], &g->from[1], &g->pages_on[0], &g->pages_on[1]);
+}
+
 static void fill_record(struct hn_shm *shm, struct hn_slot *slot)
 {
 	static struct hn_record_cursor cursor;
@@ -147,6 +157,7 @@ static void fill_record(struct hn_shm *shm, struct hn_slot *slot)
 	decide(r, slot->started_ms);
 	hn_record_follow(r, &cursor, slot->started_ms, slot->started_ms + 1250);
 	r->nr_regions_total = 2;
+	override_region(&r->region[0]);
 	r->node[0].pages = 40;
 	r->node[1].pages = 21;
 	hn_store_release(&slot->has_record, 1);

@@ -1181,6 +1181,33 @@ def test_top_sees_processes_end():
         s.shows(r"^hugenuma top: \d+ process")
 
 
+# ---- advise ----
+
+def test_advise():
+    """Sixty pages of two nodes: what each kind of use recommends, at its limits."""
+    cases = (("5 5 0 0  15 16  40 20", "leave alone: too few samples"),
+             ("50 50 0 0  20 80  40 20", "bind to node 1"), ("50 50 0 0  21 79  40 20", "leave alone: no clear picture yet"),
+             ("50 50 0 0  25 75  40 20", "interleave over nodes 0,1"),
+             ("50 50 0 0  20 80  6 54", "leave alone: it is where it is used"),
+             ("79 21 0 0  50 50  30 30", "leave alone: no clear picture yet"),
+             ("80 20 0 0  50 50  30 30", "leave alone: its parts are each where they are used"),
+             ("99 1 10 22  50 50  30 30", "interleave over nodes 0,1"), ("99 1 10 21  50 50  30 30", "leave alone: its parts"),
+             ("60 40 0 0  50 50  30 30", "leave alone: no clear"))
+    for region, advice in cases:
+        with Living(FAKE_REGION=region) as p:
+            r = command("advise", p.pid)
+            same((r.returncode, r.stderr), (0, ""))
+            found(rf"^  0x7f0000000000-0x7f0008000000, 120 MiB managed: {advice}", r.stdout, region)
+    found(r"^    evidence: 100 samples \(node 0: 50, node 1: 50\), 60 % local lately; pages: 30 on node 0, 30 on node 1; "
+          r"1 migrated$", r.stdout)
+    found(r"^  0x7f0008200000-0x7f0008400000, 2 MiB managed: leave alone: too few samples$", r.stdout)
+    found("the nodes are virtual", r.stdout)
+    for args, status in (((), 125), (("x",), 125), (("1", "2"), 125), (("999999999",), 1)):
+        same(command("advise", *args).returncode, status, args)
+    with Living(FAKE_RECORD="0") as p:
+        same(command("advise", p.pid).returncode, 1)
+
+
 # ---- metrics ----
 
 def parsed_metrics(text):
