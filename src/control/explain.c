@@ -282,6 +282,8 @@ static void put_mapping(FILE *out, const struct hn_explanation *e)
 		m->start, m->end, m->perms, m->name[0] ? " " : "", m->name, m->resident_bytes / 1024, m->anon_huge_bytes / 1024,
 		m->policy[0] ? ", policy " : "", m->policy, m->locked ? ", locked" : "",
 		m->no_huge ? ", huge pages forbidden by madvise" : m->may_be_huge ? "" : ", not eligible for huge pages");
+	if (e->answered && e->answer.place == HN_PLACE_MANAGED)
+		fprintf(out, "(Pages that have a hint are away from their mapping as long as nobody touches them.)\n");
 }
 
 static void put_region(FILE *out, const struct hn_explanation *e)

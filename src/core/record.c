@@ -15,6 +15,30 @@
 
 #include <string.h>
 
+/*
+ * What a reader may look at meanwhile goes in whole words: each store comes after the odd seq (release), each load before
+ * the second look at it (acquire). On x86-64 these are plain moves.
+ */
+static void store_words(void *to, const void *from, size_t bytes)
+{
+	const uint64_t *src = from;
+	uint64_t *dst = to;
+
+	for (; bytes; bytes -= sizeof(*dst))
+		__atomic_store_n(dst++, *src++, __ATOMIC_RELEASE);
+}
+
+static void load_words(void *to, const void *from, size_t bytes)
+{
+	const uint64_t *src = from;
+	uint64_t *dst = to;
+
+	for (; bytes; bytes -= sizeof(*dst))
+		*dst++ = __atomic_load_n(src++, __ATOMIC_ACQUIRE);
+}
+
+_Static_assert(sizeof(struct hn_region_row) % 8 == 0 && sizeof(struct hn_answer) % 8 == 0, "copied in whole words");
+
 /* ---- decisions ---- */
 
 static uint32_t seq_of(uint32_t n) { return (n + 1) * 2; }
@@ -29,8 +53,7 @@ static void ring_put(struct hn_ring *r, const struct hn_decision *d)
 		hn_add_acq_rel(&r->dropped, 1);
 		return;
 	}
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	p->d = *d;
+	store_words(&p->d, d, sizeof(*d));
 	hn_store_release(&p->seq, seq_of(n));
 }
 
@@ -50,26 +73,13 @@ void hn_record_decision(struct hn_record *r, const struct hn_decision *d)
 	}
 }
 
-/* In whole words: the writer may be at it. */
-static void copy_words(void *to, const void *from, size_t bytes)
-{
-	const uint64_t *src = from;
-	uint64_t *dst = to;
-
-	while (bytes) {
-		*dst++ = hn_stat_read(src++);
-		bytes -= sizeof(*dst);
-	}
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-}
-
 bool hn_record_read(const struct hn_record *r, uint32_t n, struct hn_decision *d)
 {
 	const struct hn_ring_place *p = &r->ring.place[n % HN_RING_MAX];
 
 	if (hn_load_acquire(&p->seq) != seq_of(n))
 		return false;
-	copy_words(d, &p->d, sizeof(*d));
+	load_words(d, &p->d, sizeof(*d));
 	return hn_load_acquire(&p->seq) == seq_of(n) && seq_of(n);
 }
 
@@ -84,7 +94,6 @@ uint32_t hn_record_first(const struct hn_record *r, uint32_t *next)
 static void seq_begin(struct hn_word *seq)
 {
 	hn_store_relaxed(seq, hn_load_relaxed(seq) + 1);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
 static void seq_end(struct hn_word *seq) { hn_store_release(seq, hn_load_relaxed(seq) + 1); }
@@ -96,7 +105,7 @@ uint32_t hn_record_copy_regions(const struct hn_record *r, struct hn_region_row 
 
 		if ((seq & 1) || nr > HN_RECORD_REGIONS)
 			continue;
-		copy_words(row, r->region, nr * sizeof(*row));
+		load_words(row, r->region, nr * sizeof(*row));
 		if (hn_load_acquire(&r->table_seq) == seq)
 			return nr;
 	}
@@ -361,7 +370,7 @@ void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t 
 
 		row->recent_local = c->now.young[i][0] + c->now.old[i][0];
 		row->recent_remote = c->now.young[i][1] + c->now.old[i][1];
-		r->region[i] = *row;
+		store_words(&r->region[i], row, sizeof(*row));
 	}
 	r->nr_regions = c->now.nr;
 	seq_end(&r->table_seq);
@@ -379,7 +388,7 @@ bool hn_query_pending(const struct hn_query *q, uint32_t *number, hn_addr *addr)
 void hn_query_answer(struct hn_query *q, uint32_t number, const struct hn_answer *a)
 {
 	seq_begin(&q->seq);
-	q->answer = *a;
+	store_words(&q->answer, a, sizeof(*a));
 	seq_end(&q->seq);
 	hn_store_release(&q->answered, number);
 }
@@ -397,6 +406,6 @@ bool hn_query_read(const struct hn_query *q, uint32_t number, hn_addr addr, stru
 	if ((int32_t)(hn_load_acquire(&q->answered) - number) < 0)
 		return false;
 	seq = hn_load_acquire(&q->seq);
-	copy_words(a, &q->answer, sizeof(*a));
+	load_words(a, &q->answer, sizeof(*a));
 	return !(seq & 1) && hn_load_acquire(&q->seq) == seq && a->addr == addr;
 }

@@ -315,6 +315,15 @@ def test_help_everywhere():
         for word in words:
             found(re.escape(word), r.stdout, f"hugenuma {args}")
     same(command("help", "run").stdout, command("run", "--help").stdout)
+    commands = re.findall(r"(?m)^  (\w+) +\w", command("help").stdout)
+    same({"run", "top", "report", "explain", "advise", "metrics", "serve", "list"} <= set(commands), True, commands)
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+        readme = f.read()
+    for name in commands:
+        if name not in ("help", "check"):  # these have no status of their own to tell
+            found("Exit status: ", command(name, "--help").stdout, f"hugenuma {name} --help")
+        if name != "help":
+            found(rf"^    hugenuma .*\b{name}\b", readme, "README.md")
     text = re.sub(r"\s+", " ", command("run", "--help").stdout)
     for option, (low, high) in NUMBERS.items():
         found(rf"{option}=N .*?{low}\.\.{high}.*?\(default \d+\)", text)
@@ -1302,6 +1311,16 @@ def test_metrics_for_other_parsers():
         used += 1
     if not used:
         raise Skip("neither promtool nor python3-prometheus-client is installed")
+
+
+def test_dashboard_asks_for_what_there_is():
+    with Living():
+        names = {name for name, _ in parsed_metrics(command("metrics").stdout)}
+    with open(os.path.join(ROOT, "tools", "grafana-dashboard.json"), encoding="utf-8") as f:
+        board = json.load(f)
+    asked = {m for panel in board["panels"] for t in panel["targets"] for m in re.findall(r"hugenuma_\w+", t["expr"])}
+    same(sorted(asked - names), [], "asked for, not printed")
+    same(len(asked) > 5 and len({p["id"] for p in board["panels"]}) == len(board["panels"]), True)
 
 
 def http(port, request, host="127.0.0.1"):

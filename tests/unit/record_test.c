@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define MIB ((hn_addr)1 << 20)
+#define WRITES 1000000u /* by each of two threads */
 
 static struct hn_record *rec;
 static struct hn_record_cursor *cur;
@@ -95,7 +96,7 @@ static void *writer(void *arg)
 {
 	uint64_t i, base = (uint64_t)(uintptr_t)arg << 32;
 
-	for (i = 0; i < 100000; i++) {
+	for (i = 0; i < WRITES; i++) {
 		struct hn_decision d = decision(base + i);
 
 		hn_record_decision(rec, &d);
@@ -112,20 +113,24 @@ static void test_reader_takes_none_but_whole_ones(void **state)
 	(void)state;
 	for (i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, writer, (void *)(i + 1)), 0);
-	while (next < 200000) {
+	while (next < 2 * WRITES) {
 		struct hn_decision d;
 
-		for (n = hn_record_first(rec, &next); n < next; n++)
-			if (hn_record_read(rec, n, &d)) {
-				got++;
-				torn += !is_whole(&d);
-			}
+		/* the oldest ones: they are the next to be overwritten */
+		for (n = hn_record_first(rec, &next); n < next; n = hn_record_first(rec, &next)) {
+			if (!hn_record_read(rec, n, &d))
+				continue;
+			got++;
+			torn += !is_whole(&d);
+			if (next >= 2 * WRITES)
+				break;
+		}
 	}
 	for (i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);
 	assert_int_equal(torn, 0);
 	assert_true(got > 0);
-	assert_int_equal(rec->node[1].samples, 200000);
+	assert_int_equal(rec->node[1].samples, 2 * WRITES);
 }
 
 /* ---- regions ---- */
