@@ -343,6 +343,7 @@ static bool obey(struct hn_worker *w, struct pace *p)
 	if (wanted != HN_MODE_RUNNING &&
 	    !(wanted == HN_MODE_STOPPED ? hn_live_release(w, ORDER_MS) : hn_live_drain(w, ORDER_MS)))
 		return false; /* not yet; nothing is armed meanwhile */
+	run->live.publish.not_before_ms = 0;
 	publish(hn_live_now_ns(w) / 1000000);
 	p->look_ms = p->pass_ms = 0;
 	p->backoff = 0;

@@ -206,7 +206,7 @@ static void seen_slots(struct seen_list *l, struct hn_shm *shm, uint32_t pid, bo
 		if (!s)
 			return;
 		hn_process_read(&s->p, slot, alive);
-		s->p.record = hn_record_copy(shm, slot);
+		s->p.record = hn_record_copy(shm, slot, !alive);
 	}
 }
 

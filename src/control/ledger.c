@@ -178,7 +178,7 @@ bool hn_slot_is_used(const struct hn_slot *slot) { return slot_state(slot) != HN
  * Rows and heat may be of different moments where the agent is at work; decisions carry their own proof (hn_record_read),
  * and one that was being written stays unreadable in the copy.
  */
-struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot)
+struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot, bool ended)
 {
 	const struct hn_record *r = hn_slot_record(shm, slot);
 	struct hn_record *copy;
@@ -195,7 +195,12 @@ struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot)
 			copy->ring.place[i].seq.v = 0; /* written meanwhile */
 	copy->table_seq.v = 0;
 	nr = hn_record_copy_regions(r, copy->region);
+	/* killed while it wrote them: what is there is as good as it gets */
+	if (ended && nr > HN_RECORD_REGIONS)
+		nr = copy->nr_regions;
 	copy->nr_regions = nr <= HN_RECORD_REGIONS ? nr : 0;
+	if (ended)
+		hn_record_finish(copy, slot->started_ms);
 	return copy;
 }
 
@@ -292,7 +297,7 @@ void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
 		if (!ended)
 			continue;
 		hn_process_read(&p, slot, false);
-		ledger_add(l, &p, hn_load_acquire(&slot->state), hn_record_copy(shm, slot));
+		ledger_add(l, &p, hn_load_acquire(&slot->state), hn_record_copy(shm, slot, true));
 		hn_messages_forget_slot(&l->messages, i);
 		slot_free(shm, slot);
 	}
@@ -316,7 +321,7 @@ void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm)
 		if (state == HN_SLOT_FREE)
 			continue;
 		hn_process_read(&p, &shm->slot[i], true);
-		ledger_add(l, &p, state, hn_record_copy(shm, &shm->slot[i]));
+		ledger_add(l, &p, state, hn_record_copy(shm, &shm->slot[i], false));
 	}
 	if (l->nr)
 		qsort(l->list, l->nr, sizeof(*l->list), compare_started);

@@ -73,10 +73,10 @@ bool hn_slot_is_alive(const struct hn_shm *shm, const struct hn_slot *slot);
 bool hn_slot_is_used(const struct hn_slot *slot);
 /*
  * A consistent enough copy of a process's slot: counters are whole, but not of one moment. p->record is NULL;
- * hn_record_copy makes one: NULL when there is none, or no memory. free() it.
+ * hn_record_copy makes one, complete when the process has ended: NULL when there is none, or no memory. free() it.
  */
 void hn_process_read(struct hn_process *p, const struct hn_slot *slot, bool running);
-struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot);
+struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot, bool ended);
 
 /* The sum of samples refused, or failed, for whatever reason. */
 uint64_t hn_stats_refused(const struct hn_stats *s);

@@ -97,13 +97,6 @@ static void put_decisions(struct hn_object *o, const struct hn_process *p)
 
 /* ---- the heat map ---- */
 
-static bool heat_is_sane(const struct hn_heat *h)
-{
-	return h->nodes >= 1 && h->nodes <= HN_MAX_NODES && h->rows <= HN_HEAT_ROWS && h->points <= HN_HEAT_POINTS &&
-	       h->nr_rows <= h->rows && h->nr_points <= h->points && h->shift < 64 &&
-	       (uint64_t)h->rows * h->points * h->nodes <= HN_HEAT_CELLS;
-}
-
 static struct hn_object heat_row_json(const struct hn_heat *h, uint32_t row)
 {
 	struct hn_object o = hn_object_new();
@@ -129,7 +122,7 @@ static void put_heat(struct hn_object *o, const struct hn_record *r)
 	struct hn_object heat = hn_object_new();
 	json_t *rows = json_array();
 
-	if (r && heat_is_sane(&r->heat)) {
+	if (r && hn_heat_is_sane(&r->heat)) {
 		hn_put_count(&heat, "step_ms", r->heat.step_ms);
 		hn_put_count(&heat, "points_count", r->heat.nr_points);
 		hn_put_count(&heat, "row_bytes", (uint64_t)1 << r->heat.shift);

@@ -159,13 +159,6 @@ static void strip_text(const struct strip *s, char *text)
 	text[HN_TOP_STRIP] = 0;
 }
 
-static bool heat_is_sane(const struct hn_heat *h)
-{
-	return h->nodes >= 1 && h->nodes <= HN_MAX_NODES && h->rows <= HN_HEAT_ROWS && h->points <= HN_HEAT_POINTS &&
-	       h->nr_rows <= h->rows && h->nr_points <= h->points && h->shift < 64 && h->step_ms &&
-	       (uint64_t)h->rows * h->points * h->nodes <= HN_HEAT_CELLS;
-}
-
 /* Point of the strip for point p of the heat map: its last points end where now is. */
 static int strip_at(const struct hn_process *proc, uint32_t p)
 {
@@ -184,7 +177,7 @@ static void strip_of(const struct hn_process *proc, hn_addr start, hn_addr end, 
 	const struct hn_heat *h = proc->record ? &proc->record->heat : NULL;
 	struct strip s = { { 0 }, { 0 } };
 
-	for (uint32_t p = 0; h && heat_is_sane(h) && p < h->nr_points; p++)
+	for (uint32_t p = 0; h && hn_heat_is_sane(h) && p < h->nr_points; p++)
 		for (uint32_t row = 0; row < h->nr_rows; row++) {
 			const uint32_t *cell = &h->cell[(p * h->rows + row) * h->nodes];
 			hn_addr from = h->key[row] << h->shift;

@@ -173,34 +173,35 @@ void hn_record_set_regions(struct hn_record_cursor *c, const struct hn_region_ro
 }
 
 /* Index of the row that addr is in, or the number of rows. */
-static uint32_t row_of(const struct hn_region_table *t, hn_addr addr)
+static uint32_t row_of(const struct hn_region_row *row, uint32_t nr, hn_addr addr)
 {
-	uint32_t low = 0, high = t->nr;
+	uint32_t low = 0, high = nr;
 
 	while (low < high) {
 		uint32_t mid = (low + high) / 2;
 
-		if (t->row[mid].end <= addr)
+		if (row[mid].end <= addr)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	return low < t->nr && t->row[low].start <= addr ? low : t->nr;
+	return low < nr && row[low].start <= addr ? low : nr;
 }
 
-static void count_in_region(struct hn_region_table *t, const struct hn_decision *d)
+/* Returns the index of the row, or nr. */
+static uint32_t count_in_region(struct hn_region_row *row, uint32_t nr, const struct hn_decision *d)
 {
-	uint32_t i = row_of(t, d->haddr);
+	uint32_t i = row_of(row, nr, d->haddr);
 	bool local = d->outcome == HN_FAULT_LOCAL;
 
-	if (i == t->nr)
-		return;
-	t->row[i].local += local;
-	t->row[i].remote += !local;
-	t->row[i].migrated += d->outcome == HN_FAULT_MIGRATED;
-	t->young[i][!local]++;
-	if (d->thread_nid >= 0)
-		t->row[i].from[d->thread_nid]++;
+	if (i == nr)
+		return nr;
+	row[i].local += local;
+	row[i].remote += !local;
+	row[i].migrated += d->outcome == HN_FAULT_MIGRATED;
+	if (d->thread_nid >= 0 && d->thread_nid < HN_MAX_NODES)
+		row[i].from[d->thread_nid]++;
+	return i;
 }
 
 /* ---- the heat map ---- */
@@ -296,7 +297,8 @@ void hn_heat_add(struct hn_heat *h, hn_addr addr, int nid, bool local, uint64_t 
 	uint64_t point;
 	uint32_t row;
 
-	if (nid < 0 || (uint32_t)nid >= h->nodes)
+	/* 49 days are what a point can be told apart in */
+	if (nid < 0 || (uint32_t)nid >= h->nodes || ms > UINT32_MAX)
 		return;
 	while ((point = (ms < h->start_ms ? 0 : ms - h->start_ms) / h->step_ms) >= h->points)
 		heat_halve(h);
@@ -337,9 +339,16 @@ static void age_recent(struct hn_record_cursor *c, uint64_t now_ms)
 	c->recent_ms = now_ms;
 }
 
+static void count_in_heat(struct hn_heat *h, const struct hn_decision *d, uint64_t started_ms)
+{
+	uint64_t ms = d->time_ns / 1000000;
+
+	hn_heat_add(h, d->haddr, d->thread_nid, d->outcome == HN_FAULT_LOCAL, ms > started_ms ? ms - started_ms : 0);
+}
+
 static void take_in(struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms)
 {
-	uint32_t next, first = hn_record_first(r, &next);
+	uint32_t next, first = hn_record_first(r, &next), i;
 	struct hn_decision d;
 
 	if (c->next < first) {
@@ -353,9 +362,12 @@ static void take_in(struct hn_record *r, struct hn_record_cursor *c, uint64_t st
 		}
 		if (d.outcome == HN_FAULT_WAITED)
 			continue;
-		count_in_region(&c->now, &d);
-		hn_heat_add(&r->heat, d.haddr, d.thread_nid, d.outcome == HN_FAULT_LOCAL, d.time_ns / 1000000 - started_ms);
+		i = count_in_region(c->now.row, c->now.nr, &d);
+		if (i < c->now.nr)
+			c->now.young[i][d.outcome != HN_FAULT_LOCAL]++;
+		count_in_heat(&r->heat, &d, started_ms);
 	}
+	r->followed = c->next;
 }
 
 void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms, uint64_t now_ms)
@@ -374,6 +386,37 @@ void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t 
 	}
 	r->nr_regions = c->now.nr;
 	seq_end(&r->table_seq);
+}
+
+bool hn_heat_is_sane(const struct hn_heat *h)
+{
+	return h->nodes >= 1 && h->nodes <= HN_MAX_NODES && h->rows >= 1 && h->rows <= HN_HEAT_ROWS && h->points >= 1 &&
+	       h->points <= HN_HEAT_POINTS && h->nr_rows <= h->rows && h->nr_points <= h->points && h->shift < 48 && h->step_ms &&
+	       (uint64_t)h->rows * h->points * h->nodes <= HN_HEAT_CELLS;
+}
+
+void hn_record_finish(struct hn_record *r, uint64_t started_ms)
+{
+	uint32_t next, first = hn_record_first(r, &next), n = r->followed;
+	bool sane = hn_heat_is_sane(&r->heat);
+	struct hn_decision d;
+
+	if (n < first)
+		n = first;
+	for (; n < next; n++) {
+		uint32_t i;
+
+		if (!hn_record_read(r, n, &d) || d.outcome == HN_FAULT_WAITED)
+			continue;
+		i = count_in_region(r->region, r->nr_regions, &d);
+		if (i < r->nr_regions) {
+			r->region[i].recent_local += d.outcome == HN_FAULT_LOCAL;
+			r->region[i].recent_remote += d.outcome != HN_FAULT_LOCAL;
+		}
+		if (sane)
+			count_in_heat(&r->heat, &d, started_ms);
+	}
+	r->followed = next;
 }
 
 /* ---- questions about one address ---- */

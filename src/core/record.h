@@ -141,7 +141,7 @@ struct hn_record {
 	struct hn_word table_seq;  /* odd: the regions are being written */
 	uint32_t nr_regions;       /* rows valid */
 	uint32_t nr_regions_total; /* regions there are; written by the backend */
-	uint32_t pad;
+	uint32_t followed;         /* decisions below this number are in region rows and heat */
 	uint64_t missed;           /* decisions that came and went before the scanner looked: not in region rows and heat */
 	struct hn_region_row region[HN_RECORD_REGIONS];
 	struct hn_heat heat;
@@ -182,6 +182,13 @@ void hn_record_init(struct hn_record *r, uint32_t nr_nodes);
 void hn_record_set_regions(struct hn_record_cursor *c, const struct hn_region_row *in, uint32_t nr);
 /* Take in what was decided since the last call, and publish it. Times are CLOCK_MONOTONIC. */
 void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms, uint64_t now_ms);
+/*
+ * In a copy of the record of a process that has ended: take in what its scanner did not come to any more. The copy may
+ * have been written to by whatever the process did: nothing in it is trusted.
+ */
+void hn_record_finish(struct hn_record *r, uint64_t started_ms);
+/* Are the dimensions of a heat map what they can be? */
+bool hn_heat_is_sane(const struct hn_heat *h);
 /* Count one sample in the heat map; ms since the agent started. */
 void hn_heat_add(struct hn_heat *h, hn_addr addr, int nid, bool local, uint64_t ms);
 /* A query that waits for an answer: true, and which number it has. */

@@ -951,6 +951,16 @@ def test_report_csv():
     absent("\x1b", command("report", file).stdout, "text with an escape sequence")
 
 
+def odd_report():
+    """A file that is a report as far as one can tell, with values of all the wrong kinds."""
+    with open(path("odd.json"), "w", encoding="ascii") as f:
+        json.dump({"schema_version": 1, "machine": {"nodes": [1]}, "processes": [
+            3, {"nodes": [[], {"managed_pages": "x"}], "regions": {"a": 1}, "decisions": [{"thread_node": -5}, None], "heat": {
+                "rows": [{"samples_from_node_count": [1, [-2]]}, 7], "points_count": 99999999999, "step_ms": -1}, "series": [[]],
+                "fault_service": {"buckets": [{"from_ns": -1, "faults_count": 1e300}]}, "command": 5}]}, f)
+    return path("odd.json")
+
+
 def test_report_of_bad_files():
     for name, text in (("none.json", None), ("text.json", "hello"), ("list.json", "[1]"), ("old.json", '{"schema_version": 0}'),
                        ("half.json", '{"schema_version": 1, "processes": [')):
@@ -960,13 +970,8 @@ def test_report_of_bad_files():
         r = command("report", path(name))
         same((r.returncode, r.stdout), (1, ""), name)
         found(f"^hugenuma: .*{name}: ", r.stderr)
-    with open(path("odd.json"), "w", encoding="ascii") as f:
-        json.dump({"schema_version": 1, "machine": {"nodes": [1]}, "processes": [
-            3, {"nodes": [[], {"managed_pages": "x"}], "regions": {"a": 1}, "decisions": [{"thread_node": -5}, None], "heat": {
-                "rows": [{"samples_from_node_count": [1, [-2]]}, 7], "points_count": 99999999999, "step_ms": -1}, "series": [[]],
-                "fault_service": {"buckets": [{"from_ns": -1, "faults_count": 1e300}]}, "command": 5}]}, f)
     for fmt in ("text", "json", "csv", "html"):
-        same(command("report", "--format", fmt, path("odd.json")).returncode, 0, f"odd values as {fmt}")
+        same(command("report", "--format", fmt, odd_report()).returncode, 0, f"odd values as {fmt}")
     for args, text in (((), "expected a PID or a FILE"), (("1", "2"), "'2': expected one PID or FILE"),
                        (("--format=xml", "1"), "--format: 'xml': expected text, json, csv or html")):
         r = command("report", *args)
@@ -1028,7 +1033,7 @@ def test_report_html():
     same(re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="10.2" fill="#(?:b2182b|2166ac)"', text),
          [("0.0", "0.0"), ("400.0", "10.0"), ("400.0", "20.0"), ("800.0", "30.0")])
     same(len(re.findall(r'fill="#e69f00"', text)), 3, "cells of node 1")
-    empty = Page(command("report", "--format=html", path("odd.json")).stdout)
+    empty = Page(command("report", "--format=html", odd_report()).stdout)
     found("no samples", empty.text)
 
 

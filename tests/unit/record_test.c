@@ -231,6 +231,33 @@ static void test_what_comes_and_goes_is_counted_missed(void **state)
 	assert_int_equal(rec->missed, 7);
 }
 
+/* A process ends between two looks of its scanner: who has the copy takes in the rest, once, and believes nothing. */
+static void test_the_rest_is_taken_in(void **state)
+{
+	static const hn_addr one[][2] = { { 100, 110 } };
+	uint32_t *heat = rec->heat.cell;
+
+	(void)state;
+	set_regions(1, one);
+	sample(100 * MIB, 1, 1, HN_FAULT_LOCAL, 1000);
+	hn_record_follow(rec, cur, 1000, 1250);
+	sample(102 * MIB, 2, 1, HN_FAULT_MIGRATED, 1000);
+	sample(102 * MIB, 2, 1, HN_FAULT_LOCAL, 500); /* before the beginning: at it */
+	hn_record_finish(rec, 1000);
+	hn_record_finish(rec, 1000);
+	assert_true(rec->region[0].local == 2 && rec->region[0].remote == 1 && rec->region[0].migrated == 1);
+	assert_true(rec->region[0].recent_local == 2 && rec->region[0].recent_remote == 1 && rec->region[0].from[2] == 2);
+	assert_true(heat[1] == 1 && heat[rec->heat.nodes + 2] == 2);
+	assert_true(hn_heat_is_sane(&rec->heat));
+	sample(102 * MIB, 1, 1, HN_FAULT_REFUSED, UINT64_MAX / 1000000);
+	rec->ring.place[3].d.thread_nid = 100;
+	rec->heat.rows = HN_HEAT_ROWS + 1;
+	assert_false(hn_heat_is_sane(&rec->heat));
+	rec->followed = 0;
+	hn_record_finish(rec, 0);
+	assert_true(heat[rec->heat.nodes + 2] == 2);
+}
+
 /* ---- heat ---- */
 
 static uint64_t heat_sum(const struct hn_heat *h, uint64_t *local)
@@ -321,6 +348,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_counters_follow_the_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lately_forgets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_comes_and_goes_is_counted_missed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_rest_is_taken_in, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_heat_loses_nothing_when_it_coarsens, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_heat_knows_when_and_where, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_question_and_answer, setup, teardown),
