@@ -21,7 +21,8 @@ uint64_t hn_arg_number(struct argp_state *state, const char *name, const char *a
 	uint64_t v;
 
 	if (!parse(arg, &v) || v < min || v > max)
-		argp_error(state, "--%s: '%s': expected a whole number from %" PRIu64 " to %" PRIu64, name, arg, min, max);
+		argp_error(state, "--%s: '%s': expected a whole number from %" PRIu64 " to %" PRIu64, name, arg, min,
+			   max);
 	return v;
 }
 

@@ -28,12 +28,17 @@ static error_t advise_parse(int key, char *arg, struct argp_state *state)
 static const struct argp advise_argp = {
 	.parser = advise_parse,
 	.args_doc = "PID",
-	.doc = "Say of every managed region what its samples recommend: bind it to a node (numactl, mbind), interleave it, or leave it "
+	.doc = "Say of every managed region what its samples recommend: bind it to a node (numactl, mbind), interleave "
+	       "it, or leave it "
 	       "alone; and on what evidence.\v"
-	       "bind: 80 % or more of the samples come from one node. interleave: less than 60 % of the samples lately were local "
-	       "although pages are moved, and several nodes use the region. leave alone: pages are where they are used, or it cannot "
-	       "be told yet; at least 32 samples are wanted. Advice is for the region as a whole: the balancer goes by page.\n\n"
-	       "Exit status: 0, whatever the advice; 1 when there is no such process or it has no record; 125 for bad usage.",
+	       "bind: 80 % or more of the samples come from one node. interleave: less than 60 % of the samples lately "
+	       "were local "
+	       "although pages are moved, and several nodes use the region. leave alone: pages are where they are "
+	       "used, or it cannot "
+	       "be told yet; at least 32 samples are wanted. Advice is for the region as a whole: the balancer goes by "
+	       "page.\n\n"
+	       "Exit status: 0, whatever the advice; 1 when there is no such process or it has no record; 125 for bad "
+	       "usage.",
 };
 
 static void put_nodes(const struct hn_machine *m, uint64_t nodes)
@@ -106,7 +111,8 @@ static void advise_process(const struct hn_seen *s)
 	if (r->nr_regions_total > r->nr_regions)
 		printf("  ... %" PRIu32 " regions in all\n", r->nr_regions_total);
 	if (m->is_virtual)
-		printf("  (the nodes are virtual: this says how threads use the memory, not how to place it on this machine)\n");
+		printf("  (the nodes are virtual: this says how threads use the memory, not how to place it on this "
+		       "machine)\n");
 }
 
 int hn_cmd_advise(int argc, char **argv)
@@ -127,7 +133,9 @@ int hn_cmd_advise(int argc, char **argv)
 			told++;
 		}
 	if (!nr)
-		hn_say("%" PRIu32 ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them", pid);
+		hn_say("%" PRIu32
+		       ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them",
+		       pid);
 	else if (!told)
 		hn_say("%" PRIu32 ": has no record to judge by", pid);
 	hn_seen_free(seen, nr);

@@ -48,9 +48,7 @@ static error_t explain_parse(int key, char *arg, struct argp_state *state)
 	struct wish *w = state->input;
 
 	switch (key) {
-	case KEY_DECISIONS:
-		w->decisions = (uint32_t)hn_arg_number(state, "decisions", arg, 1, DECISIONS_MAX);
-		return 0;
+	case KEY_DECISIONS: w->decisions = (uint32_t)hn_arg_number(state, "decisions", arg, 1, DECISIONS_MAX); return 0;
 	case ARGP_KEY_ARG:
 		if (state->arg_num == 0)
 			w->pid = hn_arg_pid(state, arg);
@@ -63,8 +61,7 @@ static error_t explain_parse(int key, char *arg, struct argp_state *state)
 		if (state->arg_num < 2)
 			argp_error(state, "expected a PID and an address");
 		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
+	default: return ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -72,11 +69,14 @@ static const struct argp explain_argp = {
 	.options = options,
 	.parser = explain_parse,
 	.args_doc = "PID ADDRESS",
-	.doc = "Say of the memory at ADDRESS in process PID whether it is managed, who touched it lately, what was decided about it, "
+	.doc = "Say of the memory at ADDRESS in process PID whether it is managed, who touched it lately, what was "
+	       "decided about it, "
 	       "by which rule, and what would change that.\v"
-	       "ADDRESS is hexadecimal, with or without 0x. Of a process that has ended, as long as its `hugenuma run' goes on, "
+	       "ADDRESS is hexadecimal, with or without 0x. Of a process that has ended, as long as its `hugenuma run' "
+	       "goes on, "
 	       "the decisions on record are shown.\n\n"
-	       "Exit status: 0 when the question was answered, whatever the answer; 1 when there is no such process, or its agent "
+	       "Exit status: 0 when the question was answered, whatever the answer; 1 when there is no such process, "
+	       "or its agent "
 	       "did not answer; 125 for bad usage.",
 };
 

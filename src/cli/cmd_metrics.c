@@ -43,8 +43,10 @@ int hn_cmd_metrics(int argc, char **argv)
 	static const struct argp argp = {
 		.options = metrics_options,
 		.parser = metrics_parse,
-		.doc = "Print the counters of all managed processes of this user (everybody's for root) as OpenMetrics text.\v"
-		       "Fit for the textfile collector of Prometheus' node exporter; `hugenuma serve' answers over HTTP.\n\n"
+		.doc = "Print the counters of all managed processes of this user (everybody's for root) as OpenMetrics "
+		       "text.\v"
+		       "Fit for the textfile collector of Prometheus' node exporter; `hugenuma serve' answers over "
+		       "HTTP.\n\n"
 		       "Exit status: 0, also when there is no process; 125 when it could not be done.",
 	};
 	enum hn_metrics_format format = HN_METRICS_OPENMETRICS;
@@ -58,7 +60,9 @@ int hn_cmd_metrics(int argc, char **argv)
 
 static const struct argp_option serve_options[] = {
 	{ "listen", KEY_LISTEN, "ADDRESS:PORT", 0,
-	  "IPv4 address, or [IPv6 address], and TCP port, 0..65535, to answer on (default 127.0.0.1:9177); 0: any free port", 0 },
+	  "IPv4 address, or [IPv6 address], and TCP port, 0..65535, to answer on (default 127.0.0.1:9177); 0: any free "
+	  "port",
+	  0 },
 	{ 0 },
 };
 
@@ -69,7 +73,8 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case KEY_LISTEN:
 		if (!hn_serve_address(to, arg))
-			argp_error(state, "--listen: '%s': expected ADDRESS:PORT, such as 127.0.0.1:9177 or [::1]:9177", arg);
+			argp_error(state, "--listen: '%s': expected ADDRESS:PORT, such as 127.0.0.1:9177 or [::1]:9177",
+				   arg);
 		return 0;
 	case ARGP_KEY_ARG: argp_error(state, "'%s': expected no argument", arg); return 0;
 	default: return ARGP_ERR_UNKNOWN;
@@ -82,7 +87,8 @@ int hn_cmd_serve(int argc, char **argv)
 		.options = serve_options,
 		.parser = serve_parse,
 		.doc = "Answer GET /metrics over HTTP with what `hugenuma metrics' prints, until SIGTERM or SIGINT.\v"
-		       "On the loopback interface unless told otherwise: there is no encryption and nobody is asked who he is. A client "
+		       "On the loopback interface unless told otherwise: there is no encryption and nobody is asked "
+		       "who he is. A client "
 		       "that accepts application/openmetrics-text gets that, others Prometheus' older format.\n\n"
 		       "Exit status: 0 after a signal; 125 when the address cannot be listened on, or for bad usage.",
 	};

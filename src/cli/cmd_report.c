@@ -44,11 +44,8 @@ static error_t report_parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "'%s': expected one PID or FILE", arg);
 		w->what = arg;
 		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "expected a PID or a FILE");
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
+	case ARGP_KEY_NO_ARGS: argp_error(state, "expected a PID or a FILE"); return 0;
+	default: return ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -56,12 +53,16 @@ static const struct argp report_argp = {
 	.options = options,
 	.parser = report_parse,
 	.args_doc = "PID|FILE",
-	.doc = "Show what was done for a process: memory, samples and migrations by node with totals, regions, times, the latest "
+	.doc = "Show what was done for a process: memory, samples and migrations by node with totals, regions, times, "
+	       "the latest "
 	       "decisions.\v"
-	       "PID is that of a managed process, or of a `hugenuma run': then of all its processes. A process that has ended is found "
-	       "as long as its run goes on. FILE is a report that `hugenuma run --report' wrote. What consists of digits only is a "
+	       "PID is that of a managed process, or of a `hugenuma run': then of all its processes. A process that "
+	       "has ended is found "
+	       "as long as its run goes on. FILE is a report that `hugenuma run --report' wrote. What consists of "
+	       "digits only is a "
 	       "PID; ./FILE is a file in any case.\n\n"
-	       "MiB are 2^20 bytes. `managed huge' is the agent's count of the huge pages it manages. Of a living process the kernel's "
+	       "MiB are 2^20 bytes. `managed huge' is the agent's count of the huge pages it manages. Of a living "
+	       "process the kernel's "
 	       "own counts are beside it (numa_maps, smaps_rollup).\n\n"
 	       "Exit status: 0; 1 when there is no such process or file; 125 for bad usage.",
 };
@@ -82,7 +83,9 @@ static json_t *report_of_pid(uint32_t pid)
 	if (nr)
 		report = hn_report_of(seen, same);
 	else
-		hn_say("%" PRIu32 ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them", pid);
+		hn_say("%" PRIu32
+		       ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them",
+		       pid);
 	hn_seen_free(seen, nr);
 	hn_attach_close(&a);
 	return report;
@@ -94,8 +97,9 @@ static json_t *report_find(const char *what)
 	json_t *report;
 
 	if (*what && strspn(what, "0123456789") == strlen(what))
-		return strlen(what) <= 10 && strtoull(what, NULL, 10) - 1 < INT32_MAX ? report_of_pid((uint32_t)strtoul(what, NULL, 10)) :
-											report_of_pid(UINT32_MAX);
+		return strlen(what) <= 10 && strtoull(what, NULL, 10) - 1 < INT32_MAX
+			       ? report_of_pid((uint32_t)strtoul(what, NULL, 10))
+			       : report_of_pid(UINT32_MAX);
 	report = hn_report_load(what, err, sizeof(err));
 	if (!report)
 		hn_say("%s", err);

@@ -18,9 +18,11 @@ enum { KEY_SCREEN = 1000, KEY_SORT };
 
 static const struct argp_option options[] = {
 	{ "batch", 'b', NULL, 0, "Print plain tables one after another, also on a terminal", 0 },
-	{ "iterations", 'n', "N", 0, "End after N tables, 1..1000000 (default: without end; 1 where there is no terminal)", 0 },
+	{ "iterations", 'n', "N", 0,
+	  "End after N tables, 1..1000000 (default: without end; 1 where there is no terminal)", 0 },
 	{ "delay", 'd', "SECONDS", 0, "Time between two looks, 0.1..3600 s (default 2)", 0 },
-	{ "pid", 'p', "PID", 0, "The process to show threads, nodes or regions of (default: the one with most huge pages)", 0 },
+	{ "pid", 'p', "PID", 0,
+	  "The process to show threads, nodes or regions of (default: the one with most huge pages)", 0 },
 	{ "screen", KEY_SCREEN, "NAME", 0, "Begin with processes, threads, nodes or regions (default processes)", 0 },
 	{ "sort", KEY_SORT, "COLUMN", 0, "Sort by the column of this name, as its heading has it", 0 },
 	{ 0 },
@@ -58,7 +60,8 @@ static void find_sort(struct argp_state *state, struct hn_top_wish *w)
 	for (i = 0; i < nr && strcasecmp(c[i].name, w->sort_name) != 0; i++)
 		;
 	if (i == nr)
-		argp_error(state, "--sort: '%s': screen `%s' has no such column", w->sort_name, hn_top_screen_names[w->screen]);
+		argp_error(state, "--sort: '%s': screen `%s' has no such column", w->sort_name,
+			   hn_top_screen_names[w->screen]);
 	w->sort = i;
 }
 
@@ -83,11 +86,15 @@ static const struct argp top_argp = {
 	.options = options,
 	.parser = top_parse,
 	.doc = "Show managed processes as they run; from one of them its threads, its nodes, its regions.\v"
-	       "Keys: arrows select, Enter goes into a process, Escape or Backspace back; t threads, n nodes, r regions, p processes; "
+	       "Keys: arrows select, Enter goes into a process, Escape or Backspace back; t threads, n nodes, r "
+	       "regions, p processes; "
 	       "< and > choose the column to sort by, i turns the order round; + and - change the delay; q ends.\n\n"
-	       "LOCAL % is the share of samples from the page's own node. The strip at the end of a line shows it over the life of the "
-	       "process: # 90 % and more, + 60 %, - 30 %, . less, blank no samples; on the screen of nodes it is the node's share of all "
-	       "samples. SAMPLES/S and MIGR/S are since the look before. Threads are those of the latest 4096 faults.\n\n"
+	       "LOCAL % is the share of samples from the page's own node. The strip at the end of a line shows it over "
+	       "the life of the "
+	       "process: # 90 % and more, + 60 %, - 30 %, . less, blank no samples; on the screen of nodes it is the "
+	       "node's share of all "
+	       "samples. SAMPLES/S and MIGR/S are since the look before. Threads are those of the latest 4096 "
+	       "faults.\n\n"
 	       "Where there is no terminal one plain table is printed.\n\n"
 	       "Exit status: 0; 1 when --pid is no managed process; 125 for bad usage.",
 };

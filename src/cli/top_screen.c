@@ -13,7 +13,9 @@
 #define KEY_ESCAPE 27
 #define DELAY_MIN_MS 100u
 #define DELAY_MAX_MS 3600000u
-#define HELP "q quit  arrows select  Enter into  Esc back  t threads  n nodes  r regions  p processes  < > sort  i turn  + - delay"
+#define HELP \
+	"q quit  arrows select  Enter into  Esc back  t threads  n nodes  r regions  p processes  < > sort  i turn  " \
+	"+ - delay"
 
 enum { PAIR_GOOD = 1, PAIR_FAIR, PAIR_POOR, PAIR_BAD };
 
@@ -130,7 +132,9 @@ static void view_key(struct view *v, int key)
 		if (v->screen == HN_TOP_PROCESSES)
 			view_go(v, HN_TOP_THREADS);
 		break;
-	case KEY_ESCAPE: case KEY_BACKSPACE: case 127: case '\b': case KEY_LEFT: case 'p': view_go(v, HN_TOP_PROCESSES); break;
+	case KEY_ESCAPE: case KEY_BACKSPACE: case 127: case '\b': case KEY_LEFT: case 'p':
+		view_go(v, HN_TOP_PROCESSES);
+		break;
 	case 't': view_go(v, HN_TOP_THREADS); break;
 	case 'n': view_go(v, HN_TOP_NODES); break;
 	case 'r': view_go(v, HN_TOP_REGIONS); break;
@@ -169,8 +173,11 @@ static void draw_row(const struct view *v, size_t i, int y)
 	mvaddnstr(y, 0, line, COLS < x ? COLS : x);
 	if (i == v->at)
 		attroff(A_REVERSE);
-	for (int k = 0; k < strip && x + k < COLS; k++)
-		mvaddch(y, x + k, (chtype)r->strip[k] | (v->colours && v->screen != HN_TOP_NODES ? strip_colour(r->strip[k]) : A_NORMAL));
+	for (int k = 0; k < strip && x + k < COLS; k++) {
+		bool coloured = v->colours && v->screen != HN_TOP_NODES;
+
+		mvaddch(y, x + k, (chtype)r->strip[k] | (coloured ? strip_colour(r->strip[k]) : A_NORMAL));
+	}
 }
 
 /* The heading, the column it is sorted by standing out. */
@@ -210,8 +217,8 @@ static void draw(struct view *v)
 	for (int i = 0; i < rows && v->first + (size_t)i < v->table.nr; i++)
 		draw_row(v, v->first + (size_t)i, 3 + i);
 	if (!v->table.nr)
-		mvaddnstr(3, 0, v->screen == HN_TOP_PROCESSES ? "no managed process: start one with `hugenuma run'" : "nothing on record",
-			  COLS);
+		mvaddnstr(3, 0, v->screen == HN_TOP_PROCESSES ? "no managed process: start one with `hugenuma run'" :
+								 "nothing on record", COLS);
 	if (LINES > 1) {
 		move(LINES - 1, 0);
 		clrtoeol();

@@ -9,7 +9,7 @@ struct hn_top_wish {
 	bool batch;
 	unsigned iterations; /* 0: without end */
 	unsigned delay_ms;
-	uint32_t pid;        /* 0: none named */
+	uint32_t pid; /* 0: none named */
 	enum hn_top_screen screen;
 	unsigned sort;
 	const char *sort_name;

@@ -22,12 +22,12 @@ enum hn_advice_kind {
 
 struct hn_advice {
 	enum hn_advice_kind kind;
-	int node;              /* who uses it most, HN_NO_NODE without samples */
-	uint64_t nodes;        /* bit i: node i has at least half of a fair share of the samples */
-	uint64_t samples;      /* by node of the thread, added up */
-	unsigned node_percent; /* of the samples from `node` */
-	unsigned placed_percent;/* of the pages that are on `node` */
-	unsigned local_percent;/* of the samples lately, or of all where there are few */
+	int node;                /* who uses it most, HN_NO_NODE without samples */
+	uint64_t nodes;          /* bit i: node i has at least half of a fair share of the samples */
+	uint64_t samples;        /* by node of the thread, added up */
+	unsigned node_percent;   /* of the samples from `node` */
+	unsigned placed_percent; /* of the pages that are on `node` */
+	unsigned local_percent;  /* of the samples lately, or of all where there are few */
 };
 
 struct hn_advice hn_advise(const struct hn_region_row *r, uint32_t nr_nodes);

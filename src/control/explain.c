@@ -130,7 +130,8 @@ static void put_decisions(FILE *out, const struct hn_explanation *e, unsigned mo
 	if (r)
 		nr = find_decisions(r, hn_page_down(e->addr), number, most < MOST ? most : MOST, &all);
 	if (!nr) {
-		fprintf(out, "No decision about this page is on record%s.\n", r ? " (the latest 4096 of the process are kept)" : "");
+		fprintf(out, "No decision about this page is on record%s.\n",
+			r ? " (the latest 4096 of the process are kept)" : "");
 		return;
 	}
 	fprintf(out, "Decided about it, the latest last (%u on record):\n", all);
@@ -169,11 +170,13 @@ static void put_managed(FILE *out, const struct hn_explanation *e)
 		fprintf(out, "It has not been sampled yet.\n");
 	}
 	if (a->hold_ms && (a->flags & 1))
-		fprintf(out, "It is left without hints for another %.1f s: the kernel refused to give it away (pinned by a "
-			     "device, shared with a child since a fork, or locked).\n", a->hold_ms / 1e3);
+		fprintf(out,
+			"It is left without hints for another %.1f s: the kernel refused to give it away (pinned by a "
+			"device, shared with a child since a fork, or locked).\n",
+			a->hold_ms / 1e3);
 	if (a->hold_ms && (a->flags & 2))
-		fprintf(out, "It is not moved for another %.1f s: moving it has failed %u time%s in a row.\n", a->hold_ms / 1e3,
-			a->fails, a->fails == 1 ? "" : "s");
+		fprintf(out, "It is not moved for another %.1f s: moving it has failed %u time%s in a row.\n",
+			a->hold_ms / 1e3, a->fails, a->fails == 1 ? "" : "s");
 }
 
 static void put_change_managed(FILE *out, const struct hn_explanation *e)
@@ -185,12 +188,15 @@ static void put_change_managed(FILE *out, const struct hn_explanation *e)
 	switch (e->seen->shm->config.policy) {
 	case HN_POLICY_TWO_STAGE:
 		if (a->last_nid >= 0 && a->last_nid != a->nid)
-			fprintf(out, "one more sample from node %d in a row moves it there", hn_node_name(m, a->last_nid));
+			fprintf(out, "one more sample from node %d in a row moves it there",
+				hn_node_name(m, a->last_nid));
 		else
 			fprintf(out, "two samples in a row from one other node move it there");
 		break;
 	case HN_POLICY_OBSERVE: fprintf(out, "nothing: --policy observe never moves a page"); break;
-	default: fprintf(out, "any sample: policy `%s' is for tests", hn_policy_names[e->seen->shm->config.policy]); break;
+	default:
+		fprintf(out, "any sample: policy `%s' is for tests", hn_policy_names[e->seen->shm->config.policy]);
+		break;
 	}
 	fprintf(out, ".\n");
 }
@@ -204,11 +210,12 @@ static const struct {
 	[HN_PLACE_OWN] = { "it belongs to the agent itself", NULL },
 	[HN_PLACE_THREAD] = { "it holds the stack or the control block of a thread, which must never be absent",
 			      "allocate data elsewhere than on stacks" },
-	[HN_PLACE_NOT_HUGE] = { "its region is managed, but this part is no huge page now (never touched, split, or swapped out)",
+	[HN_PLACE_NOT_HUGE] = { "its region is managed, but this part is no huge page now (never touched, split, or "
+				"swapped out)",
 				"a huge page here: the kernel may make one (khugepaged), or madvise(MADV_COLLAPSE)" },
-	[HN_PLACE_SOON] = { "it is a huge page since a moment ago", "nothing needs to: the next look, within seconds, takes it in" },
-	[HN_PLACE_SMALL] = { "its mapping is smaller than one aligned huge page",
-			     "allocate in larger pieces" },
+	[HN_PLACE_SOON] = { "it is a huge page since a moment ago",
+			    "nothing needs to: the next look, within seconds, takes it in" },
+	[HN_PLACE_SMALL] = { "its mapping is smaller than one aligned huge page", "allocate in larger pieces" },
 	[HN_PLACE_POLICY] = { "the program has a memory policy of its own here (mbind, set_mempolicy, numactl)",
 			      "run with --explicit-policy, or without that policy" },
 	[HN_PLACE_FEW_HUGE] = { "its mapping has fewer than two huge pages",
@@ -217,8 +224,10 @@ static const struct {
 				    "huge pages for most of it: alignment to 2 MiB, madvise(MADV_HUGEPAGE)" },
 	[HN_PLACE_GROWING] = { "its mapping was still growing at the last look",
 			       "nothing needs to: it is taken in once it has stopped growing between two looks" },
-	[HN_PLACE_GIVEN_BACK] = { "its region was given back to the kernel, because the program was still touching much of it for "
-				  "the first time", "nothing needs to: it is looked at again" },
+	[HN_PLACE_GIVEN_BACK] = { "its region was given back to the kernel, because the program was still touching "
+				  "much of it for "
+				  "the first time",
+				  "nothing needs to: it is looked at again" },
 	[HN_PLACE_IDLE] = { "the process was told to stop being balanced", "`hugenuma resume PID'" },
 };
 
@@ -277,11 +286,14 @@ static void put_mapping(FILE *out, const struct hn_explanation *e)
 
 	if (!e->mapped)
 		return;
-	fprintf(out, "The kernel: mapping 0x%" PRIx64 "-0x%" PRIx64 " %s%s%s, %" PRIu64 " KiB resident, %" PRIu64
-		     " KiB of it huge%s%s%s%s.\n",
-		m->start, m->end, m->perms, m->name[0] ? " " : "", m->name, m->resident_bytes / 1024, m->anon_huge_bytes / 1024,
-		m->policy[0] ? ", policy " : "", m->policy, m->locked ? ", locked" : "",
-		m->no_huge ? ", huge pages forbidden by madvise" : m->may_be_huge ? "" : ", not eligible for huge pages");
+	fprintf(out,
+		"The kernel: mapping 0x%" PRIx64 "-0x%" PRIx64 " %s%s%s, %" PRIu64 " KiB resident, %" PRIu64
+		" KiB of it huge%s%s%s%s.\n",
+		m->start, m->end, m->perms, m->name[0] ? " " : "", m->name, m->resident_bytes / 1024,
+		m->anon_huge_bytes / 1024, m->policy[0] ? ", policy " : "", m->policy, m->locked ? ", locked" : "",
+		m->no_huge       ? ", huge pages forbidden by madvise"
+		: m->may_be_huge ? ""
+				 : ", not eligible for huge pages");
 	if (e->answered && e->answer.place == HN_PLACE_MANAGED)
 		fprintf(out, "(Pages that have a hint are away from their mapping as long as nobody touches them.)\n");
 }
@@ -296,9 +308,11 @@ static void put_region(FILE *out, const struct hn_explanation *e)
 
 		if (e->addr < row->start || e->addr >= row->end)
 			continue;
-		fprintf(out, "Its region 0x%" PRIx64 "-0x%" PRIx64 ": %" PRIu32 " pages managed, %" PRIu64 " samples in the last 10 to "
-			     "20 s, %s of them local.\n", row->start, row->end, row->pages, recent,
-			hn_text_share(row->recent_local, recent).s);
+		fprintf(out,
+			"Its region 0x%" PRIx64 "-0x%" PRIx64 ": %" PRIu32 " pages managed, %" PRIu64
+			" samples in the last 10 to "
+			"20 s, %s of them local.\n",
+			row->start, row->end, row->pages, recent, hn_text_share(row->recent_local, recent).s);
 	}
 }
 

@@ -14,9 +14,9 @@ struct hn_explanation {
 	const struct hn_seen *seen;
 	hn_addr addr;
 	uint64_t now_ms;
-	bool answered;              /* the agent has: `answer` */
+	bool answered; /* the agent has: `answer` */
 	struct hn_answer answer;
-	bool mapped;                /* the kernel has something there: `mapping` */
+	bool mapped; /* the kernel has something there: `mapping` */
 	struct hn_mapping mapping;
 };
 

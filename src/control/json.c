@@ -20,10 +20,7 @@ void hn_put_count(struct hn_object *o, const char *key, uint64_t n)
 	put(o->json, key, json_integer((json_int_t)n), &o->ok);
 }
 
-void hn_put_bool(struct hn_object *o, const char *key, bool b)
-{
-	put(o->json, key, json_boolean(b), &o->ok);
-}
+void hn_put_bool(struct hn_object *o, const char *key, bool b) { put(o->json, key, json_boolean(b), &o->ok); }
 
 /* Command lines and names may hold any bytes, JSON only UTF-8. */
 json_t *hn_text_json(const char *s)
@@ -65,10 +62,7 @@ void hn_put_object(struct hn_object *o, const char *key, struct hn_object child)
 	put(o->json, key, child.json, &o->ok);
 }
 
-void hn_put_array(struct hn_object *o, const char *key, json_t *array)
-{
-	put(o->json, key, array, &o->ok);
-}
+void hn_put_array(struct hn_object *o, const char *key, json_t *array) { put(o->json, key, array, &o->ok); }
 
 void hn_append(struct hn_object *o, json_t *array, json_t *value)
 {

@@ -16,7 +16,7 @@
  */
 struct hn_kernel_view {
 	uint64_t resident_bytes, anon_huge_bytes;
-	uint64_t node_bytes[HN_OS_NODES];         /* everything, hugetlb included */
+	uint64_t node_bytes[HN_OS_NODES]; /* everything, hugetlb included */
 	uint64_t node_hugetlb_bytes[HN_OS_NODES];
 };
 
@@ -29,11 +29,11 @@ void hn_kernel_view_line(struct hn_kernel_view *v, const char *numa_maps_line);
 struct hn_mapping {
 	uint64_t start, end;
 	char perms[8];
-	char name[256];       /* file, "[heap]", "" for anonymous memory; printable */
-	char policy[64];      /* as numa_maps has it: "default", "bind:0"; "" unknown */
+	char name[256];  /* file, "[heap]", "" for anonymous memory; printable */
+	char policy[64]; /* as numa_maps has it: "default", "bind:0"; "" unknown */
 	uint64_t inode;
 	uint64_t resident_bytes, anon_huge_bytes;
-	bool may_be_huge;     /* THPeligible */
+	bool may_be_huge;              /* THPeligible */
 	bool locked, hugetlb, no_huge; /* VmFlags lo, ht, nh */
 };
 

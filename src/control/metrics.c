@@ -101,8 +101,8 @@ static void put_cpu(const struct page *p)
 
 /* ---- by reason, by node ---- */
 
-static void put_reasons(const struct page *p, const char *name, const char *help, size_t offset, const struct hn_name *reason,
-			int nr)
+static void put_reasons(const struct page *p, const char *name, const char *help, size_t offset,
+			const struct hn_name *reason, int nr)
 {
 	family(p, name, NULL, COUNTER, help);
 	for (size_t i = 0; i < p->nr; i++) {
@@ -116,8 +116,8 @@ static void put_reasons(const struct page *p, const char *name, const char *help
 	}
 }
 
-static void put_nodes(const struct page *p, const char *name, const char *unit, enum kind kind, size_t offset, uint64_t factor,
-		      const char *help)
+static void put_nodes(const struct page *p, const char *name, const char *unit, enum kind kind, size_t offset,
+		      uint64_t factor, const char *help)
 {
 	family(p, name, unit, kind, help);
 	for (size_t i = 0; i < p->nr; i++) {
@@ -140,14 +140,16 @@ static void put_nodes(const struct page *p, const char *name, const char *unit, 
 #define LAST_EDGE 34  /* 17 s */
 #define STEP 2
 
-static void put_edge(const struct page *p, const struct hn_process *proc, const char *name, const char *edge, uint64_t count)
+static void put_edge(const struct page *p, const struct hn_process *proc, const char *name, const char *edge,
+		     uint64_t count)
 {
 	fprintf(p->out, "hugenuma_%s_bucket", name);
 	labels(p, proc);
 	fprintf(p->out, ",le=\"%s\"} %" PRIu64 "\n", edge, count);
 }
 
-static void put_histogram(const struct page *p, const struct hn_process *proc, const char *name, const struct hn_hist *h)
+static void put_histogram(const struct page *p, const struct hn_process *proc, const char *name,
+			  const struct hn_hist *h)
 {
 	uint64_t sum = 0;
 	unsigned i = 0;
@@ -171,7 +173,8 @@ static void put_histogram(const struct page *p, const struct hn_process *proc, c
 
 static void put_times(const struct page *p)
 {
-	family(p, "fault_service_seconds", "seconds", HISTOGRAM, "Time from reading a hint fault to the page being in place.");
+	family(p, "fault_service_seconds", "seconds", HISTOGRAM,
+	       "Time from reading a hint fault to the page being in place.");
 	for (size_t i = 0; i < p->nr; i++)
 		put_histogram(p, &p->seen[i].p, "fault_service_seconds", &p->seen[i].p.slot.stats.fault_service_ns);
 	family(p, "migration_stall_seconds", "seconds", HISTOGRAM, "The same, of faults that migrated their page.");
@@ -184,13 +187,14 @@ static void put_all(const struct page *p)
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		put_number(p, &numbers[i]);
 	put_cpu(p);
-	put_reasons(p, "refused", "Hint faults after which a page of another node stayed.", offsetof(struct hn_stats, refused),
-		    hn_refusal_names, HN_NR_REFUSALS);
-	put_reasons(p, "failed", "Migrations that failed, the page in its old place.", offsetof(struct hn_stats, failed),
-		    hn_failure_names, HN_NR_FAILURES);
+	put_reasons(p, "refused", "Hint faults after which a page of another node stayed.",
+		    offsetof(struct hn_stats, refused), hn_refusal_names, HN_NR_REFUSALS);
+	put_reasons(p, "failed", "Migrations that failed, the page in its old place.",
+		    offsetof(struct hn_stats, failed), hn_failure_names, HN_NR_FAILURES);
 	put_nodes(p, "node_managed_bytes", "bytes", GAUGE, offsetof(struct hn_node_row, pages), HN_PAGE_SIZE,
 		  "Memory in managed huge pages that lie on the node.");
-	put_nodes(p, "node_samples", NULL, COUNTER, offsetof(struct hn_node_row, samples), 1, "Hint faults from threads on the node.");
+	put_nodes(p, "node_samples", NULL, COUNTER, offsetof(struct hn_node_row, samples), 1,
+		  "Hint faults from threads on the node.");
 	put_nodes(p, "node_local_samples", NULL, COUNTER, offsetof(struct hn_node_row, local), 1,
 		  "Of these, on pages of the same node.");
 	put_nodes(p, "node_migrated_to_pages", "pages", COUNTER, offsetof(struct hn_node_row, migrated_to), 1,

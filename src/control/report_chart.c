@@ -30,8 +30,8 @@ static void note(FILE *out, const char *text) { fprintf(out, "<p class=\"note\">
 
 /* ---- the frame: labels left of and below a drawing ---- */
 
-static void frame_begin(FILE *out, const char *what, const char *top, const char *middle, const char *bottom, double height,
-			double margin, const char *class)
+static void frame_begin(FILE *out, const char *what, const char *top, const char *middle, const char *bottom,
+			double height, double margin, const char *class)
 {
 	fprintf(out,
 		"<div class=\"chart %s\"><div class=\"y\"><span>%s</span><span>%s</span><span>%s</span></div>"
@@ -41,7 +41,8 @@ static void frame_begin(FILE *out, const char *what, const char *top, const char
 
 static void frame_end(FILE *out, const char *left, const char *middle, const char *right)
 {
-	fprintf(out, "</svg><div class=\"x\"><span>%s</span><span>%s</span><span>%s</span></div></div>\n", left, middle, right);
+	fprintf(out, "</svg><div class=\"x\"><span>%s</span><span>%s</span><span>%s</span></div></div>\n", left, middle,
+		right);
 }
 
 static void frame_end_time(FILE *out, uint64_t ms)
@@ -100,8 +101,8 @@ void hn_chart_local(FILE *out, const json_t *p)
 		if (local > samples)
 			local = samples;
 		y = HEIGHT * (1 - (double)local / (double)samples);
-		fprintf(out, "%c%.1f %.1fH%.1f", begun && drawn == from ? 'L' : 'M', WIDTH * (double)from / (double)end, y,
-			WIDTH * (double)to / (double)end);
+		fprintf(out, "%c%.1f %.1fH%.1f", begun && drawn == from ? 'L' : 'M', WIDTH * (double)from / (double)end,
+			y, WIDTH * (double)to / (double)end);
 		begun = true;
 		drawn = to;
 	}
@@ -130,7 +131,8 @@ void hn_chart_migrations(FILE *out, const json_t *p)
 	snprintf(top, sizeof(top), "%.0f/s", most);
 	frame_begin(out, "Pages migrated a second", top, "", "0", HEIGHT, 0, "low");
 	for (size_t i = 1; i < nr; i++) {
-		uint64_t from = hn_get_count(json_array_get(series, i - 1), "time_ms"), ms = grown(series, i, "time_ms");
+		uint64_t from = hn_get_count(json_array_get(series, i - 1), "time_ms"),
+			 ms = grown(series, i, "time_ms");
 		double h = ms ? (double)grown(series, i, "migrated_pages") * 1e3 / (double)ms / most * HEIGHT : 0;
 
 		if (h > 0 && from + ms <= end)
@@ -198,7 +200,8 @@ static void colour_of_share(double share, char *buf, size_t len)
 
 static void colour_of_node(size_t n, char *buf, size_t len)
 {
-	static const char *const known[] = { "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#555555" };
+	static const char *const known[] = { "#0072b2", "#e69f00", "#009e73", "#cc79a7",
+					     "#56b4e9", "#d55e00", "#f0e442", "#555555" };
 
 	if (n < sizeof(known) / sizeof(known[0]))
 		snprintf(buf, len, "%s", known[n]);
@@ -251,8 +254,10 @@ static void heat_row(FILE *out, const struct heat *h, size_t i, colour_fn fn)
 				break;
 		}
 		if (colour[0])
-			fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"><title>0x%" PRIx64
-				": %s%s</title></rect>\n", (double)p * step, (double)i * HEAT_ROW, (double)(from - p) * step + 0.3, HEAT_ROW + 0.2,
+			fprintf(out,
+				"<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
+				"fill=\"%s\"><title>0x%" PRIx64 ": %s%s</title></rect>\n",
+				(double)p * step, (double)i * HEAT_ROW, (double)(from - p) * step + 0.3, HEAT_ROW + 0.2,
 				colour, row_start(row), from > p + 1 ? "at first " : "", text);
 	}
 }
@@ -268,7 +273,8 @@ static void put_heat(FILE *out, const json_t *p, const char *what, colour_fn fn)
 	}
 	snprintf(first, sizeof(first), "0x%" PRIx64, row_start(json_array_get(h.rows, 0)));
 	snprintf(last, sizeof(last), "0x%" PRIx64, row_start(json_array_get(h.rows, h.nr_rows - 1)));
-	fprintf(out, "<p class=\"from\">%s &ndash; %s, %" PRIu64 " MiB a row</p>\n", first, h.nr_rows > 1 ? last : "", h.row_bytes >> 20);
+	fprintf(out, "<p class=\"from\">%s &ndash; %s, %" PRIu64 " MiB a row</p>\n", first, h.nr_rows > 1 ? last : "",
+		h.row_bytes >> 20);
 	frame_begin(out, what, "low", "", "high", (double)h.nr_rows * HEAT_ROW, 0, h.nr_rows > 8 ? "heat" : "heat few");
 	for (size_t i = 0; i < h.nr_rows; i++) {
 		const json_t *row = json_array_get(h.rows, i);
@@ -303,7 +309,8 @@ void hn_chart_heat_nodes(FILE *out, const json_t *report, const json_t *p)
 	fputs("<p class=\"legend\">used from: ", out);
 	for (size_t i = 0; i < nr; i++) {
 		colour_of_node(i, colour, sizeof(colour));
-		fprintf(out, "<span><i style=\"background:%s\"></i>node %" PRIu64 "</span> ", colour, hn_get_node_name(report, i));
+		fprintf(out, "<span><i style=\"background:%s\"></i>node %" PRIu64 "</span> ", colour,
+			hn_get_node_name(report, i));
 	}
 	fputs("</p>\n", out);
 }
@@ -347,8 +354,10 @@ static void put_bars(FILE *out, const uint64_t *count, uint64_t most, const char
 		double h = bar_height(count[i], most);
 
 		if (count[i])
-			fprintf(out, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>%" PRIu64
-				" from %s</title></rect>\n", class, (i - FIRST_POWER + from) * step, HEIGHT - h, step * width, h, count[i],
+			fprintf(out,
+				"<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
+				"height=\"%.1f\"><title>%" PRIu64 " from %s</title></rect>\n",
+				class, (i - FIRST_POWER + from) * step, HEIGHT - h, step * width, h, count[i],
 				hn_text_ns((uint64_t)1 << i).s);
 	}
 }
@@ -371,6 +380,8 @@ void hn_chart_stalls(FILE *out, const json_t *p)
 	put_bars(out, all, most, "bar", 0.08, 0.42);
 	put_bars(out, moved, most, "bar moved", 0.5, 0.42);
 	frame_end(out, "1 &micro;s", "1 ms", "1 s");
-	fputs("<p class=\"legend\"><span><i class=\"all\"></i>all hint faults</span> <span><i class=\"moved\"></i>those that moved "
-	      "their page</span> (height: logarithmic)</p>\n", out);
+	fputs("<p class=\"legend\"><span><i class=\"all\"></i>all hint faults</span> <span><i "
+	      "class=\"moved\"></i>those that moved "
+	      "their page</span> (height: logarithmic)</p>\n",
+	      out);
 }

@@ -11,12 +11,15 @@
 
 static const char style[] =
 	":root{color-scheme:light}*{box-sizing:border-box}"
-	"body{font:16px/1.45 system-ui,sans-serif;color:#222;background:#fff;margin:0 auto;padding:1rem;max-width:70rem}"
-	"h1{font-size:clamp(1.05rem,4.2vw,1.5rem);margin:.2rem 0;overflow-wrap:anywhere}h2{font-size:1.25rem;margin:2rem 0 .5rem;border-top:2px solid #ddd;"
+	"body{font:16px/1.45 system-ui,sans-serif;color:#222;background:#fff;margin:0 "
+	"auto;padding:1rem;max-width:70rem}"
+	"h1{font-size:clamp(1.05rem,4.2vw,1.5rem);margin:.2rem "
+	"0;overflow-wrap:anywhere}h2{font-size:1.25rem;margin:2rem 0 .5rem;border-top:2px solid #ddd;"
 	"padding-top:1rem;overflow-wrap:anywhere}h3{font-size:1rem;margin:1.4rem 0 .3rem}"
 	"p{margin:.3rem 0}.note,.from{color:#666;font-size:.85rem}.from{font-family:monospace;overflow-wrap:anywhere}"
 	".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem;margin:.8rem 0}"
-	".tiles div{border:1px solid #ddd;border-radius:.4rem;padding:.5rem .7rem}.tiles b{display:block;font-size:1.2rem}"
+	".tiles div{border:1px solid #ddd;border-radius:.4rem;padding:.5rem .7rem}.tiles "
+	"b{display:block;font-size:1.2rem}"
 	".tiles span{color:#555;font-size:.85rem}"
 	".chart{display:grid;grid-template-columns:3.4rem 1fr;font-size:.75rem;color:#555;column-gap:.4rem}"
 	".chart svg{width:100%;height:9rem;border:1px solid #ccc;background:#fafafa;display:block}"
@@ -28,14 +31,16 @@ static const char style[] =
 	".line{stroke:#2166ac;stroke-width:2;vector-effect:non-scaling-stroke;fill:none;stroke-linejoin:round}"
 	".bar{fill:#2166ac}.bar.moved{fill:#e69f00}"
 	".legend{font-size:.8rem;color:#444}.legend span{white-space:nowrap;margin-right:.5rem}"
-	".legend i{display:inline-block;width:.9em;height:.9em;margin-right:.25em;vertical-align:-.1em;border:1px solid #999}"
+	".legend i{display:inline-block;width:.9em;height:.9em;margin-right:.25em;vertical-align:-.1em;border:1px "
+	"solid #999}"
 	".legend i.none{background:#fafafa}.legend i.all{background:#2166ac}.legend i.moved{background:#e69f00}"
 	".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}"
 	"th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #e5e5e5;white-space:nowrap}"
 	"th{font-weight:600;background:#f4f4f4}.l{text-align:left}.a{font-family:monospace}tr.sum td{font-weight:600}"
 	"svg,.legend i,th{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
 	"@media print{body{font-size:10pt;max-width:none;padding:0}h2{break-before:page}h2.first{break-before:auto}"
-	".chart,.tiles,tr{break-inside:avoid}h3,.from{break-after:avoid}.legend{break-before:avoid}.wide{overflow:visible}th,td{padding:.1rem .3rem;white-space:normal}"
+	".chart,.tiles,tr{break-inside:avoid}h3,.from{break-after:avoid}.legend{break-before:avoid}.wide{overflow:"
+	"visible}th,td{padding:.1rem .3rem;white-space:normal}"
 	"table{font-size:7.5pt}.chart.heat svg{height:12rem}}";
 
 /* ---- tiles ---- */
@@ -87,14 +92,17 @@ static void cell_text(FILE *out, const char *class, const char *s)
 
 static void put_nodes(FILE *out, const json_t *report, const json_t *p)
 {
-	static const char *const keys[] = { "managed_pages", "samples_count", "local_count", "migrated_to_pages", "migrated_from_pages" };
+	static const char *const keys[] = { "managed_pages", "samples_count", "local_count", "migrated_to_pages",
+					    "migrated_from_pages" };
 	const json_t *nodes = hn_get_array(p, "nodes");
 	uint64_t sum[5] = { 0 };
 
 	if (!json_array_size(nodes))
 		return;
-	fputs("<h3>Nodes</h3><div class=\"wide\"><table><tr><th class=\"l\">node</th><th>pages managed</th><th>samples from</th>"
-	      "<th>of them local</th><th>migrated to</th><th>migrated from</th></tr>\n", out);
+	fputs("<h3>Nodes</h3><div class=\"wide\"><table><tr><th class=\"l\">node</th><th>pages managed</th><th>samples "
+	      "from</th>"
+	      "<th>of them local</th><th>migrated to</th><th>migrated from</th></tr>\n",
+	      out);
 	for (size_t i = 0; i < json_array_size(nodes) && i < HN_MAX_NODES; i++) {
 		fprintf(out, "<tr><td class=\"l\">%" PRIu64 "</td>", hn_get_node_name(report, i));
 		for (int k = 0; k < 5; k++) {
@@ -126,8 +134,11 @@ static void put_regions(FILE *out, const json_t *report, const json_t *p)
 
 	if (!json_array_size(regions))
 		return;
-	fputs("<h3>Regions</h3><div class=\"wide\"><table><tr><th class=\"l\">start</th><th>pages</th><th>local</th><th>lately</th>"
-	      "<th>samples</th><th>migrated</th><th class=\"l\">pages by node</th><th class=\"l\">samples by node</th></tr>\n", out);
+	fputs("<h3>Regions</h3><div class=\"wide\"><table><tr><th "
+	      "class=\"l\">start</th><th>pages</th><th>local</th><th>lately</th>"
+	      "<th>samples</th><th>migrated</th><th class=\"l\">pages by node</th><th class=\"l\">samples by "
+	      "node</th></tr>\n",
+	      out);
 	for (size_t i = 0; i < json_array_size(regions) && i < REGIONS; i++) {
 		const json_t *r = json_array_get(regions, i);
 		uint64_t local = hn_get_count(r, "local_count"), all = local + hn_get_count(r, "remote_count");
@@ -164,10 +175,14 @@ static void put_decisions(FILE *out, const json_t *report, const json_t *p)
 
 	if (!nr)
 		return;
-	fprintf(out, "<h3>Latest decisions</h3><p class=\"note\">%zu of %s. `hugenuma explain' says them in sentences.</p>"
-		"<div class=\"wide\"><table><tr><th>seconds</th><th class=\"l\">page</th><th>thread</th><th>on node</th><th>page on</th>"
-		"<th>target</th><th>before</th><th class=\"l\">outcome</th><th class=\"l\">reason</th><th class=\"l\">rule</th><th>took</th>"
-		"</tr>\n", nr - first, hn_text_count(hn_get_count(p, "decisions_total_count")).s);
+	fprintf(out,
+		"<h3>Latest decisions</h3><p class=\"note\">%zu of %s. `hugenuma explain' says them in sentences.</p>"
+		"<div class=\"wide\"><table><tr><th>seconds</th><th class=\"l\">page</th><th>thread</th><th>on "
+		"node</th><th>page on</th>"
+		"<th>target</th><th>before</th><th class=\"l\">outcome</th><th class=\"l\">reason</th><th "
+		"class=\"l\">rule</th><th>took</th>"
+		"</tr>\n",
+		nr - first, hn_text_count(hn_get_count(p, "decisions_total_count")).s);
 	for (size_t i = first; i < nr; i++) {
 		const json_t *d = json_array_get(decisions, i);
 
@@ -194,7 +209,8 @@ static void put_process(FILE *out, const json_t *report, const json_t *p, bool f
 	fprintf(out, "<h2%s>", first ? " class=\"first\"" : "");
 	hn_html_text(out, hn_get_text(p, "command"));
 	fprintf(out, " <small>(pid %" PRIu64 ", %.1f s%s)</small></h2>\n", hn_get_count(p, "pid"),
-		(double)hn_get_count(p, "elapsed_ms") / 1e3, json_is_true(json_object_get(p, "running")) ? ", running" : "");
+		(double)hn_get_count(p, "elapsed_ms") / 1e3,
+		json_is_true(json_object_get(p, "running")) ? ", running" : "");
 	if (*hn_get_text(p, "message")) {
 		fputs("<p class=\"note\">", out);
 		hn_html_text(out, hn_get_text(p, "message"));
@@ -223,7 +239,8 @@ static void put_head(FILE *out, const json_t *report)
 	fprintf(out,
 		"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
 		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-		"<title>hugenuma report</title>\n<style>%s</style>\n</head>\n<body>\n<h1>", style);
+		"<title>hugenuma report</title>\n<style>%s</style>\n</head>\n<body>\n<h1>",
+		style);
 	for (size_t i = 0; i < json_array_size(program) && i < 64; i++) {
 		const char *arg = json_string_value(json_array_get(program, i));
 
@@ -233,8 +250,9 @@ static void put_head(FILE *out, const json_t *report)
 	fprintf(out, "</h1>\n<p>%zu %s NUMA nodes, policy ", hn_get_nr_nodes(report),
 		json_is_true(json_object_get(json_object_get(report, "machine"), "virtual")) ? "virtual" : "real");
 	hn_html_text(out, hn_get_text(config, "policy"));
-	fprintf(out, ", a pass every %" PRIu64 " ms of at most %" PRIu64 " MiB; %.1f s; hugenuma ", hn_get_count(config, "period_ms"),
-		hn_get_count(config, "window_mib"), (double)hn_get_count(report, "elapsed_ms") / 1e3);
+	fprintf(out, ", a pass every %" PRIu64 " ms of at most %" PRIu64 " MiB; %.1f s; hugenuma ",
+		hn_get_count(config, "period_ms"), hn_get_count(config, "window_mib"),
+		(double)hn_get_count(report, "elapsed_ms") / 1e3);
 	hn_html_text(out, hn_get_text(report, "hugenuma_version"));
 	fputs("</p>\n", out);
 }

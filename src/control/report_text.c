@@ -77,12 +77,9 @@ static uint64_t hugetlb(const json_t *report, const json_t *process, size_t i)
 }
 
 static const struct line lines[] = {
-	{ "managed huge, MiB", managed_mib, false },
-	{ "samples from", samples, false },
-	{ "  of them local", local, false },
-	{ "pages migrated to", to, false },
-	{ "pages migrated from", from, false },
-	{ "kernel: all, MiB", resident, true },
+	{ "managed huge, MiB", managed_mib, false }, { "samples from", samples, false },
+	{ "  of them local", local, false },         { "pages migrated to", to, false },
+	{ "pages migrated from", from, false },      { "kernel: all, MiB", resident, true },
 	{ "kernel: hugetlb, MiB", hugetlb, true },
 };
 
@@ -91,7 +88,8 @@ static bool is_virtual(const json_t *report)
 	return json_is_true(json_object_get(json_object_get(report, "machine"), "virtual"));
 }
 
-static void put_line(FILE *out, const json_t *report, const json_t *process, const struct line *l, size_t first, size_t end)
+static void put_line(FILE *out, const json_t *report, const json_t *process, const struct line *l, size_t first,
+		     size_t end)
 {
 	size_t nr = hn_get_nr_nodes(report);
 	uint64_t sum = 0;
@@ -174,15 +172,18 @@ static void put_regions(FILE *out, const json_t *report, const json_t *p)
 
 	if (!nr)
 		return;
-	fprintf(out, "  %-31s %8s %8s %9s %8s  %s\n", "region", "MiB", "local", "samples", "migrated", "pages by node; samples by node");
+	fprintf(out, "  %-31s %8s %8s %9s %8s  %s\n", "region", "MiB", "local", "samples", "migrated",
+		"pages by node; samples by node");
 	for (size_t i = 0; i < nr && i < REGIONS; i++) {
 		const json_t *r = json_array_get(regions, i);
 		uint64_t l = hn_get_count(r, "local_count"), all = l + hn_get_count(r, "remote_count");
 		char start[24], end[24];
 
-		fprintf(out, "  %-15s-%-15s %8" PRIu64 " %8s %9" PRIu64 " %8" PRIu64 "  ", hn_get_printable(r, "start", start, sizeof(start)),
-			hn_get_printable(r, "end", end, sizeof(end)), hn_get_count(r, "managed_pages") * (HN_PAGE_SIZE >> 20),
-			hn_text_share(l, all).s, all, hn_get_count(r, "migrated_pages"));
+		fprintf(out, "  %-15s-%-15s %8" PRIu64 " %8s %9" PRIu64 " %8" PRIu64 "  ",
+			hn_get_printable(r, "start", start, sizeof(start)),
+			hn_get_printable(r, "end", end, sizeof(end)),
+			hn_get_count(r, "managed_pages") * (HN_PAGE_SIZE >> 20), hn_text_share(l, all).s, all,
+			hn_get_count(r, "migrated_pages"));
 		put_numbers(out, hn_get_array(r, "pages_on_node"), nr_nodes);
 		fprintf(out, "; ");
 		put_numbers(out, hn_get_array(r, "samples_from_node_count"), nr_nodes);
@@ -207,8 +208,8 @@ static void put_decisions(FILE *out, const json_t *report, const json_t *p)
 
 	if (!nr)
 		return;
-	fprintf(out, "  %10s  %-15s %9s %7s %7s %7s  %-9s %-9s %9s\n", "seconds", "page", "thread", "on node", "page on", "target",
-		"outcome", "reason", "took");
+	fprintf(out, "  %10s  %-15s %9s %7s %7s %7s  %-9s %-9s %9s\n", "seconds", "page", "thread", "on node",
+		"page on", "target", "outcome", "reason", "took");
 	for (size_t i = nr > DECISIONS ? nr - DECISIONS : 0; i < nr; i++) {
 		const json_t *d = json_array_get(decisions, i);
 		char addr[24], outcome[16], reason[16];
@@ -219,7 +220,8 @@ static void put_decisions(FILE *out, const json_t *report, const json_t *p)
 		put_node_or_dash(out, report, d, "page_node", 7);
 		put_node_or_dash(out, report, d, "target_node", 7);
 		fprintf(out, "  %-9s %-9s %9s\n", hn_get_printable(d, "outcome", outcome, sizeof(outcome)),
-			hn_get_printable(d, "reason", reason, sizeof(reason)), hn_text_ns(hn_get_count(d, "service_ns")).s);
+			hn_get_printable(d, "reason", reason, sizeof(reason)),
+			hn_text_ns(hn_get_count(d, "service_ns")).s);
 	}
 }
 
@@ -229,16 +231,19 @@ void hn_report_text(FILE *out, const json_t *report)
 	size_t nr = json_array_size(processes);
 	char comm[64];
 
-	fprintf(out, "%zu %s NUMA nodes, policy %s, period %" PRIu64 " ms, %" PRIu64 " process%s managed pages, %.1f s\n",
+	fprintf(out,
+		"%zu %s NUMA nodes, policy %s, period %" PRIu64 " ms, %" PRIu64 " process%s managed pages, %.1f s\n",
 		hn_get_nr_nodes(report), is_virtual(report) ? "virtual" : "real",
 		hn_get_printable(json_object_get(report, "config"), "policy", comm, sizeof(comm)),
 		hn_get_count(json_object_get(report, "config"), "period_ms"), hn_get_count(report, "managed_count"),
-		hn_get_count(report, "managed_count") == 1 ? "" : "es", (double)hn_get_count(report, "elapsed_ms") / 1e3);
+		hn_get_count(report, "managed_count") == 1 ? "" : "es",
+		(double)hn_get_count(report, "elapsed_ms") / 1e3);
 	for (size_t i = 0; i < nr; i++) {
 		const json_t *p = json_array_get(processes, i);
 
-		fprintf(out, "\n%s (pid %" PRIu64 ")%s, %.1f s\n", hn_get_printable(p, "command", comm, sizeof(comm)), hn_get_count(p, "pid"),
-			json_is_true(json_object_get(p, "running")) ? ", running" : "", (double)hn_get_count(p, "elapsed_ms") / 1e3);
+		fprintf(out, "\n%s (pid %" PRIu64 ")%s, %.1f s\n", hn_get_printable(p, "command", comm, sizeof(comm)),
+			hn_get_count(p, "pid"), json_is_true(json_object_get(p, "running")) ? ", running" : "",
+			(double)hn_get_count(p, "elapsed_ms") / 1e3);
 		put_nodes(out, report, p);
 		put_summary(out, p);
 		put_regions(out, report, p);
@@ -289,10 +294,7 @@ static void csv_value(const struct csv *c, const char *key, const json_t *v)
 }
 
 /* A key of a file may be anything: only what ours look like is taken. */
-static bool is_plain(const char *key)
-{
-	return strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(key);
-}
+static bool is_plain(const char *key) { return strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(key); }
 
 static void csv_tree(const struct csv *c, const char *path, const json_t *v)
 {
@@ -302,12 +304,14 @@ static void csv_tree(const struct csv *c, const char *path, const json_t *v)
 	size_t i;
 
 	if (json_is_array(v)) {
-		json_array_foreach(v, i, value) {
+		json_array_foreach(v, i, value)
+		{
 			snprintf(deeper, sizeof(deeper), "%s[%zu]", path, i);
 			csv_tree(c, deeper, value);
 		}
 	} else if (json_is_object(v)) {
-		json_object_foreach(any, key, value) {
+		json_object_foreach(any, key, value)
+		{
 			snprintf(deeper, sizeof(deeper), "%s%s%s", path, *path ? "." : "", key);
 			if (is_plain(key))
 				csv_tree(c, deeper, value);

@@ -96,7 +96,11 @@ json_t *hn_report_of(struct hn_seen *seen, size_t nr)
 	struct hn_run_options options = { .config = shm->config, .argv = argv };
 	struct hn_ledger ledger = { 0 };
 	struct hn_run_result run = {
-		.options = &options, .machine = &shm->machine, .ledger = &ledger, .status = -1, .nr_loaded = shm->loaded.v,
+		.options = &options,
+		.machine = &shm->machine,
+		.ledger = &ledger,
+		.status = -1,
+		.nr_loaded = shm->loaded.v,
 		.nr_missed = shm->slots_missed.v,
 	};
 	struct hn_object o;

@@ -92,8 +92,8 @@ static enum MHD_Result answer_metrics(struct MHD_Connection *c)
 	return answer_text(c, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
 }
 
-static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *url, const char *method, const char *version,
-				  const char *upload, size_t *upload_len, void **state)
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *url, const char *method,
+				  const char *version, const char *upload, size_t *upload_len, void **state)
 {
 	(void)arg;
 	(void)version;
@@ -118,8 +118,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 static void say_where(struct MHD_Daemon *d, const struct sockaddr_storage *at)
 {
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT);
-	const void *addr = at->ss_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)at)->sin6_addr :
-						       (const void *)&((const struct sockaddr_in *)at)->sin_addr;
+	const void *addr = at->ss_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)at)->sin6_addr
+						     : (const void *)&((const struct sockaddr_in *)at)->sin_addr;
 	bool six = at->ss_family == AF_INET6;
 	char host[64];
 
@@ -139,8 +139,8 @@ bool hn_serve_http(const struct sockaddr_storage *at)
 	sigaddset(&set, SIGINT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	errno = 0;
-	d = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | (at->ss_family == AF_INET6 ? MHD_USE_IPv6 : 0), 0, NULL, NULL,
-			     on_request, NULL, MHD_OPTION_SOCK_ADDR, at, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
+	d = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | (at->ss_family == AF_INET6 ? MHD_USE_IPv6 : 0), 0, NULL,
+			     NULL, on_request, NULL, MHD_OPTION_SOCK_ADDR, at, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
 			     MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S, MHD_OPTION_END);
 	if (!d) {
 		hn_say("cannot listen there: %s", errno ? strerror(errno) : "unknown error");

@@ -20,19 +20,20 @@ const char *const hn_top_screen_names[HN_TOP_SCREENS] = {
 };
 
 static const struct hn_top_column process_columns[] = {
-	{ "PID", 8 }, { "COMMAND", -15 }, { "STATE", -9 }, { "HUGE MiB", 9 }, { "LOCAL %", 7 }, { "SAMPLES/S", 9 },
-	{ "MIGR/S", 7 }, { "P99", 8 }, { NULL, 0 },
+	{ "PID", 8 },       { "COMMAND", -15 }, { "STATE", -9 }, { "HUGE MiB", 9 }, { "LOCAL %", 7 },
+	{ "SAMPLES/S", 9 }, { "MIGR/S", 7 },    { "P99", 8 },    { NULL, 0 },
 };
 static const struct hn_top_column thread_columns[] = {
-	{ "TID", 8 }, { "NAME", -15 }, { "NODE", 4 }, { "SAMPLES", 8 }, { "LOCAL %", 7 }, { "MOVED", 6 }, { "WAITED ms", 9 },
-	{ NULL, 0 },
+	{ "TID", 8 },     { "NAME", -15 }, { "NODE", 4 },      { "SAMPLES", 8 },
+	{ "LOCAL %", 7 }, { "MOVED", 6 },  { "WAITED ms", 9 }, { NULL, 0 },
 };
 static const struct hn_top_column node_columns[] = {
-	{ "NODE", 5 }, { "HUGE MiB", 9 }, { "SAMPLES", 9 }, { "LOCAL %", 7 }, { "MIGR TO", 8 }, { "MIGR FROM", 9 }, { NULL, 0 },
+	{ "NODE", 5 },    { "HUGE MiB", 9 },  { "SAMPLES", 9 }, { "LOCAL %", 7 },
+	{ "MIGR TO", 8 }, { "MIGR FROM", 9 }, { NULL, 0 },
 };
 static const struct hn_top_column region_columns[] = {
-	{ "START", -14 }, { "MiB", 8 }, { "PAGES", 7 }, { "LOCAL %", 7 }, { "LATELY %", 8 }, { "SAMPLES", 9 }, { "MIGR", 7 },
-	{ "USED BY", 7 }, { NULL, 0 },
+	{ "START", -14 }, { "MiB", 8 },  { "PAGES", 7 },   { "LOCAL %", 7 }, { "LATELY %", 8 },
+	{ "SAMPLES", 9 }, { "MIGR", 7 }, { "USED BY", 7 }, { NULL, 0 },
 };
 
 static const struct {
@@ -417,7 +418,8 @@ static const struct hn_seen *seen_of(const struct hn_top *t, uint32_t pid)
 	return NULL;
 }
 
-static bool fill(const struct hn_top *t, enum hn_top_screen screen, const struct hn_seen *seen, struct hn_top_table *table)
+static bool fill(const struct hn_top *t, enum hn_top_screen screen, const struct hn_seen *seen,
+		 struct hn_top_table *table)
 {
 	switch (screen) {
 	case HN_TOP_THREADS: return add_threads(table, seen, t->now_ms);
@@ -439,10 +441,12 @@ bool hn_top_table(const struct hn_top *t, enum hn_top_screen screen, uint32_t pi
 	*table = (struct hn_top_table){ 0 };
 	table->column = hn_top_columns(screen, &table->nr_columns);
 	if (screen == HN_TOP_PROCESSES)
-		snprintf(table->title, sizeof(table->title), "hugenuma top: %zu process%s", t->nr_seen, t->nr_seen == 1 ? "" : "es");
+		snprintf(table->title, sizeof(table->title), "hugenuma top: %zu process%s", t->nr_seen,
+			 t->nr_seen == 1 ? "" : "es");
 	else if (seen)
-		snprintf(table->title, sizeof(table->title), "hugenuma top: %s of %s (pid %" PRIu32 ")%s%s", hn_top_screen_names[screen],
-			 seen->p.comm, pid, seen->slot ? "" : ", ended", seen->p.record ? "" : ", no record");
+		snprintf(table->title, sizeof(table->title), "hugenuma top: %s of %s (pid %" PRIu32 ")%s%s",
+			 hn_top_screen_names[screen], seen->p.comm, pid, seen->slot ? "" : ", ended",
+			 seen->p.record ? "" : ", no record");
 	else
 		return false;
 	if (!fill(t, screen, seen, table))

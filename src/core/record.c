@@ -91,10 +91,7 @@ uint32_t hn_record_first(const struct hn_record *r, uint32_t *next)
 
 /* ---- the table of regions ---- */
 
-static void seq_begin(struct hn_word *seq)
-{
-	hn_store_relaxed(seq, hn_load_relaxed(seq) + 1);
-}
+static void seq_begin(struct hn_word *seq) { hn_store_relaxed(seq, hn_load_relaxed(seq) + 1); }
 
 static void seq_end(struct hn_word *seq) { hn_store_release(seq, hn_load_relaxed(seq) + 1); }
 
@@ -391,8 +388,8 @@ void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t 
 bool hn_heat_is_sane(const struct hn_heat *h)
 {
 	return h->nodes >= 1 && h->nodes <= HN_MAX_NODES && h->rows >= 1 && h->rows <= HN_HEAT_ROWS && h->points >= 1 &&
-	       h->points <= HN_HEAT_POINTS && h->nr_rows <= h->rows && h->nr_points <= h->points && h->shift < 48 && h->step_ms &&
-	       (uint64_t)h->rows * h->points * h->nodes <= HN_HEAT_CELLS;
+	       h->points <= HN_HEAT_POINTS && h->nr_rows <= h->rows && h->nr_points <= h->points && h->shift < 48 &&
+	       h->step_ms && (uint64_t)h->rows * h->points * h->nodes <= HN_HEAT_CELLS;
 }
 
 void hn_record_finish(struct hn_record *r, uint64_t started_ms)

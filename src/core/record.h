@@ -12,9 +12,9 @@
 #include "core/sync.h"
 #include "core/types.h"
 
-#define HN_RING_MAX 4096u       /* decisions kept; a power of two */
-#define HN_RECORD_REGIONS 256u  /* regions described; what more there are is counted only */
-#define HN_RECENT_MS 10000u     /* "lately": this long at least, twice as long at most */
+#define HN_RING_MAX 4096u      /* decisions kept; a power of two */
+#define HN_RECORD_REGIONS 256u /* regions described; what more there are is counted only */
+#define HN_RECENT_MS 10000u    /* "lately": this long at least, twice as long at most */
 #define HN_HEAT_ROWS 32u
 #define HN_HEAT_POINTS 128u
 #define HN_HEAT_CELLS 32768u
@@ -27,13 +27,13 @@ struct hn_decision {
 	uint32_t last_tid;   /* ... and before */
 	uint32_t service_ns; /* until the page was in place again; 0 with HN_FAULT_WAITED; UINT32_MAX: that or more */
 	uint32_t pad;
-	int8_t thread_nid;   /* node the thread ran on */
-	int8_t from_nid;     /* node of the page then */
-	int8_t target_nid;   /* where the policy wanted it; HN_NO_NODE: stay */
-	int8_t last_nid;     /* node of the sample before this one */
-	uint8_t outcome;     /* enum hn_outcome: from HN_FAULT_LOCAL on, or HN_FAULT_WAITED */
-	uint8_t reason;      /* enum hn_refusal or enum hn_failure, with these outcomes */
-	uint8_t policy;      /* enum hn_policy_kind: the rule that was asked */
+	int8_t thread_nid; /* node the thread ran on */
+	int8_t from_nid;   /* node of the page then */
+	int8_t target_nid; /* where the policy wanted it; HN_NO_NODE: stay */
+	int8_t last_nid;   /* node of the sample before this one */
+	uint8_t outcome;   /* enum hn_outcome: from HN_FAULT_LOCAL on, or HN_FAULT_WAITED */
+	uint8_t reason;    /* enum hn_refusal or enum hn_failure, with these outcomes */
+	uint8_t policy;    /* enum hn_policy_kind: the rule that was asked */
 	uint8_t pad2;
 };
 
@@ -56,19 +56,19 @@ struct hn_ring {
 };
 
 struct hn_node_row {
-	uint64_t samples;       /* from threads on this node */
-	uint64_t local;         /* of these, on pages of this node */
+	uint64_t samples;                    /* from threads on this node */
+	uint64_t local;                      /* of these, on pages of this node */
 	uint64_t migrated_to, migrated_from; /* pages */
-	uint64_t pages;         /* managed pages that lie here now, by the engine's record; written by the backend */
+	uint64_t pages; /* managed pages that lie here now, by the engine's record; written by the backend */
 };
 
 struct hn_region_row {
 	hn_addr start, end;
-	uint64_t local, remote; /* samples, since the region was first seen */
-	uint64_t migrated;      /* pages */
-	uint64_t holes;         /* first touches served */
+	uint64_t local, remote;               /* samples, since the region was first seen */
+	uint64_t migrated;                    /* pages */
+	uint64_t holes;                       /* first touches served */
 	uint32_t recent_local, recent_remote; /* samples lately, see HN_RECENT_MS */
-	uint32_t pages;         /* managed now */
+	uint32_t pages;                       /* managed now */
 	uint32_t pad;
 	uint32_t pages_on[HN_MAX_NODES]; /* of these, by node */
 	uint32_t from[HN_MAX_NODES];     /* samples by the node of the thread */
@@ -82,10 +82,10 @@ struct hn_region_row {
 struct hn_heat {
 	uint32_t nodes, rows, points; /* room */
 	uint32_t shift;
-	uint32_t nr_rows, nr_points;  /* used */
-	uint32_t step_ms;             /* time from one point to the next */
-	uint32_t start_ms;            /* of point 0, since the agent started */
-	uint64_t key[HN_HEAT_ROWS];   /* address >> shift, ascending */
+	uint32_t nr_rows, nr_points; /* used */
+	uint32_t step_ms;            /* time from one point to the next */
+	uint32_t start_ms;           /* of point 0, since the agent started */
+	uint64_t key[HN_HEAT_ROWS];  /* address >> shift, ascending */
 	uint32_t local[HN_HEAT_POINTS * HN_HEAT_ROWS];
 	uint32_t cell[HN_HEAT_CELLS];
 };
@@ -104,8 +104,8 @@ enum hn_place {
 	HN_PLACE_FEW_HUGE,     /* the mapping has less than two huge pages */
 	HN_PLACE_MOSTLY_SMALL, /* more than a quarter of what is there is small pages */
 	HN_PLACE_GROWING,      /* the mapping has more huge pages at every look */
-	HN_PLACE_GIVEN_BACK,   /* was managed, but touched for the first time in too many places: not again before hold_ms */
-	HN_PLACE_IDLE,         /* the agent was told to stop */
+	HN_PLACE_GIVEN_BACK, /* was managed, but touched for the first time in too many places: not again before hold_ms */
+	HN_PLACE_IDLE,       /* the agent was told to stop */
 	HN_NR_PLACES,
 };
 
@@ -129,7 +129,7 @@ struct hn_answer {
 /* Who wants to know writes addr, then raises asked, and waits for answered to have that value and answer.addr to be its. */
 struct hn_query {
 	struct hn_word asked, answered;
-	struct hn_word seq;    /* odd: the answer is being written */
+	struct hn_word seq; /* odd: the answer is being written */
 	uint32_t pad;
 	hn_addr addr;
 	struct hn_answer answer;
@@ -142,7 +142,7 @@ struct hn_record {
 	uint32_t nr_regions;       /* rows valid */
 	uint32_t nr_regions_total; /* regions there are; written by the backend */
 	uint32_t followed;         /* decisions below this number are in region rows and heat */
-	uint64_t missed;           /* decisions that came and went before the scanner looked: not in region rows and heat */
+	uint64_t missed; /* decisions that came and went before the scanner looked: not in region rows and heat */
 	struct hn_region_row region[HN_RECORD_REGIONS];
 	struct hn_heat heat;
 	struct hn_query query;

@@ -133,8 +133,8 @@ static void override_region(struct hn_region_row *g)
 	const char *text = getenv("FAKE_REGION");
 
 	if (text)
-		sscanf(text, "%" SCNu64 " %" SCNu64 " %u %u %u %u %u %u", &g->local, &g->remote, &g->recent_local, &g->recent_remote,
-		       &g->from[0], &g->from[1], &g->pages_on[0], &g->pages_on[1]);
+		sscanf(text, "%" SCNu64 " %" SCNu64 " %u %u %u %u %u %u", &g->local, &g->remote, &g->recent_local,
+		       &g->recent_remote, &g->from[0], &g->from[1], &g->pages_on[0], &g->pages_on[1]);
 }
 
 static void fill_record(struct hn_shm *shm, struct hn_slot *slot)

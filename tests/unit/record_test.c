@@ -34,8 +34,16 @@ static int teardown(void **state)
 static struct hn_decision decision(uint64_t n)
 {
 	return (struct hn_decision){
-		.time_ns = n, .haddr = n * 3, .tid = (uint32_t)n * 5, .last_tid = (uint32_t)n * 7, .service_ns = (uint32_t)n * 11,
-		.thread_nid = 1, .from_nid = 2, .target_nid = HN_NO_NODE, .last_nid = 1, .outcome = HN_FAULT_REFUSED,
+		.time_ns = n,
+		.haddr = n * 3,
+		.tid = (uint32_t)n * 5,
+		.last_tid = (uint32_t)n * 7,
+		.service_ns = (uint32_t)n * 11,
+		.thread_nid = 1,
+		.from_nid = 2,
+		.target_nid = HN_NO_NODE,
+		.last_nid = 1,
+		.outcome = HN_FAULT_REFUSED,
 	};
 }
 
@@ -137,8 +145,12 @@ static void test_reader_takes_none_but_whole_ones(void **state)
 
 static void sample(hn_addr addr, int thread_nid, int nid, enum hn_outcome outcome, uint64_t ms)
 {
-	struct hn_decision d = { .time_ns = ms * 1000000, .haddr = addr, .thread_nid = (int8_t)thread_nid,
-				 .from_nid = (int8_t)nid, .target_nid = (int8_t)thread_nid, .outcome = (uint8_t)outcome };
+	struct hn_decision d = { .time_ns = ms * 1000000,
+				 .haddr = addr,
+				 .thread_nid = (int8_t)thread_nid,
+				 .from_nid = (int8_t)nid,
+				 .target_nid = (int8_t)thread_nid,
+				 .outcome = (uint8_t)outcome };
 
 	hn_record_decision(rec, &d);
 }
@@ -246,7 +258,8 @@ static void test_the_rest_is_taken_in(void **state)
 	hn_record_finish(rec, 1000);
 	hn_record_finish(rec, 1000);
 	assert_true(rec->region[0].local == 2 && rec->region[0].remote == 1 && rec->region[0].migrated == 1);
-	assert_true(rec->region[0].recent_local == 2 && rec->region[0].recent_remote == 1 && rec->region[0].from[2] == 2);
+	assert_true(rec->region[0].recent_local == 2 && rec->region[0].recent_remote == 1 &&
+		    rec->region[0].from[2] == 2);
 	assert_true(heat[1] == 1 && heat[rec->heat.nodes + 2] == 2);
 	assert_true(hn_heat_is_sane(&rec->heat));
 	sample(102 * MIB, 1, 1, HN_FAULT_REFUSED, UINT64_MAX / 1000000);
