@@ -75,8 +75,11 @@ struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot)
 	struct hn_record *r = hn_slot_record(shm, slot);
 
 	if (HN_SYS(SYS_mprotect, r, sizeof(*r), PROT_READ | PROT_WRITE, 0, 0, 0) ||
-	    HN_SYS(SYS_madvise, r, sizeof(*r), HN_MADV_POPULATE_WRITE, 0, 0, 0))
+	    HN_SYS(SYS_madvise, r, sizeof(*r), HN_MADV_POPULATE_WRITE, 0, 0, 0)) {
+		HN_SYS(SYS_madvise, r, sizeof(*r), MADV_REMOVE, 0, 0, 0);
+		HN_SYS(SYS_mprotect, r, sizeof(*r), PROT_NONE, 0, 0, 0);
 		return NULL;
+	}
 	hn_record_init(r, shm->machine.nr_nodes);
 	hn_store_release(&slot->has_record, 1);
 	return r;

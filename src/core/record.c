@@ -140,6 +140,23 @@ static bool same_ranges(const struct hn_region_table *t, const struct hn_region_
 	return true;
 }
 
+/* Only what is in use: most processes have a few regions, and the rest of the table is memory that nobody has touched. */
+static void copy_table(struct hn_region_table *to, const struct hn_region_table *from)
+{
+	to->nr = from->nr;
+	memcpy(to->row, from->row, from->nr * sizeof(*to->row));
+	memcpy(to->young, from->young, from->nr * sizeof(*to->young));
+	memcpy(to->old, from->old, from->nr * sizeof(*to->old));
+}
+
+static void clear_table(struct hn_region_table *t, uint32_t nr)
+{
+	t->nr = nr;
+	memset(t->row, 0, nr * sizeof(*t->row));
+	memset(t->young, 0, nr * sizeof(*t->young));
+	memset(t->old, 0, nr * sizeof(*t->old));
+}
+
 static void take_sizes(struct hn_region_row *to, const struct hn_region_row *from)
 {
 	to->start = from->start;
@@ -157,9 +174,8 @@ void hn_record_set_regions(struct hn_record_cursor *c, const struct hn_region_ro
 	if (nr > HN_RECORD_REGIONS)
 		nr = HN_RECORD_REGIONS;
 	if (!same_ranges(now, in, nr)) {
-		*before = *now;
-		memset(now, 0, sizeof(*now));
-		now->nr = nr;
+		copy_table(before, now);
+		clear_table(now, nr);
 		for (i = 0; i < nr; i++)
 			for (k = 0; k < before->nr; k++)
 				if (before->row[k].start < in[i].end && before->row[k].end > in[i].start)
