@@ -69,6 +69,8 @@ char *bench_huge(uint32_t nr_pages)
 	return p;
 }
 
+static struct hn_record record; /* as agents have one */
+
 static void fill_setup(struct bench *b, uint32_t nodes)
 {
 	struct sysinfo si;
@@ -85,6 +87,8 @@ static void fill_setup(struct bench *b, uint32_t nodes)
 		.ram_bytes = (uint64_t)si.totalram * si.mem_unit,
 	};
 	b->live.stats = &b->stats;
+	hn_record_init(&record, nodes);
+	b->live.record = &record;
 	b->live.cnt = (struct hn_live_counters){ &b->counter[0], &b->counter[1], &b->counter[2],
 						 &b->counter[3], &b->counter[4], &b->counter[5] };
 	hn_who_learn(&b->live.rseq_from_robust, &b->live.tp_from_robust);

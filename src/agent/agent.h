@@ -121,6 +121,8 @@ void hn_spark_look(void);
 struct hn_slot *hn_slot_take(struct hn_shm *shm, enum hn_slot_state state);
 /* The ranges of layout.h. */
 bool hn_config_is_sane(const struct hn_config *c);
+/* The record beside a slot, made ready; NULL when there is no memory for it. */
+struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot);
 void hn_slot_say(struct hn_slot *slot, const char *what, int err);
 /* Map and check the shared memory named in the environment; NULL when there is none or it is not to be trusted. */
 struct hn_shm *hn_shm_open(void);

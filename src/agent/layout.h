@@ -5,17 +5,23 @@
  * The controller creates it (mode 0600, in a directory of mode 0700), fills the header, and names it in the environment
  * (HUGENUMA_SHM). Every process of the run maps it when the agent library is loaded, so that forked children need no
  * file access of their own; a process that becomes worth managing takes a free slot.
- * Readers never block writers: counters are plain words that only grow.
+ * Readers never block writers: counters are plain words that only grow. They may map the file at any time, and find in it
+ * what a process that has died had counted, until the controller has taken that over and frees the slot.
+ *
+ * Beside each slot there is a record (core/record.h): decisions, and tables by node and region. The file is sparse there:
+ * an agent takes the memory for its own when it starts, and does without when there is none; the controller gives it back
+ * when it frees the slot.
  */
 #ifndef HN_AGENT_LAYOUT_H
 #define HN_AGENT_LAYOUT_H
 
+#include "core/record.h"
 #include "core/stats.h"
 #include "core/sync.h"
 #include "core/types.h"
 
 #define HN_SHM_ENV "HUGENUMA_SHM"
-#define HN_SHM_MAGIC 0x0000000241554e48ULL /* "HNUA", then the layout version */
+#define HN_SHM_MAGIC 0x0000000341554e48ULL /* "HNUA", then the layout version */
 #define HN_SHM_SLOTS 128
 #define HN_MAX_CPUS 4096
 
@@ -86,7 +92,7 @@ struct hn_slot {
 	char message[200];        /* one line for the user: why unmanaged, or what was unusual; NUL-terminated */
 	struct hn_word message_seq; /* raised after each new message */
 	uint32_t mover_used;
-	uint32_t pad;
+	struct hn_word has_record;/* 1: the record beside this slot is in use */
 	uint32_t pid_ns;          /* inode of the PID namespace that pid is a number of; 0: unknown */
 	uint32_t arm_used;        /* HN_ARM_MOVE or HN_ARM_RWP; HN_ARM_AUTO: none, it came to nothing */
 	struct hn_word wanted_mode; /* enum hn_mode, set by whoever steers the process ... */
@@ -119,6 +125,12 @@ struct hn_shm {
 	struct hn_config config;
 	struct hn_machine machine;
 	struct hn_slot slot[HN_SHM_SLOTS];
+	struct hn_record record[HN_SHM_SLOTS]; /* slot i's */
 };
+
+static inline struct hn_record *hn_slot_record(struct hn_shm *shm, const struct hn_slot *slot)
+{
+	return &shm->record[slot - shm->slot];
+}
 
 #endif

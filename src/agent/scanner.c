@@ -225,6 +225,7 @@ static bool set_up(void)
 	hn_agent.slot->mover_used = c->mover;
 	fill_setup(&run->live, c, &hn_agent.shm->machine);
 	link_counters(&run->live, hn_agent.slot);
+	run->live.record = hn_slot_open_record(hn_agent.shm, hn_agent.slot);
 	if (hn_live_open(&run->live, &why))
 		return give_up(why.what, why.err);
 	hn_agent.slot->arm_used = run->live.way->arming;
@@ -249,6 +250,8 @@ static uint64_t thread_cpu_ns(uint32_t tid)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static uint64_t own_cpu_ns(void) { return thread_cpu_ns((uint32_t)hn_sys_gettid()); }
+
 /* Of all threads of the agent. */
 static uint64_t agent_cpu_ns(void)
 {
@@ -268,6 +271,7 @@ static void publish(uint64_t now_ms)
 	hn_stat_max(&s->agent_cpu_ns, agent_cpu_ns());
 	__atomic_store_n(&s->agent_bytes, hn_live_own_bytes(&run->live), __ATOMIC_RELAXED);
 	hn_series_offer(&s->stats, now_ms - s->started_ms);
+	hn_publish(&run->scanner, s->started_ms, now_ms, own_cpu_ns);
 }
 
 struct pace {
@@ -336,12 +340,11 @@ static uint64_t next_pass(struct pace *p, const struct hn_config *c, uint64_t no
  */
 static uint64_t look(struct hn_worker *w)
 {
-	uint32_t self = (uint32_t)hn_sys_gettid();
-	uint64_t least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS, cpu = thread_cpu_ns(self), wait_ms;
+	uint64_t least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS, cpu = own_cpu_ns(), wait_ms;
 	uint64_t most = w->live->setup.eager ? EAGER_LOOK_MAX_MS : LOOK_MAX_MS;
 
 	hn_discover(w);
-	wait_ms = (thread_cpu_ns(self) - cpu) / 1000000 * LOOK_SHARE;
+	wait_ms = (own_cpu_ns() - cpu) / 1000000 * LOOK_SHARE;
 	if (wait_ms < least)
 		wait_ms = least;
 	if (wait_ms > most)
@@ -461,6 +464,7 @@ static bool obey(struct hn_worker *w, struct pace *p)
 	if (wanted != HN_MODE_RUNNING &&
 	    !(wanted == HN_MODE_STOPPED ? hn_live_release(w, ORDER_MS) : hn_live_drain(w, ORDER_MS)))
 		return false; /* not yet; nothing is armed meanwhile */
+	run->live.publish.not_before_ms = 0;
 	publish(hn_live_now_ns(w) / 1000000);
 	p->look_ms = 0;
 	pace_start(p, &run->config);
@@ -504,6 +508,7 @@ static void scanner_main(void *arg)
 	pace_start(&pace, &run->config);
 	for (;;) {
 		uint32_t kick = hn_load_acquire(&hn_agent.control.kick);
+		bool go_on;
 
 		if (hn_control_wanted()) {
 			/* Without a clean drain nobody is told that it is safe; the pauser's patience ends by itself. */
@@ -512,10 +517,12 @@ static void scanner_main(void *arg)
 			continue;
 		}
 		reconfigure(w, &pace);
-		if (obey(w, &pace))
+		go_on = obey(w, &pace);
+		if (go_on)
 			one_pass(w, &pace, &run->config);
 		else
 			idle_pass(w, &pace);
+		hn_explain(w, !go_on);
 		sleep_until_next(&pace, kick);
 	}
 }

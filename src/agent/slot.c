@@ -13,6 +13,7 @@
 
 #include "agent/agent.h"
 #include "linux/sys.h"
+#include "uapi/uapi.h"
 
 /* Ours, and nobody else's to write. */
 static bool trusted(const struct stat *st)
@@ -69,7 +70,27 @@ struct hn_shm *hn_shm_open(void)
 		munmap(p, sizeof(struct hn_shm));
 		p = MAP_FAILED;
 	}
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	/* A program that locks all its memory must not fill all the records. */
+	mprotect((char *)p + offsetof(struct hn_shm, record), sizeof(((struct hn_shm *)0)->record), PROT_NONE);
+	return p;
+}
+
+/* Populated by the kernel, which can say that there is no room; a store would be a SIGBUS. */
+struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot)
+{
+	struct hn_record *r = hn_slot_record(shm, slot);
+
+	if (HN_SYS(SYS_mprotect, r, sizeof(*r), PROT_READ | PROT_WRITE, 0, 0, 0) ||
+	    HN_SYS(SYS_madvise, r, sizeof(*r), HN_MADV_POPULATE_WRITE, 0, 0, 0)) {
+		HN_SYS(SYS_madvise, r, sizeof(*r), MADV_REMOVE, 0, 0, 0);
+		HN_SYS(SYS_mprotect, r, sizeof(*r), PROT_NONE, 0, 0, 0);
+		return NULL;
+	}
+	hn_record_init(r, shm->machine.nr_nodes);
+	hn_store_release(&slot->has_record, 1);
+	return r;
 }
 
 /* Field 22 of /proc/self/stat, to tell this process from a later one with its number. */

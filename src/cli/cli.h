@@ -15,5 +15,11 @@ int hn_cmd_pause(int argc, char **argv);
 int hn_cmd_resume(int argc, char **argv);
 int hn_cmd_stop(int argc, char **argv);
 int hn_cmd_ctl(int argc, char **argv);
+int hn_cmd_explain(int argc, char **argv);
+int hn_cmd_report(int argc, char **argv);
+int hn_cmd_top(int argc, char **argv);
+int hn_cmd_advise(int argc, char **argv);
+int hn_cmd_metrics(int argc, char **argv);
+int hn_cmd_serve(int argc, char **argv);
 
 #endif

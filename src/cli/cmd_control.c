@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* cmd_control.c - `hugenuma list`, `pause`, `resume`, `stop`: managed processes from outside. */
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "control/attach.h"
 #include "control/names.h"
@@ -53,7 +54,7 @@ static void list_line(const struct hn_target *t)
 	struct hn_process p;
 	const char *mode;
 
-	hn_process_read(&p, t->slot);
+	hn_process_read(&p, t->slot, true);
 	mode = p.slot.state.v == HN_SLOT_UNMANAGED ? "unmanaged" : hn_mode_name(hn_load_acquire(&t->slot->mode));
 	printf("%7" PRIu32 "  %-15s  %-9s  %6u  %9" PRIu64 "  %7s  %9" PRIu64 "  %8.1f\n", p.pid, p.comm, mode,
 	       (unsigned)t->shm->machine.nr_nodes, p.slot.stats.managed_pages * (HN_PAGE_SIZE >> 20),
@@ -91,8 +92,8 @@ static error_t order_parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		if (state->arg_num > 0)
 			argp_error(state, "'%s': expected one PID", arg);
-		else if (!hn_pid_parse(arg, pid))
-			argp_error(state, "'%s': expected a PID, a whole number from 1 to %d", arg, INT32_MAX);
+		else
+			*pid = hn_arg_pid(state, arg);
 		return 0;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "expected a PID, as `hugenuma list' shows it");

@@ -4,8 +4,10 @@
 #include "control/version.h"
 
 #include <argp.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *argp_program_version = "hugenuma " HN_VERSION;
 
@@ -19,6 +21,12 @@ static const struct command {
 } commands[] = {
 	{ "run", "hugenuma run", hn_cmd_run, "run a program and balance its huge pages" },
 	{ "list", "hugenuma list", hn_cmd_list, "show the managed processes" },
+	{ "explain", "hugenuma explain", hn_cmd_explain, "say why a page is where it is" },
+	{ "top", "hugenuma top", hn_cmd_top, "show the managed processes as they run" },
+	{ "report", "hugenuma report", hn_cmd_report, "show what was done, by node, region and time" },
+	{ "advise", "hugenuma advise", hn_cmd_advise, "say where each region had better be" },
+	{ "metrics", "hugenuma metrics", hn_cmd_metrics, "print counters for Prometheus" },
+	{ "serve", "hugenuma serve", hn_cmd_serve, "answer with them over HTTP" },
 	{ "pause", "hugenuma pause", hn_cmd_pause, "put every page of a process back and wait" },
 	{ "resume", "hugenuma resume", hn_cmd_resume, "go on balancing a process" },
 	{ "stop", "hugenuma stop", hn_cmd_stop, "put everything back; the program goes on without balancing" },
@@ -119,9 +127,23 @@ static int cmd_help(int argc, char **argv)
 	return c->main(2, help_argv);
 }
 
+/* A file of ours must not get the number of a stream that is closed; the program is to find it closed all the same. */
+static void fill_closed_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct chosen chosen = { 0 };
+
+	fill_closed_streams();
 
 	argp_err_exit_status = HUGENUMA_EXIT_FAILED;
 	if (argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen) != 0 || !chosen.command)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "control/attach.h"
 
+#include "control/ended.h"
 #include "control/proc.h"
 
 #include <dirent.h>
@@ -49,20 +50,31 @@ static struct hn_shm *attach_map(int dir)
 	return NULL;
 }
 
-static int attach_keep(struct hn_attached *a, struct hn_shm *s)
+static int attach_keep(struct hn_attached *a, struct hn_shm *s, char *dir)
 {
 	struct hn_shm **run = realloc(a->run, (a->nr + 1) * sizeof(struct hn_shm *));
+	char **dirs = realloc(a->dir, (a->nr + 1) * sizeof(char *));
 
-	if (!run) {
+	a->run = run ? run : a->run;
+	a->dir = dirs ? dirs : a->dir;
+	if (!run || !dirs || !dir) {
+		free(dir);
 		munmap(s, sizeof(*s));
 		return -ENOMEM;
 	}
-	a->run = run;
+	a->dir[a->nr] = dir;
 	a->run[a->nr++] = s;
 	return 0;
 }
 
-static int attach_dir(struct hn_attached *a, int parent, const char *name)
+static char *attach_path(const char *parent, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s", parent, name) < 0 ? NULL : path;
+}
+
+static int attach_dir(struct hn_attached *a, int parent, const char *parent_name, const char *name)
 {
 	int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct hn_shm *s = NULL;
@@ -73,7 +85,7 @@ static int attach_dir(struct hn_attached *a, int parent, const char *name)
 	if (fstat(dir, &st) == 0 && attach_is_ours(&st))
 		s = attach_map(dir);
 	close(dir);
-	return s ? attach_keep(a, s) : 0;
+	return s ? attach_keep(a, s, attach_path(parent_name, name)) : 0;
 }
 
 static int attach_in(struct hn_attached *a, const char *parent)
@@ -86,7 +98,7 @@ static int attach_in(struct hn_attached *a, const char *parent)
 		return 0;
 	while (!err && (e = readdir(d)))
 		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) == 0)
-			err = attach_dir(a, dirfd(d), e->d_name);
+			err = attach_dir(a, dirfd(d), parent, e->d_name);
 	closedir(d);
 	return err;
 }
@@ -105,9 +117,12 @@ int hn_attach(struct hn_attached *a)
 
 void hn_attach_close(struct hn_attached *a)
 {
-	for (size_t i = 0; i < a->nr; i++)
+	for (size_t i = 0; i < a->nr; i++) {
 		munmap(a->run[i], sizeof(*a->run[i]));
+		free(a->dir[i]);
+	}
 	free(a->run);
+	free(a->dir);
 	*a = (struct hn_attached){ 0 };
 }
 
@@ -180,4 +195,120 @@ bool hn_pid_parse(const char *text, uint32_t *pid)
 		return false;
 	*pid = (uint32_t)v;
 	return true;
+}
+
+/* ---- looking ---- */
+
+struct seen_list {
+	struct hn_seen *list;
+	size_t nr, room;
+};
+
+static struct hn_seen *seen_add(struct seen_list *l, struct hn_shm *shm, struct hn_slot *slot)
+{
+	struct hn_seen *list;
+
+	if (l->nr == l->room) {
+		list = realloc(l->list, (l->room + 16) * sizeof(*list));
+		if (!list)
+			return NULL;
+		l->list = list;
+		l->room += 16;
+	}
+	l->list[l->nr] = (struct hn_seen){ .shm = shm, .slot = slot };
+	return &l->list[l->nr++];
+}
+
+static bool seen_has(const struct seen_list *l, const struct hn_shm *shm, uint32_t pid)
+{
+	for (size_t i = 0; i < l->nr; i++)
+		if (l->list[i].shm == shm && l->list[i].p.pid == pid)
+			return true;
+	return false;
+}
+
+/* Living processes, or those that have ended and not been harvested. */
+static void seen_slots(struct seen_list *l, struct hn_shm *shm, uint32_t pid, bool alive)
+{
+	for (unsigned k = 0; k < HN_SHM_SLOTS; k++) {
+		struct hn_slot *slot = &shm->slot[k];
+		struct hn_seen *s;
+
+		if (!hn_slot_is_used(slot) || hn_slot_is_alive(shm, slot) != alive ||
+		    (pid && slot->pid != pid && shm->controller_pid != pid) || seen_has(l, shm, slot->pid))
+			continue;
+		s = seen_add(l, shm, alive ? slot : NULL);
+		if (!s)
+			return;
+		hn_process_read(&s->p, slot, alive);
+		s->p.record = hn_record_copy(shm, slot, !alive);
+	}
+}
+
+/* Those that have been; the latest first. */
+static void seen_ended(struct seen_list *l, struct hn_shm *shm, const char *dir, uint32_t pid)
+{
+	struct hn_process p;
+	struct hn_seen *s;
+
+	for (unsigned i = 0; i < HN_ENDED_MAX; i++) {
+		if (!hn_ended_read(dir, i, &p))
+			continue;
+		s = NULL;
+		if ((!pid || p.pid == pid || shm->controller_pid == pid) && !seen_has(l, shm, p.pid))
+			s = seen_add(l, shm, NULL);
+		if (s)
+			s->p = p;
+		else
+			free(p.record);
+	}
+}
+
+size_t hn_seen_find(const struct hn_attached *a, uint32_t pid, struct hn_seen **list)
+{
+	struct seen_list l = { 0 };
+
+	for (size_t i = 0; i < a->nr; i++)
+		seen_slots(&l, a->run[i], pid, true);
+	for (size_t i = 0; i < a->nr; i++) {
+		seen_slots(&l, a->run[i], pid, false);
+		seen_ended(&l, a->run[i], a->dir[i], pid);
+	}
+	*list = l.list;
+	return l.nr;
+}
+
+void hn_seen_free(struct hn_seen *list, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		free(list[i].p.record);
+	free(list);
+}
+
+/* ---- asking ---- */
+
+int hn_attach_ask(const struct hn_seen *s, hn_addr addr, unsigned ms, struct hn_answer *answer)
+{
+	const struct timespec step = { .tv_nsec = POLL_MS * 1000000l };
+	uint64_t end = hn_now_ms() + ms;
+	struct hn_query *q;
+	uint32_t number;
+
+	if (!s->slot || !hn_slot_is_alive(s->shm, s->slot))
+		return -ESRCH;
+	if (!hn_load_acquire(&s->slot->has_record))
+		return -ENOENT;
+	q = &hn_slot_record(s->shm, s->slot)->query;
+	number = hn_query_ask(q, addr);
+	while (!hn_query_read(q, number, addr, answer)) {
+		if (!hn_slot_is_alive(s->shm, s->slot))
+			return -ESRCH;
+		if (hn_now_ms() >= end)
+			return -ETIMEDOUT;
+		/* somebody else's question may have taken ours away */
+		if ((int32_t)(hn_load_acquire(&q->answered) - number) >= 0)
+			number = hn_query_ask(q, addr);
+		nanosleep(&step, NULL);
+	}
+	return 0;
 }

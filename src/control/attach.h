@@ -15,6 +15,7 @@
 
 struct hn_attached {
 	struct hn_shm **run; /* mapped, writable */
+	char **dir;          /* where each is */
 	size_t nr;
 };
 
@@ -32,6 +33,26 @@ struct hn_target {
  * Those with this pid; those of the run whose controller has it; 0: all. At most `room`; returns how many there are.
  */
 size_t hn_attach_find(const struct hn_attached *a, uint32_t pid, struct hn_target *t, size_t room);
+
+/*
+ * Processes as they are now, copied: those with this pid; those of the run whose controller has it; 0: all. Of one that has
+ * ended: what it left, as long as its run goes on. Several with one pid (exec): the living one, else the latest.
+ */
+struct hn_seen {
+	struct hn_shm *shm;   /* of its run, for settings and machine */
+	struct hn_slot *slot; /* NULL: it has ended */
+	struct hn_process p;
+};
+
+/* *list is malloced. Returns how many, 0 also when out of memory. */
+size_t hn_seen_find(const struct hn_attached *a, uint32_t pid, struct hn_seen **list);
+void hn_seen_free(struct hn_seen *list, size_t nr);
+
+/*
+ * Ask an agent about an address, and wait for the answer, at most `ms`. 0; -ETIMEDOUT; -ESRCH: the process has ended;
+ * -ENOENT: it has no record to answer in.
+ */
+int hn_attach_ask(const struct hn_seen *s, hn_addr addr, unsigned ms, struct hn_answer *answer);
 
 /*
  * Tell an agent what to do (enum hn_mode) and wait until it does, at most `ms`. 0; -ETIMEDOUT: it has not yet, but will as

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "control/ledger.h"
 
+#include "control/ended.h"
 #include "control/proc.h"
 #include "control/say.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 uint64_t hn_stats_refused(const struct hn_stats *s)
 {
@@ -125,7 +127,7 @@ static void slot_copy(struct hn_slot *to, const struct hn_slot *from)
 	to->message[sizeof(to->message) - 1] = 0;
 }
 
-static void process_read(struct hn_process *p, const struct hn_slot *slot, bool running)
+void hn_process_read(struct hn_process *p, const struct hn_slot *slot, bool running)
 {
 	uint64_t now = hn_now_ms();
 
@@ -170,21 +172,74 @@ bool hn_slot_is_alive(const struct hn_shm *shm, const struct hn_slot *slot)
 	return slot_state(slot) != HN_SLOT_FREE && !slot_has_ended(shm, slot);
 }
 
-void hn_process_read(struct hn_process *p, const struct hn_slot *slot) { process_read(p, slot, true); }
+bool hn_slot_is_used(const struct hn_slot *slot) { return slot_state(slot) != HN_SLOT_FREE; }
+
+/*
+ * Rows and heat may be of different moments where the agent is at work; decisions carry their own proof (hn_record_read),
+ * and one that was being written stays unreadable in the copy.
+ */
+struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot, bool ended)
+{
+	const struct hn_record *r = hn_slot_record(shm, slot);
+	struct hn_record *copy;
+	uint32_t nr;
+
+	if (!hn_load_acquire(&slot->has_record))
+		return NULL;
+	copy = aligned_alloc(4096, sizeof(*copy));
+	if (!copy)
+		return NULL;
+	memcpy(copy, r, sizeof(*copy));
+	for (uint32_t i = 0; i < HN_RING_MAX; i++)
+		if (hn_load_acquire(&r->ring.place[i].seq) != copy->ring.place[i].seq.v)
+			copy->ring.place[i].seq.v = 0; /* written meanwhile */
+	copy->table_seq.v = 0;
+	nr = hn_record_copy_regions(r, copy->region);
+	/* killed while it wrote them: what is there is as good as it gets */
+	if (ended && nr > HN_RECORD_REGIONS)
+		nr = copy->nr_regions;
+	copy->nr_regions = nr <= HN_RECORD_REGIONS ? nr : 0;
+	if (ended)
+		hn_record_finish(copy, slot->started_ms);
+	return copy;
+}
 
 /* Nothing of the old owner may be left: the next one's half-filled slot must not look like this one's. */
-static void slot_free(struct hn_slot *slot)
+static void slot_free(struct hn_shm *shm, struct hn_slot *slot)
 {
 	size_t after_state = offsetof(struct hn_slot, state) + sizeof(slot->state);
 
 	_Static_assert(offsetof(struct hn_slot, state) == 0, "state comes first");
+	/* all zeros for the next owner, and the memory is free until there is one */
+	if (slot->has_record.v)
+		madvise(hn_slot_record(shm, slot), sizeof(struct hn_record), MADV_REMOVE);
 	memset((char *)slot + after_state, 0, sizeof(*slot) - after_state);
 	hn_store_release(&slot->state, HN_SLOT_FREE);
 }
 
 /* ---- the account ---- */
 
-static void ledger_keep(struct hn_ledger *l, const struct hn_process *p)
+/* There is room for a few records: who has most samples keeps his. Takes over `record`. */
+static void ledger_keep_record(struct hn_ledger *l, struct hn_process *p, struct hn_record *record)
+{
+	struct hn_process *least = NULL;
+	unsigned nr = 0;
+
+	p->record = record;
+	for (size_t i = 0; i < l->nr; i++) {
+		if (!l->list[i].record)
+			continue;
+		nr++;
+		if (!least || l->list[i].slot.stats.samples < least->slot.stats.samples)
+			least = &l->list[i];
+	}
+	if (nr <= HN_LEDGER_RECORDS || !least)
+		return;
+	free(least->record);
+	least->record = NULL;
+}
+
+static void ledger_keep(struct hn_ledger *l, const struct hn_process *p, struct hn_record *record)
 {
 	struct hn_process *list;
 	size_t room;
@@ -192,16 +247,19 @@ static void ledger_keep(struct hn_ledger *l, const struct hn_process *p)
 	if (l->nr == l->room) {
 		room = l->room ? l->room * 2 : 16;
 		list = l->nr < HN_LEDGER_MAX ? realloc(l->list, room * sizeof(*list)) : NULL;
-		if (!list)
+		if (!list) {
+			free(record);
 			return; /* it is in the totals */
+		}
 		l->list = list;
 		l->room = room;
 	}
 	l->list[l->nr++] = *p;
+	ledger_keep_record(l, &l->list[l->nr - 1], record);
 }
 
-/* Count a process; `state` is its slot's. */
-static void ledger_add(struct hn_ledger *l, const struct hn_process *p, uint32_t state)
+/* Count a process; `state` is its slot's. Takes over `record`, which may be NULL. */
+static void ledger_add(struct hn_ledger *l, const struct hn_process *p, uint32_t state, struct hn_record *record)
 {
 	const struct hn_stats *s = &p->slot.stats;
 
@@ -209,14 +267,18 @@ static void ledger_add(struct hn_ledger *l, const struct hn_process *p, uint32_t
 		l->nr_running++;
 	if (s->managed_peak_pages || s->managed_pages || s->samples) {
 		l->nr_managed++;
-		ledger_keep(l, p);
-	} else if (state == HN_SLOT_UNMANAGED) {
-		l->nr_unmanaged++;
+		if (!p->running && l->keep_dir)
+			hn_ended_write(l->keep_dir, (unsigned)(l->nr_managed - 1), p, record);
+		ledger_keep(l, p, record);
 	} else {
-		l->nr_idle++;
+		free(record);
+		l->nr_unmanaged += state == HN_SLOT_UNMANAGED;
+		l->nr_idle += state != HN_SLOT_UNMANAGED;
 	}
 	process_merge(&l->total, p);
 }
+
+void hn_ledger_take(struct hn_ledger *l, const struct hn_process *p) { ledger_add(l, p, p->slot.state.v, p->record); }
 
 void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
 {
@@ -234,10 +296,10 @@ void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
 		hn_messages_read(&l->messages, slot, i);
 		if (!ended)
 			continue;
-		process_read(&p, slot, false);
-		ledger_add(l, &p, hn_load_acquire(&slot->state));
+		hn_process_read(&p, slot, false);
+		ledger_add(l, &p, hn_load_acquire(&slot->state), hn_record_copy(shm, slot, true));
 		hn_messages_forget_slot(&l->messages, i);
-		slot_free(slot);
+		slot_free(shm, slot);
 	}
 }
 
@@ -258,8 +320,8 @@ void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm)
 
 		if (state == HN_SLOT_FREE)
 			continue;
-		process_read(&p, &shm->slot[i], true);
-		ledger_add(l, &p, state);
+		hn_process_read(&p, &shm->slot[i], true);
+		ledger_add(l, &p, state, hn_record_copy(shm, &shm->slot[i], false));
 	}
 	if (l->nr)
 		qsort(l->list, l->nr, sizeof(*l->list), compare_started);
@@ -275,7 +337,7 @@ unsigned hn_ledger_sum(const struct hn_ledger *l, const struct hn_shm *shm, stru
 	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
 		if (slot_state(&shm->slot[i]) != HN_SLOT_LIVE)
 			continue;
-		process_read(&p, &shm->slot[i], true);
+		hn_process_read(&p, &shm->slot[i], true);
 		process_merge(sum, &p);
 		nr_live++;
 	}
@@ -285,6 +347,8 @@ unsigned hn_ledger_sum(const struct hn_ledger *l, const struct hn_shm *shm, stru
 void hn_ledger_fini(struct hn_ledger *l)
 {
 	hn_messages_fini(&l->messages);
+	for (size_t i = 0; i < l->nr; i++)
+		free(l->list[i].record);
 	free(l->list);
 	l->list = NULL;
 	l->nr = l->room = 0;

@@ -33,9 +33,14 @@ struct hn_process {
 	uint64_t elapsed_ms; /* from the agent's start to the process's end, or to now */
 	struct hn_shares shares;
 	struct hn_slot slot; /* a copy */
+	struct hn_record *record; /* a copy, owned by whoever has the process; NULL: there is none, or it was not kept */
 };
 
+/* Processes of a ledger whose records are kept: those with most samples. */
+#define HN_LEDGER_RECORDS 16
+
 struct hn_ledger {
+	const char *keep_dir;    /* where what has ended is left for `hugenuma report' (ended.h); NULL: nowhere */
 	struct hn_process *list; /* processes that have ended, and at the end also those still running */
 	size_t nr;
 	size_t room;
@@ -53,6 +58,9 @@ void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm);
 /* The last poll: also takes in, without freeing their slots, the processes that still run. Sorts the list by start. */
 void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm);
 
+/* Count a process that was read elsewhere. Its record becomes the ledger's. */
+void hn_ledger_take(struct hn_ledger *l, const struct hn_process *p);
+
 /*
  * Everything so far, ended and living processes together, into *sum. Gauges (pages managed, armed now) count living
  * processes only. Returns the number of living agents.
@@ -61,8 +69,14 @@ unsigned hn_ledger_sum(const struct hn_ledger *l, const struct hn_shm *shm, stru
 
 /* Is this slot's process alive, and the slot its current image's? */
 bool hn_slot_is_alive(const struct hn_shm *shm, const struct hn_slot *slot);
-/* A consistent enough copy of a living process's slot: counters are whole, but not of one moment. */
-void hn_process_read(struct hn_process *p, const struct hn_slot *slot);
+/* In use, by a process that lives or has not been harvested yet. */
+bool hn_slot_is_used(const struct hn_slot *slot);
+/*
+ * A consistent enough copy of a process's slot: counters are whole, but not of one moment. p->record is NULL;
+ * hn_record_copy makes one, complete when the process has ended: NULL when there is none, or no memory. free() it.
+ */
+void hn_process_read(struct hn_process *p, const struct hn_slot *slot, bool running);
+struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot, bool ended);
 
 /* The sum of samples refused, or failed, for whatever reason. */
 uint64_t hn_stats_refused(const struct hn_stats *s);

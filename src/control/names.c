@@ -80,3 +80,25 @@ static const struct hn_name mode_names[HN_NR_MODES] = {
 const char *hn_mode_name(uint32_t mode) { return mode < HN_NR_MODES ? mode_names[mode].key : "?"; }
 
 const char *hn_mode_done_text(uint32_t mode) { return mode < HN_NR_MODES ? mode_names[mode].text : "?"; }
+
+const char *hn_outcome_name(uint32_t outcome)
+{
+	static const char *const name[HN_NR_OUTCOMES] = {
+		[HN_FAULT_UNMANAGED] = "unmanaged", [HN_FAULT_STALE] = "stale",   [HN_FAULT_WAITED] = "waited",
+		[HN_FAULT_DEFERRED] = "deferred",   [HN_FAULT_LOCAL] = "local",   [HN_FAULT_REFUSED] = "refused",
+		[HN_FAULT_MIGRATED] = "migrated",   [HN_FAULT_FAILED] = "failed", [HN_FAULT_RACED] = "raced",
+	};
+
+	return outcome < HN_NR_OUTCOMES ? name[outcome] : "?";
+}
+
+const char *hn_reason_name(const struct hn_decision *d)
+{
+	if (d->outcome == HN_FAULT_REFUSED)
+		return d->reason < HN_NR_REFUSALS ? hn_refusal_names[d->reason].key : "?";
+	if (d->outcome == HN_FAULT_FAILED)
+		return d->reason < HN_NR_FAILURES ? hn_failure_names[d->reason].key : "?";
+	if (d->outcome == HN_FAULT_MIGRATED)
+		return d->reason < HN_NR_REASONS ? hn_reason_names[d->reason].key : "?";
+	return NULL;
+}

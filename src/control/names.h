@@ -5,6 +5,7 @@
 #ifndef HN_CONTROL_NAMES_H
 #define HN_CONTROL_NAMES_H
 
+#include "core/record.h"
 #include "core/types.h"
 
 struct hn_name {
@@ -24,6 +25,9 @@ extern const char *const hn_shared_names[2];
 extern const char *const hn_arm_names[3];
 extern const char *const hn_initial_node_names[2];
 
+/* Of enum hn_outcome; and of the refusal or failure in a decision, NULL where there is none. Any value. */
+const char *hn_outcome_name(uint32_t outcome);
+const char *hn_reason_name(const struct hn_decision *d);
 /* Of enum hn_mode: "running"; and what has become of the process's memory, as a sentence. Any value. */
 const char *hn_mode_name(uint32_t mode);
 const char *hn_mode_done_text(uint32_t mode);

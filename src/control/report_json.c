@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "control/report_json.h"
 
+#include "control/json.h"
 #include "control/names.h"
+#include "control/report_record.h"
 #include "control/say.h"
 #include "control/version.h"
 
@@ -15,183 +17,119 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- small pieces ---- */
-
-/* A NULL value (out of memory) is refused by jansson; the missing key is found when the file is written. */
-static void put(json_t *o, const char *key, json_t *value, bool *ok)
+static void put_reasons(struct hn_object *o, const char *key, const uint64_t *count, const struct hn_name *name, int nr)
 {
-	if (json_object_set_new(o, key, value) != 0)
-		*ok = false;
-}
-
-struct object {
-	json_t *json;
-	bool ok;
-};
-
-static void put_count(struct object *o, const char *key, uint64_t n)
-{
-	put(o->json, key, json_integer((json_int_t)n), &o->ok);
-}
-
-static void put_bool(struct object *o, const char *key, bool b)
-{
-	put(o->json, key, json_boolean(b), &o->ok);
-}
-
-/* Command lines and names may hold any bytes, JSON only UTF-8. */
-static json_t *text_json(const char *s)
-{
-	json_t *j = json_string(s);
-	char *copy;
-
-	if (j)
-		return j;
-	copy = strdup(s);
-	if (!copy)
-		return NULL;
-	hn_make_printable(copy);
-	j = json_string(copy);
-	free(copy);
-	return j;
-}
-
-static void put_text(struct object *o, const char *key, const char *s)
-{
-	put(o->json, key, s ? text_json(s) : json_null(), &o->ok);
-}
-
-/* part / whole in percent; null when there is nothing to take a share of. */
-static void put_percent(struct object *o, const char *key, uint64_t part, uint64_t whole)
-{
-	put(o->json, key, whole ? json_real(100.0 * (double)part / (double)whole) : json_null(), &o->ok);
-}
-
-static struct object object_new(void)
-{
-	struct object o = { json_object(), true };
-
-	return o;
-}
-
-static void put_object(struct object *o, const char *key, struct object child)
-{
-	o->ok = o->ok && child.ok;
-	put(o->json, key, child.json, &o->ok);
-}
-
-static void put_array(struct object *o, const char *key, json_t *array)
-{
-	put(o->json, key, array, &o->ok);
-}
-
-static void append(struct object *o, json_t *array, json_t *value)
-{
-	if (json_array_append_new(array, value) != 0)
-		o->ok = false;
-}
-
-static void put_reasons(struct object *o, const char *key, const uint64_t *count, const struct hn_name *name, int nr)
-{
-	struct object reasons = object_new();
+	struct hn_object reasons = hn_object_new();
 	char full[64];
 
 	for (int i = 0; i < nr; i++) {
 		snprintf(full, sizeof(full), "%s_count", name[i].key);
-		put_count(&reasons, full, count[i]);
+		hn_put_count(&reasons, full, count[i]);
 	}
-	put_object(o, key, reasons);
+	hn_put_object(o, key, reasons);
 }
 
-static void put_per_node(struct object *o, const char *key, const uint64_t *count, uint32_t nr_nodes)
+static void put_per_node(struct hn_object *o, const char *key, const uint64_t *count, uint32_t nr_nodes)
 {
 	json_t *array = json_array();
 
 	for (uint32_t i = 0; i < nr_nodes; i++)
-		append(o, array, json_integer((json_int_t)count[i]));
-	put_array(o, key, array);
+		hn_append(o, array, json_integer((json_int_t)count[i]));
+	hn_put_array(o, key, array);
 }
 
-static void put_hist(struct object *o, const char *key, const struct hn_hist *h)
+static void put_hist(struct hn_object *o, const char *key, const struct hn_hist *h)
 {
-	struct object times = object_new();
+	struct hn_object times = hn_object_new();
+	json_t *buckets = json_array();
 
-	put_count(&times, "faults_count", h->count);
-	put_count(&times, "mean_ns", h->count ? h->sum / h->count : 0);
-	put_count(&times, "p50_ns", hn_hist_percentile(h, 500));
-	put_count(&times, "p90_ns", hn_hist_percentile(h, 900));
-	put_count(&times, "p99_ns", hn_hist_percentile(h, 990));
-	put_count(&times, "p999_ns", hn_hist_percentile(h, 999));
-	put_count(&times, "max_ns", h->max);
-	put_object(o, key, times);
+	for (unsigned i = 0; i < HN_HIST_BUCKETS; i++) {
+		struct hn_object bucket = hn_object_new();
+
+		hn_put_count(&bucket, "from_ns", hn_hist_bucket_floor(i));
+		hn_put_count(&bucket, "faults_count", h->bucket[i]);
+		if (h->bucket[i])
+			hn_append_object(o, buckets, bucket);
+		else
+			json_decref(bucket.json);
+	}
+	hn_put_count(&times, "faults_count", h->count);
+	hn_put_count(&times, "mean_ns", h->count ? h->sum / h->count : 0);
+	hn_put_count(&times, "p50_ns", hn_hist_percentile(h, 500));
+	hn_put_count(&times, "p90_ns", hn_hist_percentile(h, 900));
+	hn_put_count(&times, "p99_ns", hn_hist_percentile(h, 990));
+	hn_put_count(&times, "p999_ns", hn_hist_percentile(h, 999));
+	hn_put_count(&times, "max_ns", h->max);
+	hn_put_array(&times, "buckets", buckets);
+	hn_put_object(o, key, times);
 }
 
 /* ---- one process, or all together ---- */
 
-static void put_arming(struct object *o, const struct hn_stats *s)
+static void put_arming(struct hn_object *o, const struct hn_stats *s)
 {
-	put_count(o, "armed_count", s->armed);
-	put_count(o, "armed_now_pages", s->armed_now);
+	hn_put_count(o, "armed_count", s->armed);
+	hn_put_count(o, "armed_now_pages", s->armed_now);
 	put_reasons(o, "arm_refused", s->arm_refused, hn_arm_error_names, HN_NR_ARM_ERRORS);
-	put_count(o, "disarmed_count", s->disarmed_total);
+	hn_put_count(o, "disarmed_count", s->disarmed_total);
 	put_reasons(o, "disarmed", s->disarmed, hn_disarm_names, HN_NR_DISARM_CAUSES);
 }
 
-static void put_faults(struct object *o, const struct hn_stats *s)
+static void put_faults(struct hn_object *o, const struct hn_stats *s)
 {
-	put_count(o, "fault_messages_count", s->messages);
-	put_count(o, "samples_count", s->samples);
-	put_count(o, "local_count", s->local);
-	put_count(o, "migrated_pages", s->migrated);
-	put_count(o, "refused_count", hn_stats_refused(s));
+	hn_put_count(o, "fault_messages_count", s->messages);
+	hn_put_count(o, "samples_count", s->samples);
+	hn_put_count(o, "local_count", s->local);
+	hn_put_count(o, "migrated_pages", s->migrated);
+	hn_put_count(o, "refused_count", hn_stats_refused(s));
 	put_reasons(o, "migrated_for", s->migrated_for, hn_reason_names, HN_NR_REASONS);
 	put_reasons(o, "refused", s->refused, hn_refusal_names, HN_NR_REFUSALS);
-	put_count(o, "failed_count", hn_stats_failed(s));
+	hn_put_count(o, "failed_count", hn_stats_failed(s));
 	put_reasons(o, "failed", s->failed, hn_failure_names, HN_NR_FAILURES);
-	put_count(o, "raced_count", s->raced);
-	put_count(o, "stale_count", s->stale);
-	put_count(o, "waited_count", s->waited);
-	put_count(o, "deferred_count", s->deferred);
-	put_count(o, "unmanaged_faults_count", s->unmanaged);
-	put_count(o, "collisions_count", s->collisions);
-	put_count(o, "lost_huge_pages", s->pages_lost_huge);
+	hn_put_count(o, "raced_count", s->raced);
+	hn_put_count(o, "stale_count", s->stale);
+	hn_put_count(o, "waited_count", s->waited);
+	hn_put_count(o, "deferred_count", s->deferred);
+	hn_put_count(o, "unmanaged_faults_count", s->unmanaged);
+	hn_put_count(o, "collisions_count", s->collisions);
+	hn_put_count(o, "lost_huge_pages", s->pages_lost_huge);
 	put_hist(o, "fault_service", &s->fault_service_ns);
 	put_hist(o, "migration_stall", &s->migration_stall_ns);
 }
 
-static void put_shares(struct object *o, const struct hn_shares *s)
+static void put_shares(struct hn_object *o, const struct hn_shares *s)
 {
-	put_percent(o, "local_start_percent", s->start_local, s->start_samples);
-	put_count(o, "local_start_samples_count", s->start_samples);
-	put_percent(o, "local_end_percent", s->end_local, s->end_samples);
-	put_count(o, "local_end_samples_count", s->end_samples);
+	hn_put_percent(o, "local_start_percent", s->start_local, s->start_samples);
+	hn_put_count(o, "local_start_samples_count", s->start_samples);
+	hn_put_percent(o, "local_end_percent", s->end_local, s->end_samples);
+	hn_put_count(o, "local_end_samples_count", s->end_samples);
 }
 
-static void put_agent(struct object *o, const struct hn_process *p)
+static void put_agent(struct hn_object *o, const struct hn_process *p)
 {
-	struct object agent = object_new();
+	struct hn_object agent = hn_object_new();
 	const struct hn_slot *slot = &p->slot;
 
-	put_count(&agent, "cpu_ns", slot->agent_cpu_ns);
-	put_percent(&agent, "cpu_percent", slot->agent_cpu_ns / 1000, p->elapsed_ms * 1000);
-	put_count(&agent, "memory_bytes", slot->agent_bytes);
-	put_count(&agent, "registered_bytes", slot->registered_bytes);
-	put_count(&agent, "regions_count", slot->regions);
-	put_count(&agent, "scans_count", slot->scans);
-	put_count(&agent, "events_count", slot->events);
-	put_count(&agent, "holes_served_count", slot->holes_served);
-	put_count(&agent, "fixups_count", slot->fixups);
-	put_count(&agent, "collapses_count", slot->collapses);
-	put_object(o, "agent", agent);
+	hn_put_count(&agent, "cpu_ns", slot->agent_cpu_ns);
+	hn_put_percent(&agent, "cpu_percent", slot->agent_cpu_ns / 1000, p->elapsed_ms * 1000);
+	hn_put_count(&agent, "memory_bytes", slot->agent_bytes);
+	hn_put_count(&agent, "registered_bytes", slot->registered_bytes);
+	hn_put_count(&agent, "regions_count", slot->regions);
+	hn_put_count(&agent, "scans_count", slot->scans);
+	hn_put_count(&agent, "events_count", slot->events);
+	hn_put_count(&agent, "holes_served_count", slot->holes_served);
+	hn_put_count(&agent, "fixups_count", slot->fixups);
+	hn_put_count(&agent, "collapses_count", slot->collapses);
+	hn_put_object(o, "agent", agent);
 }
 
-static void put_counters(struct object *o, const struct hn_process *p, uint32_t nr_nodes)
+static void put_counters(struct hn_object *o, const struct hn_process *p, uint32_t nr_nodes)
 {
 	const struct hn_stats *s = &p->slot.stats;
 
-	put_count(o, "elapsed_ms", p->elapsed_ms);
-	put_count(o, "managed_peak_pages", s->managed_peak_pages);
-	put_count(o, "managed_pages", s->managed_pages);
+	hn_put_count(o, "elapsed_ms", p->elapsed_ms);
+	hn_put_count(o, "managed_peak_pages", s->managed_peak_pages);
+	hn_put_count(o, "managed_pages", s->managed_pages);
 	put_arming(o, s);
 	put_faults(o, s);
 	put_shares(o, &p->shares);
@@ -200,163 +138,161 @@ static void put_counters(struct object *o, const struct hn_process *p, uint32_t 
 	put_agent(o, p);
 }
 
-static json_t *series_json(struct object *o, const struct hn_series *series)
+static json_t *series_json(struct hn_object *o, const struct hn_series *series)
 {
 	uint32_t nr = series->nr < HN_SERIES_MAX ? series->nr : HN_SERIES_MAX;
 	json_t *array = json_array();
 
 	for (uint32_t i = 0; i < nr; i++) {
 		const struct hn_series_point *p = &series->point[i];
-		struct object point = object_new();
+		struct hn_object point = hn_object_new();
 
-		put_count(&point, "time_ms", p->time_ms);
-		put_count(&point, "samples_count", p->samples);
-		put_count(&point, "local_count", p->local);
-		put_count(&point, "migrated_pages", p->migrated);
-		put_count(&point, "armed_count", p->armed);
-		o->ok = o->ok && point.ok;
-		append(o, array, point.json);
+		hn_put_count(&point, "time_ms", p->time_ms);
+		hn_put_count(&point, "samples_count", p->samples);
+		hn_put_count(&point, "local_count", p->local);
+		hn_put_count(&point, "migrated_pages", p->migrated);
+		hn_put_count(&point, "armed_count", p->armed);
+		hn_append_object(o, array, point);
 	}
 	return array;
 }
 
-static struct object process_json(const struct hn_process *p, uint32_t nr_nodes)
+static struct hn_object process_json(const struct hn_process *p, uint32_t nr_nodes)
 {
-	struct object o = object_new();
+	struct hn_object o = hn_object_new();
 	uint32_t mover = p->slot.mover_used, arm = p->slot.arm_used;
 	char message[sizeof(p->slot.message)];
 
 	memcpy(message, p->slot.message, sizeof(message));
 	hn_make_printable(message);
-	put_count(&o, "pid", p->pid);
-	put_text(&o, "command", p->comm);
-	put_bool(&o, "running", p->running);
-	put_text(&o, "message", message[0] ? message : NULL);
-	put_text(&o, "mover", mover <= HN_MOVER_KERNEL ? hn_mover_names[mover] : "?");
-	put_text(&o, "arm", arm == HN_ARM_MOVE || arm == HN_ARM_RWP ? hn_arm_names[arm] : NULL);
+	hn_put_count(&o, "pid", p->pid);
+	hn_put_text(&o, "command", p->comm);
+	hn_put_bool(&o, "running", p->running);
+	hn_put_text(&o, "message", message[0] ? message : NULL);
+	hn_put_text(&o, "mover", mover <= HN_MOVER_KERNEL ? hn_mover_names[mover] : "?");
+	hn_put_text(&o, "arm", arm == HN_ARM_MOVE || arm == HN_ARM_RWP ? hn_arm_names[arm] : NULL);
 	put_counters(&o, p, nr_nodes);
-	put_array(&o, "series", series_json(&o, &p->slot.stats.series));
+	hn_put_array(&o, "series", series_json(&o, &p->slot.stats.series));
+	hn_put_record(&o, p, nr_nodes);
 	return o;
 }
 
 /* ---- the run ---- */
 
-static struct object config_json(const struct hn_run_options *options)
+static struct hn_object config_json(const struct hn_run_options *options)
 {
 	const struct hn_config *c = &options->config;
-	struct object o = object_new();
+	struct hn_object o = hn_object_new();
 
-	put_text(&o, "topology", options->topology);
-	put_count(&o, "period_ms", c->period_ms);
-	put_count(&o, "window_mib", c->window_mib);
-	put_count(&o, "handlers_count", c->handlers);
-	put_text(&o, "mover", hn_mover_names[c->mover]);
-	put_text(&o, "arm", hn_arm_names[c->arm]);
-	put_text(&o, "policy", hn_policy_names[c->policy]);
-	put_count(&o, "seed", c->seed);
-	put_count(&o, "max_armed_mib", c->max_armed_mib);
-	put_count(&o, "min_mib", c->min_mib);
-	put_bool(&o, "start_now", c->start_now);
-	put_text(&o, "initial_node", hn_initial_node_names[c->initial_node]);
-	put_bool(&o, "explicit_policy", c->explicit_policy);
+	hn_put_text(&o, "topology", options->topology);
+	hn_put_count(&o, "period_ms", c->period_ms);
+	hn_put_count(&o, "window_mib", c->window_mib);
+	hn_put_count(&o, "handlers_count", c->handlers);
+	hn_put_text(&o, "mover", hn_mover_names[c->mover]);
+	hn_put_text(&o, "arm", hn_arm_names[c->arm]);
+	hn_put_text(&o, "policy", hn_policy_names[c->policy]);
+	hn_put_count(&o, "seed", c->seed);
+	hn_put_count(&o, "max_armed_mib", c->max_armed_mib);
+	hn_put_count(&o, "min_mib", c->min_mib);
+	hn_put_bool(&o, "start_now", c->start_now);
+	hn_put_text(&o, "initial_node", hn_initial_node_names[c->initial_node]);
+	hn_put_bool(&o, "explicit_policy", c->explicit_policy);
 	return o;
 }
 
-static struct object node_json(const struct hn_machine *m, uint32_t node)
+static struct hn_object node_json(const struct hn_machine *m, uint32_t node)
 {
-	struct object o = object_new();
+	struct hn_object o = hn_object_new();
 	json_t *cpus = json_array(), *distances = json_array();
 
 	for (uint32_t cpu = 0; cpu < m->nr_cpus; cpu++)
 		if (m->cpu_node[cpu] == (int)node)
-			append(&o, cpus, json_integer(cpu));
+			hn_append(&o, cpus, json_integer(cpu));
 	for (uint32_t other = 0; other < m->nr_nodes; other++)
-		append(&o, distances, json_integer(m->distance[node][other]));
-	put_count(&o, "os_node", (uint64_t)m->os_nid[node]);
-	put_array(&o, "cpus", cpus);
-	put_array(&o, "distances", distances);
+		hn_append(&o, distances, json_integer(m->distance[node][other]));
+	hn_put_count(&o, "os_node", (uint64_t)m->os_nid[node]);
+	hn_put_array(&o, "cpus", cpus);
+	hn_put_array(&o, "distances", distances);
 	return o;
 }
 
-static struct object machine_json(const struct hn_machine *m)
+static struct hn_object machine_json(const struct hn_machine *m)
 {
-	struct object o = object_new();
+	struct hn_object o = hn_object_new();
 	json_t *nodes = json_array();
 
-	put_bool(&o, "virtual", m->is_virtual);
-	put_bool(&o, "threads_dealt", m->deal_threads);
+	hn_put_bool(&o, "virtual", m->is_virtual);
+	hn_put_bool(&o, "threads_dealt", m->deal_threads);
 	for (uint32_t i = 0; i < m->nr_nodes; i++) {
-		struct object node = node_json(m, i);
-
-		o.ok = o.ok && node.ok;
-		append(&o, nodes, node.json);
+		struct hn_object node = node_json(m, i);
+		hn_append_object(&o, nodes, node);
 	}
-	put_array(&o, "nodes", nodes);
+	hn_put_array(&o, "nodes", nodes);
 	return o;
 }
 
-static void put_messages(struct object *o, const struct hn_messages *m)
+static void put_messages(struct hn_object *o, const struct hn_messages *m)
 {
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < m->nr; i++) {
-		struct object message = object_new();
+		struct hn_object message = hn_object_new();
 
-		put_text(&message, "text", m->list[i].text);
-		put_count(&message, "processes_count", m->list[i].nr_times);
-		o->ok = o->ok && message.ok;
-		append(o, array, message.json);
+		hn_put_text(&message, "text", m->list[i].text);
+		hn_put_count(&message, "processes_count", m->list[i].nr_times);
+		hn_append_object(o, array, message);
 	}
-	put_array(o, "messages", array);
+	hn_put_array(o, "messages", array);
 }
 
-static void put_processes(struct object *o, const struct hn_run_result *run)
+static void put_processes(struct hn_object *o, const struct hn_run_result *run)
 {
 	const struct hn_ledger *l = run->ledger;
 	uint32_t nr_nodes = run->machine->nr_nodes;
-	struct object total = object_new();
+	struct hn_object total = hn_object_new();
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < l->nr; i++) {
-		struct object process = process_json(&l->list[i], nr_nodes);
-
-		o->ok = o->ok && process.ok;
-		append(o, array, process.json);
+		struct hn_object process = process_json(&l->list[i], nr_nodes);
+		hn_append_object(o, array, process);
 	}
-	put_array(o, "processes", array);
+	hn_put_array(o, "processes", array);
 	put_counters(&total, &l->total, nr_nodes);
-	put_object(o, "totals", total);
+	hn_put_object(o, "totals", total);
 }
 
-static void put_run(struct object *o, const struct hn_run_result *run)
+static void put_run(struct hn_object *o, const struct hn_run_result *run)
 {
 	const struct hn_ledger *l = run->ledger;
 	json_t *program = json_array();
 
 	for (char **arg = run->options->argv; *arg; arg++)
-		append(o, program, text_json(*arg));
-	put_count(o, "schema_version", HN_REPORT_SCHEMA_VERSION);
-	put_text(o, "hugenuma_version", HN_VERSION);
-	put_array(o, "program", program);
-	put_count(o, "exit_status", (uint64_t)run->status);
-	put_count(o, "start_unix_ms", run->start_unix_ms);
-	put_count(o, "elapsed_ms", run->elapsed_ms);
-	put_count(o, "loaded_count", run->nr_loaded);
-	put_count(o, "managed_count", l->nr_managed);
-	put_count(o, "idle_count", l->nr_idle);
-	put_count(o, "unmanaged_count", l->nr_unmanaged);
-	put_count(o, "running_count", l->nr_running);
-	put_count(o, "slots_missed_count", run->nr_missed);
-	put_count(o, "filtered_count", run->nr_filtered);
+		hn_append(o, program, hn_text_json(*arg));
+	hn_put_count(o, "schema_version", HN_REPORT_SCHEMA_VERSION);
+	hn_put_text(o, "hugenuma_version", HN_VERSION);
+	hn_put_array(o, "program", program);
+	if (run->status >= 0)
+		hn_put_count(o, "exit_status", (uint64_t)run->status);
+	else
+		hn_put_text(o, "exit_status", NULL);
+	hn_put_count(o, "start_unix_ms", run->start_unix_ms);
+	hn_put_count(o, "elapsed_ms", run->elapsed_ms);
+	hn_put_count(o, "loaded_count", run->nr_loaded);
+	hn_put_count(o, "managed_count", l->nr_managed);
+	hn_put_count(o, "idle_count", l->nr_idle);
+	hn_put_count(o, "unmanaged_count", l->nr_unmanaged);
+	hn_put_count(o, "running_count", l->nr_running);
+	hn_put_count(o, "slots_missed_count", run->nr_missed);
+	hn_put_count(o, "filtered_count", run->nr_filtered);
 }
 
-static struct object report_json(const struct hn_run_result *run)
+struct hn_object hn_report_json(const struct hn_run_result *run)
 {
-	struct object o = object_new();
+	struct hn_object o = hn_object_new();
 
 	put_run(&o, run);
-	put_object(&o, "config", config_json(run->options));
-	put_object(&o, "machine", machine_json(run->machine));
+	hn_put_object(&o, "config", config_json(run->options));
+	hn_put_object(&o, "machine", machine_json(run->machine));
 	put_messages(&o, &run->ledger->messages);
 	put_processes(&o, run);
 	return o;
@@ -416,7 +352,7 @@ static int report_dump(const json_t *json, const char *temp)
 
 int hn_report_write(const struct hn_run_result *run, const char *real_path, char *err, size_t err_len)
 {
-	struct object o = report_json(run);
+	struct hn_object o = hn_report_json(run);
 	char temp[PATH_MAX + 32];
 	int res;
 

@@ -5,6 +5,7 @@
 #ifndef HN_CONTROL_REPORT_JSON_H
 #define HN_CONTROL_REPORT_JSON_H
 
+#include "control/json.h"
 #include "control/run.h"
 
 #include <stddef.h>
@@ -17,6 +18,9 @@
  * Returns 0, or -1 with a line in err.
  */
 int hn_report_check(const char *path, char *real_path, size_t real_len, char *err, size_t err_len);
+
+/* The report as an object; the caller's. A negative run->status: the program has not ended. */
+struct hn_object hn_report_json(const struct hn_run_result *run);
 
 /* Write to FILE.tmp.PID, then rename, so that nobody reads half a report. Returns 0, or -1 with a line in err. */
 int hn_report_write(const struct hn_run_result *run, const char *real_path, char *err, size_t err_len);

@@ -174,7 +174,9 @@ static int run_all(struct run *r)
 		hn_run_dir_close(&r->dir, true);
 		return failed;
 	}
+	r->ledger.keep_dir = r->dir.dir;
 	run_watch(r);
+	r->ledger.keep_dir = NULL;
 	hn_ledger_finish(&r->ledger, r->dir.shm);
 	run_report(r);
 	/* Children of processes that still run look for the file: it stays as long as it may be wanted. */

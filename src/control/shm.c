@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "control/shm.h"
 
+#include "control/ended.h"
 #include "control/proc.h"
 #include "control/say.h"
 
@@ -43,7 +44,10 @@ static int shm_make_dir(struct hn_run_dir *d, const char *parent)
 	return -EEXIST;
 }
 
-/* The space is taken now: a full /dev/shm must be an error here, not a SIGBUS in somebody's database. */
+/*
+ * The space is taken now: a full /dev/shm must be an error here, not a SIGBUS in somebody's database. That of the records
+ * is taken by the agents, who can do without.
+ */
 static int shm_make_file(struct hn_run_dir *d)
 {
 	void *p;
@@ -56,7 +60,7 @@ static int shm_make_file(struct hn_run_dir *d)
 	/* against an odd umask */
 	err = fchmod(fd, 0600) || flock(fd, LOCK_SH | LOCK_NB) ? -errno : 0;
 	if (!err)
-		err = -posix_fallocate(fd, 0, sizeof(struct hn_shm));
+		err = ftruncate(fd, sizeof(struct hn_shm)) ? -errno : -posix_fallocate(fd, 0, offsetof(struct hn_shm, record));
 	if (!err) {
 		p = mmap(NULL, sizeof(struct hn_shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (p == MAP_FAILED)
@@ -107,7 +111,7 @@ int hn_run_dir_create(struct hn_run_dir *d, const struct hn_config *config, cons
 		second = shm_make_in(d, runtime);
 	if (!d->shm) {
 		hn_set_error(err, err_len, "cannot make the run's shared memory (%zu KiB) in /dev/shm: %s%s%s%s%s",
-			     sizeof(struct hn_shm) / 1024, strerror(-first), second ? "; nor in " : "",
+			     offsetof(struct hn_shm, record) / 1024, strerror(-first), second ? "; nor in " : "",
 			     second ? runtime : "", second ? ": " : "", second ? strerror(-second) : "");
 		return second ? second : first;
 	}
@@ -120,6 +124,12 @@ void hn_run_dir_close(struct hn_run_dir *d, bool remove)
 	munmap(d->shm, sizeof(struct hn_shm));
 	d->shm = NULL;
 	if (remove) {
+		int dir = open(d->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+		if (dir >= 0)
+			hn_ended_remove(dir);
+		if (dir >= 0)
+			close(dir);
 		unlink(d->file);
 		rmdir(d->dir);
 	}
@@ -167,8 +177,10 @@ static void sweep_dir(int parent, const char *name)
 	if (fstat(dir, &st) == 0 && st.st_uid == geteuid() && time(NULL) - st.st_mtime > SWEEP_MIN_AGE_S) {
 		fd = openat(dir, "run", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd >= 0) {
-			if (sweep_is_stale(fd) && unlinkat(dir, "run", 0) == 0)
+			if (sweep_is_stale(fd) && unlinkat(dir, "run", 0) == 0) {
+				hn_ended_remove(dir);
 				unlinkat(parent, name, AT_REMOVEDIR);
+			}
 			close(fd);
 		}
 	}

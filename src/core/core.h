@@ -13,6 +13,7 @@
 #define HN_CORE_CORE_H
 
 #include "core/ops.h"
+#include "core/record.h"
 #include "core/stats.h"
 #include "core/sync.h"
 #include "core/types.h"
@@ -126,6 +127,7 @@ struct hn {
 	const struct hn_ops *ops;
 	void *be;
 	struct hn_stats *stats;
+	struct hn_record *record; /* NULL: nobody wants to know */
 	bool leading; /* serve.c: this thread holds the lead */
 };
 
@@ -149,6 +151,9 @@ struct hn_verdict {
 	uint8_t refusal; /* enum hn_refusal, with HN_FAULT_REFUSED */
 	uint8_t reason;  /* enum hn_reason, when target_nid is a node */
 	uint8_t failure; /* enum hn_failure, with HN_FAULT_FAILED */
+	int last_nid;    /* the sample before: node and thread */
+	uint32_t last_tid;
+	uint64_t service_ns; /* of an accounted fault: from reading the message to the page being in place */
 };
 
 /*
@@ -195,6 +200,11 @@ void hn_unmanage(struct hn *hn, hn_addr haddr);
 bool hn_release_range(struct hn *hn, hn_addr start, hn_addr end);
 /* Make chunks without managed entries reusable. Returns chunks freed. Gate held exclusively. */
 uint32_t hn_reclaim(struct hn *hn);
+/* A copy of the entry at haddr; false when it is not managed. Takes and releases the gate (shared) and the entry lock. */
+bool hn_entry_look(struct hn *hn, hn_addr haddr, struct hn_entry *copy);
+/* Call fn for every managed page, in no order; unlocked, so only a hint. Takes and releases the gate (shared). */
+typedef void (*hn_census_fn)(void *arg, hn_addr haddr, int nid);
+void hn_census(struct hn *hn, hn_census_fn fn, void *arg);
 /* State of the entry at haddr, for tests and walkers; unlocked, so only a hint. */
 enum hn_state hn_state_of(const struct hn *hn, hn_addr haddr);
 

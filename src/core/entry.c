@@ -143,6 +143,44 @@ enum hn_state hn_state_of(const struct hn *hn, hn_addr haddr)
 	return state;
 }
 
+bool hn_entry_look(struct hn *hn, hn_addr haddr, struct hn_entry *copy)
+{
+	struct hn_entry *e;
+	bool managed = false;
+
+	hn_gate_read_lock(hn);
+	e = hn_entry_find(hn, hn_page_down(haddr));
+	if (e) {
+		hn_lock(&e->lock);
+		*copy = *e;
+		managed = e->state != HN_UNMANAGED;
+		hn_unlock(&e->lock);
+	}
+	hn_gate_read_unlock(hn);
+	return managed;
+}
+
+/* The gate keeps a chunk where it is while it is looked at; chunks that come meanwhile are for the next time. */
+void hn_census(struct hn *hn, hn_census_fn fn, void *arg)
+{
+	uint32_t chunk, i, nr = hn_chunk_entries(hn);
+
+	for (chunk = 0;; chunk++) {
+		hn_gate_read_lock(hn);
+		if (chunk >= hn->core->nr_chunks_used) {
+			hn_gate_read_unlock(hn);
+			return;
+		}
+		for (i = chunk * nr; i < (chunk + 1) * nr; i++) {
+			const struct hn_entry *e = &hn_entries(hn)[i];
+
+			if (e->state != HN_UNMANAGED)
+				fn(arg, hn_entry_addr(hn, i), e->nid);
+		}
+		hn_gate_read_unlock(hn);
+	}
+}
+
 /* ---- transitions ---- */
 
 void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid)

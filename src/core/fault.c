@@ -14,10 +14,13 @@
  */
 #include "core/fault.h"
 
+#include "core/history.h"
+
 static void record_times(struct hn *hn, const struct hn_fault_ctx *f, enum hn_outcome outcome)
 {
 	uint64_t ns = hn->ops->now_ns(hn->be) - f->read_ns;
 
+	f->verdict->service_ns = ns;
 	hn_hist_add(&hn->stats->fault_service_ns, ns);
 	if (outcome == HN_FAULT_MIGRATED) {
 		hn_hist_add(&hn->stats->migration_stall_ns, ns);
@@ -73,6 +76,8 @@ static bool decide(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, en
 	bool misplaced;
 
 	f->verdict->from_nid = e->nid;
+	f->verdict->last_nid = hn_history_node(e->history, 0);
+	f->verdict->last_tid = e->last_tid;
 	misplaced = hn_policy_misplaced(hn, e, f->haddr, f->verdict->thread_nid, f->tid, hn_now_ms(hn), &r);
 	f->verdict->target_nid = r.target_nid;
 	f->verdict->refusal = (uint8_t)r.refusal;
@@ -130,7 +135,7 @@ enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t rea
 	bool migrate = false;
 
 	hn_stat_add(&hn->stats->messages, 1);
-	verdict->thread_nid = verdict->from_nid = verdict->target_nid = HN_NO_NODE;
+	*verdict = (struct hn_verdict){ HN_NO_NODE, HN_NO_NODE, HN_NO_NODE, .last_nid = HN_NO_NODE };
 	hn_gate_read_lock(hn);
 	e = hn_entry_find(hn, f.haddr);
 	if (e) {

@@ -72,7 +72,7 @@ static void judge_placement(const struct hn *hn, const struct hn_entry *e, hn_ad
 	const struct hn_params *par = &hn->core->par;
 	uint64_t allowed = __atomic_load_n(&par->allowed_nodes, __ATOMIC_RELAXED);
 	uint32_t policy = policy_of(hn);
-	struct hn_place place = {
+	struct hn_placing place = {
 		.nr_nodes = par->nr_nodes,
 		.allowed = allowed ? allowed : ~(uint64_t)0,
 		.spread_shared = par->spread_shared != 0,

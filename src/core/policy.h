@@ -12,7 +12,7 @@
 #include "core/types.h"
 
 /* The machine and the user's wishes; the same for all faults of a while. */
-struct hn_place {
+struct hn_placing {
 	uint32_t nr_nodes;
 	uint64_t allowed;     /* bit n: pages may go to node n */
 	bool spread_shared;   /* pages that several nodes share are spread over them, else left where they are */
@@ -21,7 +21,7 @@ struct hn_place {
 
 /* One hinting fault. */
 struct hn_judge {
-	const struct hn_place *place;
+	const struct hn_placing *place;
 	hn_addr haddr;
 	int page_nid, thread_nid; /* both known, and different */
 	uint64_t history; /* of the page, this sample not included; history.h */

@@ -83,11 +83,35 @@ static enum got read_one(struct hn *hn, struct hn_message *m)
 	return got;
 }
 
+/* Faults that were judged, and those of threads that wait for one in service; the others tell nothing about a page. */
+static void put_on_record(struct hn *hn, const struct hn_message *m, uint64_t read_ns, enum hn_outcome out,
+			  const struct hn_verdict *v)
+{
+	struct hn_decision d = {
+		.time_ns = read_ns,
+		.haddr = hn_page_down(m->start),
+		.tid = m->tid,
+		.last_tid = v->last_tid,
+		.service_ns = v->service_ns < UINT32_MAX ? (uint32_t)v->service_ns : UINT32_MAX,
+		.thread_nid = (int8_t)v->thread_nid,
+		.from_nid = (int8_t)v->from_nid,
+		.target_nid = (int8_t)v->target_nid,
+		.last_nid = (int8_t)v->last_nid,
+		.outcome = (uint8_t)out,
+		.reason = out == HN_FAULT_REFUSED ? v->refusal : out == HN_FAULT_MIGRATED ? v->reason : v->failure,
+		.policy = (uint8_t)hn->core->par.policy,
+	};
+
+	if (hn->record && (out >= HN_FAULT_LOCAL || out == HN_FAULT_WAITED))
+		hn_record_decision(hn->record, &d);
+}
+
 static void serve_fault(struct hn *hn, const struct hn_message *m, uint64_t read_ns)
 {
 	struct hn_verdict verdict;
 	enum hn_outcome out = hn_fault(hn, m->start, m->tid, read_ns, &verdict);
 
+	put_on_record(hn, m, read_ns, out, &verdict);
 	if (out == HN_FAULT_DEFERRED || (out == HN_FAULT_UNMANAGED && !hn_hole_serve(hn, m->start, m->tid)))
 		put_off(hn, m->start);
 }

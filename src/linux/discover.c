@@ -13,7 +13,6 @@
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
-#define MIN_HUGE 2u              /* huge pages a mapping must have */
 #define HOLES_PER_S 120u         /* first touches served per second that mean "still growing" */
 #define EAGER_HOLES_PER_S 10000u /* the same with short scan periods, where being managed matters more */
 #define BACKOFF_MS 2000u         /* first time a region is given back; doubles */
@@ -84,7 +83,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 	struct hn_candidate *c;
 	bool steady;
 
-	if (pages < MIN_HUGE)
+	if (pages < HN_MIN_HUGE)
 		return false;
 	c = candidate(live, vma->start);
 	steady = c->huge && pages <= c->huge + c->huge / 64;
@@ -92,7 +91,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 	c->seen_ms = now;
 	if ((int32_t)(now - c->not_before_ms) < 0 || (!steady && !live->setup.eager))
 		return false;
-	return hn_pagemap_present_bytes(live->fd_pagemap, start, end, UINT64_MAX) <= huge + huge / 3;
+	return hn_pagemap_present_bytes(live->fd_pagemap, start, end, UINT64_MAX) <= hn_present_limit(huge);
 }
 
 static int initial_node(const struct hn_live *live, hn_addr haddr)
@@ -228,6 +227,7 @@ static void review_regions(struct hn_worker *w)
 			return;
 		}
 		holes = hn_swap_acq_rel(&live->region[i].holes, 0);
+		live->region[i].holes_before += holes;
 		r = live->region[i];
 		hn_gate_read_unlock(&w->hn);
 		if (holes <= limit)

@@ -59,6 +59,7 @@ struct hn_live_counters {
 struct hn_region {
 	hn_addr start, end;
 	struct hn_word holes; /* first touches served since the last look */
+	uint64_t holes_before;/* and before that */
 	bool fenced;          /* where its policy is MPOL_LOCAL it may be of our making; see policy.c */
 };
 
@@ -108,12 +109,23 @@ struct hn_way {
 
 extern const struct hn_way hn_way_move, hn_way_rwp;
 
+/* What is published, as far as the scanner has it; see publish.c. */
+struct hn_publish {
+	struct hn_record_cursor cursor;
+	uint64_t not_before_ms;
+	uint32_t nr;
+	struct hn_region_row row[HN_RECORD_REGIONS];
+	uint64_t pages[HN_MAX_NODES];
+};
+
 struct hn_live {
 	struct hn_setup setup;
 	const struct hn_way *way;
 	struct hn_live_counters cnt;
 	struct hn_core *core;
 	struct hn_stats *stats;
+	struct hn_record *record; /* NULL: there is none */
+	struct hn_publish publish; /* scanner only */
 	int fd;       /* userfaultfd of program and staging */
 	int fd_trash; /* userfaultfd of trash, no events */
 	int fd_pagemap;
@@ -331,6 +343,19 @@ uint64_t hn_live_own_bytes(const struct hn_live *live);
 bool hn_live_release(struct hn_worker *w, uint32_t ms);
 /* Put everything back, displaced parts too; false when it did not come to an end within `ms`. */
 bool hn_live_drain(struct hn_worker *w, uint32_t ms);
+
+/* A mapping must have so many huge pages to be registered. */
+#define HN_MIN_HUGE 2u
+/* Bytes present may be so many, where `huge` of them are huge. */
+static inline uint64_t hn_present_limit(uint64_t huge) { return huge + huge / 3; }
+
+/* ---- publish.c; scanner thread ---- */
+/* Bring the tables of the record up to date, at a bounded share of a CPU; cpu_ns tells the thread's CPU time. */
+void hn_publish(struct hn_worker *w, uint64_t started_ms, uint64_t now_ms, uint64_t (*cpu_ns)(void));
+
+/* ---- explain.c; scanner thread ---- */
+/* Answer a question about an address, if one is waiting. `idle`: the agent was told to leave the process alone. */
+void hn_explain(struct hn_worker *w, bool idle);
 
 /* ---- who.c ---- */
 /* Learn the layout of libc's thread area; call in an ordinary thread. */

@@ -76,6 +76,7 @@ bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end)
 		if (live->region[i].end > r.end)
 			r.end = live->region[i].end;
 		r.fenced |= live->region[i].fenced;
+		r.holes_before += live->region[i].holes_before;
 		delete_at(live, i);
 	}
 	ok = insert_at(live, i, r);

@@ -10,12 +10,16 @@
  *   FAKE_TEXT   message to leave in the slot
  *   FAKE_TICKS  start time to leave in the slot, instead of the true one
  *   FAKE_DUMP   file to write what the controller passed
+ *   FAKE_RECORD 0: keep no record
+ *   FAKE_REGION "LOCAL REMOTE RECENT_LOCAL RECENT_REMOTE FROM0 FROM1 ON0 ON1": counters of the first region instead
+ *   FAKE_PLACE  answer questions, in a thread, and say this of every address (enum hn_place); 1: managed, on node 1
  */
 #include "agent/layout.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +105,93 @@ static void fill_stats(struct hn_stats *s)
 	fill_series(&s->series);
 }
 
+#define ARENA 0x7f0000000000ull
+#define PAGE(n) (ARENA + (n) * HN_PAGE_SIZE)
+
+/* Two regions, six decisions; of thread 103's the last is of node 1. */
+static void decide(struct hn_record *r, uint64_t started_ms)
+{
+	static const struct hn_decision d[] = {
+		{ 100, PAGE(0), 101, 0, 20000, 0, 1, 0, -1, -1, HN_FAULT_REFUSED, HN_REFUSE_FILTER, 0, 0 },
+		{ 200, PAGE(0), 101, 101, 310000, 0, 1, 0, 1, 1, HN_FAULT_MIGRATED, HN_REASON_NODE, 0, 0 },
+		{ 600, PAGE(1), 102, 0, 10000, 0, 0, 0, -1, -1, HN_FAULT_LOCAL, 0, 0, 0 },
+		{ 700, PAGE(2), 103, 102, 40000, 0, 1, 0, 1, 1, HN_FAULT_FAILED, HN_FAIL_TARGET, 0, 0 },
+		{ 1000, PAGE(0), 102, 0, 0, 0, -1, -1, -1, -1, HN_FAULT_WAITED, 0, 0, 0 },
+		{ 1100, PAGE(65), 103, 103, 5000, 0, 1, 1, -1, 1, HN_FAULT_LOCAL, 0, 0, 0 },
+	};
+
+	for (unsigned i = 0; i < sizeof(d) / sizeof(d[0]); i++) {
+		struct hn_decision one = d[i];
+
+		one.time_ns = (started_ms + one.time_ns) * 1000000;
+		hn_record_decision(r, &one);
+	}
+}
+
+static void override_region(struct hn_region_row *g)
+{
+	const char *text = getenv("FAKE_REGION");
+
+	if (text)
+		sscanf(text, "%" SCNu64 " %" SCNu64 " %u %u %u %u %u %u", &g->local, &g->remote, &g->recent_local,
+		       &g->recent_remote, &g->from[0], &g->from[1], &g->pages_on[0], &g->pages_on[1]);
+}
+
+static void fill_record(struct hn_shm *shm, struct hn_slot *slot)
+{
+	static struct hn_record_cursor cursor;
+	static struct hn_region_row in[2];
+	struct hn_record *r = hn_slot_record(shm, slot);
+
+	hn_record_init(r, shm->machine.nr_nodes);
+	in[0].start = PAGE(0);
+	in[0].end = PAGE(64);
+	in[0].pages = 60;
+	in[0].pages_on[0] = 40;
+	in[0].pages_on[1] = 20;
+	in[0].holes = 7;
+	in[1].start = PAGE(65);
+	in[1].end = PAGE(66);
+	in[1].pages = in[1].pages_on[1] = 1;
+	hn_record_set_regions(&cursor, in, 2);
+	decide(r, slot->started_ms);
+	hn_record_follow(r, &cursor, slot->started_ms, slot->started_ms + 1250);
+	r->nr_regions_total = 2;
+	override_region(&r->region[0]);
+	r->node[0].pages = 40;
+	r->node[1].pages = 21;
+	hn_store_release(&slot->has_record, 1);
+}
+
+static void *answer(void *arg)
+{
+	struct timespec a_little = { 0, 3000000 };
+	struct hn_record *r = arg;
+	uint32_t number;
+	struct hn_answer a = {
+		.start = PAGE(0), .end = PAGE(64), .place = (uint32_t)atoi(getenv("FAKE_PLACE")), .hold_ms = 2500,
+		.last_tid = 101, .nid = 1, .last_nid = 0, .state = HN_MAPPED, .flags = 2, .fails = 3,
+	};
+
+	for (;; nanosleep(&a_little, NULL))
+		if (hn_query_pending(&r->query, &number, &a.addr))
+			hn_query_answer(&r->query, number, &a);
+	return NULL;
+}
+
+static void start_record(struct hn_shm *shm, struct hn_slot *slot)
+{
+	const char *keep = getenv("FAKE_RECORD");
+	pthread_t t;
+
+	if (keep && strcmp(keep, "0") == 0)
+		return;
+	fill_record(shm, slot);
+	if (getenv("FAKE_PLACE"))
+		pthread_create(&t, NULL, answer, hn_slot_record(shm, slot));
+}
+
+/* The slot is the controller's to read once the pid is there. */
 static void fill_slot(struct hn_slot *slot, bool managed)
 {
 	const char *text = getenv("FAKE_TEXT"), *ticks = getenv("FAKE_TICKS");
@@ -191,6 +282,9 @@ static void __attribute__((constructor)) fake_agent(void)
 	}
 	nanosleep(&a_little, NULL); /* images of one process start in different milliseconds */
 	slot = take_slot(shm, strcmp(mode, "unmanaged") == 0 ? HN_SLOT_UNMANAGED : HN_SLOT_LIVE);
-	if (slot)
-		fill_slot(slot, strcmp(mode, "managed") == 0);
+	if (!slot)
+		return;
+	fill_slot(slot, strcmp(mode, "managed") == 0);
+	if (strcmp(mode, "managed") == 0)
+		start_record(shm, slot);
 }

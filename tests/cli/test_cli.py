@@ -6,11 +6,14 @@
 
 The agent is a stand-in (fake_agent.c) with known counters, so what is shown of them is checked to the digit.
 """
+import csv
+import html.parser
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -220,7 +223,8 @@ def test_closed_stderr_harms_nobody():
     inside, outside = r.stdout.split("8\n")
     same(inside, outside, "descriptors")
     with open(path("closed.json"), encoding="utf-8") as f:
-        same(json.load(f)["exit_status"], 8)
+        report = json.load(f)
+    same((report["exit_status"], report["managed_count"]), (8, 2))
 
 
 # ---- the environment of the program ----
@@ -312,6 +316,15 @@ def test_help_everywhere():
         for word in words:
             found(re.escape(word), r.stdout, f"hugenuma {args}")
     same(command("help", "run").stdout, command("run", "--help").stdout)
+    commands = re.findall(r"(?m)^  (\w+) +\w", command("help").stdout)
+    same({"run", "top", "report", "explain", "advise", "metrics", "serve", "list"} <= set(commands), True, commands)
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+        readme = f.read()
+    for name in commands:
+        if name not in ("help", "check"):  # these have no status of their own to tell
+            found("Exit status: ", command(name, "--help").stdout, f"hugenuma {name} --help")
+        if name != "help":
+            found(rf"^    hugenuma .*\b{name}\b", readme, "README.md")
     text = re.sub(r"\s+", " ", command("run", "--help").stdout)
     for option, (low, high) in NUMBERS.items():
         found(rf"{option}=N .*?{low}\.\.{high}.*?\(default \d+\)", text)
@@ -752,9 +765,11 @@ def documented_paths(text):
 
 def test_report_keys_are_documented():
     report, _ = report_of("--", "true", env={"FAKE_TEXT": "x"})
+    with Living() as p:
+        live = json.loads(command("report", "--format=json", p.pid).stdout)
     with open(os.path.join(ROOT, "docs", "report.md"), encoding="utf-8") as f:
         documented = documented_paths(f.read())
-    reported = key_paths(report)
+    reported = key_paths(report) | key_paths(live)
     same(sorted(reported - documented), [], "reported, not documented")
     same(sorted(documented - reported), [], "documented, not reported")
 
@@ -805,6 +820,645 @@ def test_arm_rwp_is_refused_where_the_kernel_cannot():
     else:
         same((r.returncode, r.stdout), (0, "started\n"))
     same(run("--arm=move", "--", "sh", "-c", "exit 4").returncode, 4)
+# ---- explain ----
+
+class Living:
+    """A managed `sleep` with a record; its pid is known, and it has ended when the block is left."""
+    def __init__(self, args=("--topology=node:2 pu:1",), **env):
+        self.args, self.env = args, {"FAKE_ONLY": "sleep", "FAKE_PLACE": "1", **env}
+
+    def __enter__(self):
+        self.run = started("exec sleep 60", before=f"echo $$ >{path('pid')};", args=self.args, env=self.env)
+        with open(path("pid"), encoding="ascii") as f:
+            self.pid = f.read().strip()
+        while not any(line.split()[0] == self.pid for line in command("list").stdout.splitlines()):
+            same(self.run.poll(), None, "ended early")
+            time.sleep(0.02)
+        time.sleep(0.05)  # and the record beside the slot
+        return self
+
+    def __exit__(self, *_):
+        self.run.terminate()
+        self.run.wait(TIMEOUT)
+
+
+ARENA = 0x7F0000000000
+PAGE = 1 << 21
+
+
+def test_explain_a_managed_page():
+    with Living() as p:
+        r = command("explain", p.pid, hex(ARENA + 4711))
+        same((r.returncode, r.stderr), (0, ""))
+        for line in (rf"0x7f0000001267: in the 2 MiB page at 0x7f0000000000 of sleep \(pid {p.pid}\)\.",
+                     r"The page is managed and lies on node 1; it is in place, without a hint\.",
+                     r"The last sample of it: thread 101 on node 0\.",
+                     r"It is not moved for another 2\.5 s: moving it has failed 3 times in a row\.",
+                     r"Its region 0x7f0000000000-0x7f0008000000: 60 pages managed, 4 samples in the last 10 to 20 s, "
+                     r"25\.0 % of them local\.",
+                     r"Decided about it, the latest last \(3 on record\):",
+                     r" +[\d.]+ s ago  thread 101 on node 1 touched the page on node 0: it was left there, because this was the "
+                     r"first sample of it and two in a row from one node are wanted \(the thread waited 20\.0 us\)\.",
+                     r" +[\d.]+ s ago  thread 101 on node 1 touched the page on node 0: it was moved to node 1, because the sample "
+                     r"before came from there too \(the thread waited 310 us\)\.",
+                     r" +[\d.]+ s ago  thread 102 touched the page while it was being decided about, and waited for that\.",
+                     r"What would change it: one more sample from node 0 in a row moves it there\."):
+            found(f"^{line}$", r.stdout)
+        one = command("explain", "--decisions=1", p.pid, f"{ARENA:x}").stdout
+        found(r"\(3 on record\):\n +[\d.]+ s ago  thread 102 touched", one)
+        absent("was moved", one)
+        failed = command("explain", p.pid, hex(ARENA + 2 * PAGE)).stdout
+        found("it was to move to node 1 and did not: no huge page was free there; it is where it was", failed)
+        found("^No decision about this page is on record", command("explain", p.pid, hex(ARENA + 9 * PAGE)).stdout)
+
+
+def test_explain_what_is_not_managed():
+    """The reason is the agent's where it has one, else what the kernel says of the mapping."""
+    places = {2: "it belongs to the agent itself", 4: "is no huge page now", 5: "since a moment ago", 7: "smaller than one",
+              8: "memory policy of its own", 9: "fewer than two huge", 10: "more than a quarter", 11: "still growing",
+              12: "given back to the kernel", 13: "told to stop"}
+    for place, why in places.items():
+        with Living(FAKE_PLACE=str(place)) as p:
+            r = command("explain", p.pid, "0x1000")
+            same(r.returncode, 0)
+            found(f"^The page is not managed: .*{why}", r.stdout)
+            found("^What would change it: .*, in 2.5 s at the earliest|^Nothing would change that", r.stdout)
+
+
+def test_explain_mappings():
+    with Living(FAKE_PLACE="6") as p:
+        with open(f"/proc/{p.pid}/maps", encoding="ascii") as f:
+            maps = [line.split() for line in f]
+        cases = (("r-xp", "/", "it is mapped from a file"), ("rw-p", "[stack]", "it is the stack of the first thread"),
+                 ("r-xp", "[vdso]", "it is the kernel's own mapping"), ("rw-s", "/dev/shm", "it is shared memory"))
+        for perms, name, why in cases:
+            start = next(m[0].split("-")[0] for m in maps if m[1] == perms and len(m) > 5 and m[5].startswith(name))
+            found(f"^The page is not managed: {re.escape(why)}", command("explain", p.pid, start).stdout, name)
+        found("not managed: nothing is mapped there", command("explain", p.pid, "1000").stdout)
+
+
+def test_explain_errors():
+    for args, text in ((("explain",), "expected a PID and an address"), (("explain", "1"), "expected a PID and an address"),
+                       (("explain", "x", "0"), "'x': expected a PID"), (("explain", "1", "0x"), "'0x': expected an address"),
+                       (("explain", "1", "-1"), "'-1': "), (("explain", "1", "0x0x1"), "expected an address"),
+                       (("explain", "1", "0x800000000000"), "expected an address"),
+                       (("explain", "1", "2", "3"), "'3': expected a PID and one address"),
+                       (("explain", "--decisions=65", "1", "2"), "--decisions: '65': expected a whole number from 1 to 64")):
+        r = command(*args)
+        same((r.returncode, r.stdout), (125, ""), args)
+        if text != "'-1': ":
+            found(re.escape(text), r.stderr)
+    r = command("explain", "999999999", "0")
+    same((r.returncode, r.stdout), (1, ""))
+    found("^hugenuma: 999999999: no managed process has this PID", r.stderr)
+    with Living(FAKE_RECORD="0") as p:
+        r = command("explain", p.pid, "0")
+        same(r.returncode, 0)
+        found("its agent found no memory to keep a record", r.stderr)
+
+
+def test_ended_processes_are_kept_as_long_as_the_run():
+    """Killed, harvested, and still explained; when the run is over nothing is left."""
+    p = started(f"sleep 60 & echo $! >{path('pid')}; exec sleep 61", args=["--topology=node:2 pu:1"],
+                env={"FAKE_ONLY": "sleep"})
+    LAST.append(p.pid)
+    time.sleep(0.5)
+    with open(path("pid"), encoding="ascii") as f:
+        pid = f.read().strip()
+    os.kill(int(pid), signal.SIGKILL)
+    time.sleep(0.7)
+    found("^ended.0$", "\n".join(os.listdir("/dev/shm/" + run_dirs()[0])))
+    r = command("explain", pid, hex(ARENA))
+    same((r.returncode, r.stderr), (0, ""))
+    found(rf"of sleep \(pid {pid}\), which has ended\.$", r.stdout)
+    found("it was moved to node 1", r.stdout)
+    p.terminate()
+    p.wait(TIMEOUT)
+    LAST.append(p.pid)
+    same(run_dirs(), [], "run directories left")
+    same(command("explain", pid, hex(ARENA)).returncode, 1)
+
+
+def test_records_give_their_memory_back():
+    """A hundred processes one after the other, each with a record in a slot that had one before; few stay on file."""
+    r = run("-q", "--", "sh", "-c", "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done; sleep 0.3; "
+            "du -sk $(dirname $HUGENUMA_SHM)", env={"FAKE_ONLY": "true"})
+    kib = int(r.stdout.split()[0])
+    if not 2000 < kib < 2300 + 16 * 600:
+        raise AssertionError(f"{kib} KiB")
+
+
+# ---- reports to look at ----
+
+def test_report_text_of_a_living_process():
+    with Living() as p:
+        r = command("report", p.pid)
+    same((r.returncode, r.stderr), (0, ""))
+    for line in (r"2 virtual NUMA nodes, policy automatic, period 1000 ms, 1 process managed pages, \d+\.\d s",
+                 rf"sleep \(pid {p.pid}\), running, \d+\.\d s",
+                 " +node 0 +node 1 +total", "  managed huge, MiB +80 +42 +122", "  samples from +1 +4 +5", "    of them local +1 +1 +2",
+                 "  pages migrated to +0 +1 +1", "  pages migrated from +1 +0 +1",
+                 r"  local share +25\.0 % at start, 87\.5 % lately",
+                 "  hint faults +90: 50 local, 12 migrated, 22 refused, 4 failed, 2 raced",
+                 r"  the kernel says +\d+ MiB resident, 0 MiB of it in transparent huge pages",
+                 r"  0x7f0000000000 -0x7f0008000000 +120 +25\.0 % +4 +1  40\+20; 1\+3",
+                 r"  0x7f0008200000 -0x7f0008400000 +2 +100\.0 % +1 +0  0\+1; 0\+1",
+                 r" +0\.100  0x7f0000000000 +101 +1 +0 +-  refused   filter +20\.0 us",
+                 r" +0\.200  0x7f0000000000 +101 +1 +0 +1  migrated  node +310 us",
+                 r" +0\.700  0x7f0000400000 +103 +1 +0 +1  failed    target +40\.0 us",
+                 r" +1\.000  0x7f0000000000 +102 +- +- +-  waited +0 ns"):
+        found(f"^{line}$", r.stdout)
+
+
+def test_report_of_real_nodes_has_the_kernels_word():
+    """Its node 0 is the machine's; the others are not, and the kernel says nothing of them."""
+    with Living(args=(), HWLOC_XMLFILE=XML, HWLOC_THISSYSTEM="1") as p:
+        text = command("report", p.pid).stdout
+    found(" +node 0 +node 7 +node 2 +total$", text)
+    found("^  managed huge, MiB +80 +42 +0 +122$", text)
+    m = found(r"^  kernel: all, MiB +(\d+) +(\d+) +(\d+) +(\d+)$", text)
+    same(int(m.group(1)) + int(m.group(2)) + int(m.group(3)), int(m.group(4)))
+
+
+def test_report_json_is_the_same_live_and_from_a_file():
+    file = path("again.json")
+    with Living() as p:
+        live = json.loads(command("report", "--format=json", p.pid).stdout)
+        same(json.loads(command("report", "--format=json", str(p.run.pid)).stdout)["processes"][0]["pid"], int(p.pid), "by run")
+    run("-q", "--report", file, "--topology=node:2 pu:1", "--", "true")
+    with open(file, encoding="utf-8") as f:
+        written = json.load(f)
+    same(json.loads(command("report", "--format=json", file).stdout), written, "read and printed again")
+    same((live["exit_status"], live["processes"][0]["running"]), (None, True))
+    for key in ("nodes", "regions", "decisions", "heat", "samples_count", "series", "regions_total_count"):
+        same(live["processes"][0][key], written["processes"][0][key], key)
+    p = written["processes"][0]
+    same(p["nodes"], [{"managed_pages": 40, "samples_count": 1, "local_count": 1, "migrated_to_pages": 0,
+                       "migrated_from_pages": 1},
+                      {"managed_pages": 21, "samples_count": 4, "local_count": 1, "migrated_to_pages": 1,
+                       "migrated_from_pages": 0}])
+    same(p["regions"][0], {"start": "0x7f0000000000", "end": "0x7f0008000000", "managed_pages": 60, "pages_on_node": [40, 20],
+                           "samples_from_node_count": [1, 3], "local_count": 1, "remote_count": 3, "recent_local_count": 1,
+                           "recent_remote_count": 3, "migrated_pages": 1, "first_touches_count": 7})
+    same((p["heat"]["step_ms"], p["heat"]["points_count"], p["heat"]["row_bytes"]), (250, 5, PAGE))
+    same([(r["start"], r["samples_from_node_count"], r["local_count"]) for r in p["heat"]["rows"]],
+         [(hex(ARENA), [[0, 2], [0, 0], [0, 0], [0, 0], [0, 0]], [0] * 5),
+          (hex(ARENA + PAGE), [[0, 0], [0, 0], [1, 0], [0, 0], [0, 0]], [0, 0, 1, 0, 0]),
+          (hex(ARENA + 2 * PAGE), [[0, 0], [0, 0], [0, 1], [0, 0], [0, 0]], [0] * 5),
+          (hex(ARENA + 65 * PAGE), [[0, 0], [0, 0], [0, 0], [0, 0], [0, 1]], [0, 0, 0, 0, 1])])
+    same([d["outcome"] for d in p["decisions"]], ["refused", "migrated", "local", "failed", "waited", "local"])
+    same(p["decisions"][1], {"time_ms": 200, "address": hex(ARENA), "thread_id": 101, "thread_node": 1, "page_node": 0,
+                             "target_node": 1, "previous_node": 1, "previous_thread_id": 101, "outcome": "migrated",
+                             "reason": "node", "rule": "automatic", "service_ns": 310000})
+    same((p["kernel"], p["decisions_total_count"], p["decisions_missed_count"]), (None, 6, 0))
+
+
+NASTY = '=cmd("<b>&\x1b[31m'  # 15 bytes at most: a formula, markup, an escape sequence
+
+
+def nasty_report():
+    """A report of a program with a name that means something to spreadsheets, browsers and terminals."""
+    program, file = path(NASTY), path("nasty.json")
+    shutil.copy(shutil.which("true"), program)
+    run("-q", "--report", file, "--topology=node:2 pu:1", "--", program)
+    with open(file, encoding="utf-8") as f:
+        report = json.load(f)
+    report["processes"][0]["command"] = NASTY  # as one might find it in a file from elsewhere
+    with open(file, "w", encoding="utf-8") as f:
+        json.dump(report, f)
+    return file
+
+
+def test_report_csv():
+    file = nasty_report()
+    r = command("report", "--format=csv", file)
+    rows = list(csv.reader(r.stdout.splitlines()))
+    same((r.returncode, rows[0]), (0, ["pid", "command", "key", "value"]))
+    same({len(row) for row in rows}, {4}, "fields")
+    same({row[1] for row in rows[1:]}, {"'" + NASTY.replace("\x1b", "?")}, "command")
+    values = {row[2]: row[3] for row in rows[1:]}
+    for key, value in (("samples_count", "90"), ("regions[0].pages_on_node[1]", "20"), ("decisions[3].reason", "target"),
+                       ("local_end_percent", "87.5"), ("running", "false"), ("kernel", ""), ("decisions[1].address", hex(ARENA))):
+        same(values[key], value, key)
+    absent("\x1b", command("report", file).stdout, "text with an escape sequence")
+
+
+def odd_report():
+    """A file that is a report as far as one can tell, with values of all the wrong kinds."""
+    with open(path("odd.json"), "w", encoding="ascii") as f:
+        json.dump({"schema_version": 1, "machine": {"nodes": [1]}, "processes": [
+            3, {"nodes": [[], {"managed_pages": "x"}], "regions": {"a": 1}, "decisions": [{"thread_node": -5}, None], "heat": {
+                "rows": [{"samples_from_node_count": [1, [-2]]}, 7], "points_count": 99999999999, "step_ms": -1}, "series": [[]],
+                "fault_service": {"buckets": [{"from_ns": -1, "faults_count": 1e300}]}, "command": 5}]}, f)
+    return path("odd.json")
+
+
+def test_report_of_bad_files():
+    for name, text in (("none.json", None), ("text.json", "hello"), ("list.json", "[1]"), ("old.json", '{"schema_version": 0}'),
+                       ("half.json", '{"schema_version": 1, "processes": [')):
+        if text:
+            with open(path(name), "w", encoding="ascii") as f:
+                f.write(text)
+        r = command("report", path(name))
+        same((r.returncode, r.stdout), (1, ""), name)
+        found(f"^hugenuma: .*{name}: ", r.stderr)
+    for fmt in ("text", "json", "csv", "html"):
+        same(command("report", "--format", fmt, odd_report()).returncode, 0, f"odd values as {fmt}")
+    for args, text in (((), "expected a PID or a FILE"), (("1", "2"), "'2': expected one PID or FILE"),
+                       (("--format=xml", "1"), "--format: 'xml': expected text, json, csv or html")):
+        r = command("report", *args)
+        same((r.returncode, r.stdout), (125, ""), args)
+        found(re.escape(text), r.stderr)
+    for pid in ("999999999", "0", "99999999999999999999"):
+        same(command("report", pid).returncode, 1, pid)
+
+
+class Page(html.parser.HTMLParser):
+    """What a page consists of; every element must be closed in its order."""
+    EMPTY = ("meta",)
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.links, self.rows, self.text = [], [], [], [], ""
+        self.feed(text)
+        same(self.open, [], "elements left open")
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [v for k, v in attrs if k in ("src", "href", "xlink:href", "data", "action") or k.startswith("on")]
+        self.links += re.findall(r"url\(.*?\)", dict(attrs).get("style", ""))
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "td":
+            self.rows[-1].append("")
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        same(self.open.pop(), tag, "element closed")
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] == "td":
+            self.rows[-1][-1] += data
+
+
+def test_report_html():
+    text = command("report", "--format=html", nasty_report()).stdout
+    page = Page(text)
+    same(("script" in page.tags, page.links), (False, []), "scripts and links to elsewhere")
+    absent("<b>&|\x1b|@import|url\\(|http", text, "page")
+    found(re.escape('=cmd("<b>&?[31m (pid'), page.text)
+    for row in (["0", "40", "1", "1", "0", "1"], ["1", "21", "4", "1", "1", "0"], ["total", "61", "5", "2", "1", "1"],
+                ["0x7f0000000000", "60", "25.0 %", "25.0 %", "4", "1", "40 + 20", "1 + 3"],
+                ["0.200", "0x7f0000000000", "101", "1", "0", "1", "1", "migrated", "node", "automatic", "310 us"],
+                ["0.700", "0x7f0000400000", "103", "1", "0", "1", "1", "failed", "target", "automatic", "40.0 us"]):
+        same(page.rows.count(row), 1, f"{row} in {page.rows}")
+    for words in ("25.0 %local at start", "87.5 %local at end", "3,400MiB managed at most", "90hint faults", "12pages migrated"):
+        found(re.escape(words), re.sub(r"\n", "", page.text))
+    # points at 500 (9 of 10 local), 1000 (1 of 30), 2000 (5 of 10), 3000 ms (10 of 10) of 3000
+    found(re.escape('d="M0.0 10.0H166.7L166.7 96.7H333.3L333.3 50.0H666.7L666.7 0.0H1000.0"'), text)
+    # the heat map: four rows of 250 ms points; 0 of 2 local at 0, 1 of 1 at 500, 0 of 1 at 500, 1 of 1 at 1000
+    same(re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="10.2" fill="#(?:b2182b|2166ac)"', text),
+         [("0.0", "0.0"), ("400.0", "10.0"), ("400.0", "20.0"), ("800.0", "30.0")])
+    same(len(re.findall(r'fill="#e69f00"', text)), 3, "cells of node 1")
+    empty = Page(command("report", "--format=html", odd_report()).stdout)
+    found("no samples", empty.text)
+
+
+def test_report_html_in_a_browser():
+    """Nothing sticks out of the page at the width of a phone or of a desktop; wide tables scroll by themselves."""
+    if not shutil.which("chromium"):
+        raise Skip("chromium is not installed")
+    page = path("page.html")
+    probe = ("<script>document.title=JSON.stringify([innerWidth,document.documentElement.scrollWidth,"
+             "[...document.querySelectorAll('svg')].every(e=>e.getBoundingClientRect().width>200)])</script>")
+    with open(page, "w", encoding="utf-8") as f:
+        f.write(command("report", "--format=html", nasty_report()).stdout.replace("</body>", probe + "</body>"))
+    for width in (500, 1280):
+        r = subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                            f"--user-data-dir={path('chromium')}", f"--window-size={width},900", "--dump-dom", "file://" + page],
+                           capture_output=True, text=True, timeout=TIMEOUT, env=environment(HOME=TMP))
+        inner, scroll, visible = json.loads(found(r"<title>(\[.*?\])</title>", r.stdout).group(1))
+        same((scroll <= inner, visible), (True, True), f"{width}: {inner} {scroll}")
+
+
+# ---- top ----
+
+def top_lines(*args, status=0):
+    r = command("top", "-b", "-n1", *args)
+    same((r.returncode, r.stderr), (status, ""), args)
+    return r.stdout
+
+
+def test_top_tables():
+    with Living() as p:
+        text = top_lines()
+        found(r"^hugenuma top: \d+ process", text)
+        found(r"^ +PID  COMMAND +STATE +HUGE MiB +LOCAL % +SAMPLES/S +MIGR/S +P99  TIME ->$", text)
+        found(rf"^ +{p.pid}  sleep +running +128 +87\.5 +[\d.]+ +[\d.]+ +2\.00 ms  ", text)
+        text = top_lines("--pid", p.pid, "--screen=threads")
+        found(rf"^hugenuma top: threads of sleep \(pid {p.pid}\)$", text)
+        same([line.split()[:7] for line in text.splitlines()[2:]],
+             [["101", "(ended)", "1", "2", "0.0", "1", "0.3"], ["103", "(ended)", "1", "2", "50.0", "0", "0.0"],
+              ["102", "(ended)", "0", "1", "100.0", "0", "0.0"]])
+        text = top_lines("--pid", p.pid, "--screen=nodes")
+        same([line.split()[:6] for line in text.splitlines()[2:]],
+             [["0", "80", "1", "100.0", "0", "1"], ["1", "42", "4", "25.0", "1", "0"]])
+        text = top_lines("--pid", p.pid, "--screen=regions")
+        same([line.split()[:8] for line in text.splitlines()[2:]],
+             [["0x7f0000000000", "128", "60", "25.0", "25.0", "4", "1", "1"],
+              ["0x7f0008200000", "2", "1", "100.0", "100.0", "1", "0", "1"]])
+        # points of 250 ms: two remote samples, nothing, one local and one remote (600 and 700 ms), nothing; one local
+        same([re.split(r" {3,}|\\d  +(?=\\D)", line)[-1].strip() for line in text.splitlines()[2:]], [". -", "#"], "strips")
+        text = top_lines("--pid", p.pid, "--screen=regions", "--sort=local %")
+        same([line.split()[0] for line in text.splitlines()[2:]], ["0x7f0008200000", "0x7f0000000000"], "sorted")
+
+
+def test_top_without_a_terminal():
+    """One plain table, no escape sequences; more when asked, and rates from the second on."""
+    with Living() as p:
+        r = command("top")
+        same((r.returncode, r.stderr), (0, ""))
+        found(rf"^ +{p.pid}  sleep ", r.stdout)
+        absent("\x1b", r.stdout)
+        text = command("top", "-b", "-n2", "-d0.1").stdout
+        same(len(re.findall(rf"(?m)^ +{p.pid}  sleep ", text)), 2)
+        found(rf"^ +{p.pid}  sleep +running +128 +87\.5 +0\.0 +0\.0 ", text)
+    r = command("top", "-b", "-n1", "--screen=nodes", "--pid=999999999")
+    same((r.returncode, r.stdout), (1, ""))
+    found("999999999: no managed process", r.stderr)
+
+
+def test_top_usage():
+    for args, text in ((("x",), "'x': expected no argument"), (("--screen=x",), "expected processes, threads, nodes or regions"),
+                       (("--sort=x",), "screen `processes' has no such column"), (("-d0.05",), "expected seconds from 0.1 to 3600"),
+                       (("-dnan",), "expected seconds"), (("-n0",), "from 1 to 1000000"), (("-p0",), "'0': expected a PID")):
+        r = command("top", *args)
+        same((r.returncode, r.stdout), (125, ""), args)
+        found(re.escape(text), r.stderr)
+
+
+class Screen:
+    """`hugenuma top` in a terminal of tmux."""
+    def __init__(self, *args, x=110, y=20):
+        if not shutil.which("tmux"):
+            raise Skip("tmux is not installed")
+        self.socket = path("tmux")
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(x), "-y", str(y),
+                  " ".join((HUGENUMA, "top", *args)) + f"; echo $? >{path('top-status')}; exec sleep 60", ";",
+                  "set", "status", "off")
+
+    def tmux(self, *args):
+        return subprocess.run(["tmux", "-S", self.socket, *args], env=environment(TERM="xterm-256color"), check=True,
+                              stdout=subprocess.PIPE, text=True, timeout=TIMEOUT).stdout
+
+    def keys(self, *keys):
+        self.tmux("send-keys", *keys)
+
+    def shows(self, *patterns):
+        """The screen, once it has all of them."""
+        for _ in range(200):
+            text = self.tmux("capture-pane", "-p")
+            if all(re.search(p, text, re.M) for p in patterns):
+                return text
+            time.sleep(0.05)
+        raise AssertionError(f"screen has not {patterns}:\n{text}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.tmux("kill-server")
+
+
+def test_top_on_a_terminal():
+    with Living() as p, Screen("-d0.2") as s:
+        s.shows(r"^hugenuma top: \d+ process", rf"^ +{p.pid}  sleep +running +128 +87\.5", r"^q quit  arrows select  Enter into")
+        s.keys("Home")
+        while not re.search(rf"threads of sleep \(pid {p.pid}\)", s.tmux("capture-pane", "-p")):
+            s.keys("Escape")
+            s.shows("^ +PID ")
+            s.keys("Down", "Enter") if s.tmux("capture-pane", "-p").count("\n ") > 3 else s.keys("Enter")
+            time.sleep(0.3)
+        s.shows(r"^ +101  \(ended\) +1 +2 +0\.0 +1 +0\.3")
+        s.keys("n")
+        s.shows("nodes of sleep", r"^ +0 +80 +1 +100\.0 +0 +1", r"^ +1 +42 +4 +25\.0 +1 +0")
+        s.keys("r")
+        text = s.shows("regions of sleep", r"^0x7f0000000000 +128 +60 +25\.0 +25\.0 +4 +1 +1 ")
+        same(text.index("0x7f0000000000") < text.index("0x7f0008200000"), True, "by address")
+        s.keys("i")
+        s.shows(r"(?s)0x7f0008200000.*0x7f0000000000")
+        s.keys("i", ">", ">", ">")  # by local share, biggest first
+        s.shows(r"(?s)0x7f0008200000.*0x7f0000000000")
+        s.keys("Escape")
+        s.shows(r"^ +PID  COMMAND")
+        s.keys("q")
+        s.shows(r"^$")
+        for _ in range(100):
+            if os.path.exists(path("top-status")):
+                break
+            time.sleep(0.05)
+        with open(path("top-status"), encoding="ascii") as f:
+            same(f.read(), "0\n", "exit status")
+
+
+def test_top_follows_the_size_of_its_terminal():
+    with Living() as p, Screen("-d0.2", x=100, y=20) as s:
+        s.shows(rf"^ +{p.pid}  sleep ", "^q quit.*r regions.*< >")
+        s.tmux("resize-window", "-x", "40", "-y", "6")
+        text = s.shows(rf"^ +{p.pid}  sleep +run", "^q quit  arrows select")
+        same(max(len(line) for line in text.splitlines()) <= 40, True)
+        s.tmux("resize-window", "-x", "5", "-y", "2")
+        time.sleep(0.5)
+        s.tmux("resize-window", "-x", "120", "-y", "30")
+        s.shows(rf"^ +{p.pid}  sleep +running +128 +87\.5 .* ms", "- delay$", r"every 0\.2 s$")
+
+
+def test_top_sees_processes_end():
+    with Screen("-d0.1") as s:
+        with Living() as p:
+            s.shows(rf"^ +{p.pid}  sleep ")
+            s.keys("n")
+            s.shows("nodes of ")
+        s.shows(r"^hugenuma top: \d+ process")
+
+
+# ---- advise ----
+
+def test_advise():
+    """Sixty pages of two nodes: what each kind of use recommends, at its limits."""
+    cases = (("5 5 0 0  15 16  40 20", "leave alone: too few samples"),
+             ("50 50 0 0  20 80  40 20", "bind to node 1"), ("50 50 0 0  21 79  40 20", "leave alone: no clear picture yet"),
+             ("50 50 0 0  25 75  40 20", "interleave over nodes 0,1"),
+             ("50 50 0 0  20 80  6 54", "leave alone: it is where it is used"),
+             ("79 21 0 0  50 50  30 30", "leave alone: no clear picture yet"),
+             ("80 20 0 0  50 50  30 30", "leave alone: its parts are each where they are used"),
+             ("99 1 10 22  50 50  30 30", "interleave over nodes 0,1"), ("99 1 10 21  50 50  30 30", "leave alone: its parts"),
+             ("60 40 0 0  50 50  30 30", "leave alone: no clear"))
+    for region, advice in cases:
+        with Living(FAKE_REGION=region) as p:
+            r = command("advise", p.pid)
+            same((r.returncode, r.stderr), (0, ""))
+            found(rf"^  0x7f0000000000-0x7f0008000000, 120 MiB managed: {advice}", r.stdout, region)
+    found(r"^    evidence: 100 samples \(node 0: 50, node 1: 50\), 60 % local lately; pages: 30 on node 0, 30 on node 1; "
+          r"1 migrated$", r.stdout)
+    found(r"^  0x7f0008200000-0x7f0008400000, 2 MiB managed: leave alone: too few samples$", r.stdout)
+    found("the nodes are virtual", r.stdout)
+    for args, status in (((), 125), (("x",), 125), (("1", "2"), 125), (("999999999",), 1)):
+        same(command("advise", *args).returncode, status, args)
+    with Living(FAKE_RECORD="0") as p:
+        same(command("advise", p.pid).returncode, 1)
+
+
+# ---- metrics ----
+
+def parsed_metrics(text):
+    """{(name, labels): value} of OpenMetrics text, which must be right to the letter."""
+    lines = text.split("\n")
+    same(lines[-2:], ["# EOF", ""], "end")
+    values, family, kind, seen = {}, None, None, set()
+    for line in lines[:-2]:
+        m = re.fullmatch(r"# (TYPE|UNIT|HELP) ([a-z_]+) (.+)", line)
+        if m:
+            what, name, rest = m.groups()
+            if what == "TYPE":
+                same(name in seen, False, f"{name} twice")
+                seen.add(name)
+                family, kind = name, rest
+                same(kind in ("gauge", "counter", "histogram") and not name.endswith("_total"), True, line)
+            same(name, family, "line of another family")
+            if what == "UNIT":
+                same(name.endswith("_" + rest), True, line)
+            continue
+        m = re.fullmatch(r'([a-z_]+)\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\} (-?\d+(?:\.\d+)?)', line)
+        if not m or m.group(2).endswith(","):
+            raise AssertionError(f"no line of OpenMetrics: {line!r}")
+        suffix = m.group(1)[len(family):]
+        same(m.group(1).startswith(family) and suffix in {"gauge": ("",), "counter": ("_total",),
+                                                          "histogram": ("_bucket", "_sum", "_count")}[kind], True, line)
+        key = (m.group(1), tuple(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', m.group(2))))
+        same(key in values, False, f"{key} twice")
+        values[key] = float(m.group(3))
+    return values
+
+
+def test_metrics():
+    with Living() as p:
+        r = command("metrics")
+        same((r.returncode, r.stderr), (0, ""))
+        classic = command("metrics", "--format=prometheus").stdout
+    values = parsed_metrics(r.stdout)
+    who = (("pid", p.pid), ("command", "sleep"))
+
+    def value(name, *more):
+        return values[("hugenuma_" + name, who + more)]
+
+    for name, wanted in (("managed_bytes", 64 * PAGE), ("samples_total", 90), ("local_samples_total", 50), ("armed_pages", 4),
+                         ("migrated_pages_total", 12), ("waited_total", 8), ("agent_cpu_seconds_total", 0.02), ("balancing", 1),
+                         ("agent_memory_bytes", 1000000), ("lost_huge_pages_total", 2), ("fault_service_seconds_count", 90),
+                         ("fault_service_seconds_sum", (80 * 10 + 9 * 100 + 2000) / 1e6)):
+        same(value(name), wanted, name)
+    same(value("refused_total", ("reason", "filter")), 20)
+    same(value("failed_total", ("reason", "target")), 3)
+    for node, wanted in (("0", (40 * PAGE, 1, 1, 0, 1)), ("1", (21 * PAGE, 4, 1, 1, 0))):
+        same(tuple(value(n, ("node", node)) for n in ("node_managed_bytes", "node_samples_total", "node_local_samples_total",
+                                                      "node_migrated_to_pages_total", "node_migrated_from_pages_total")), wanted)
+    buckets = [(float(dict(k[1])["le"]), v) for k, v in values.items()
+               if k[0] == "hugenuma_fault_service_seconds_bucket" and k[1][:2] == who]
+    same(buckets, sorted(buckets), "cumulative")
+    same([n for le, n in buckets if le >= 16383e-9][0], 80, "up to 16 us")
+    same([n for le, n in buckets if le >= 262143e-9][0], 89, "up to 262 us")
+    same(buckets[-1], (float("inf"), 90))
+    same(re.sub(r"# (TYPE|HELP) (\w+)_total ", r"# \1 \2 ", classic), re.sub("# UNIT .*\n|# EOF\n", "", r.stdout),
+         "the older format differs in names of counters only")
+
+
+def test_metrics_of_nasty_names():
+    program = path('a"b\\c{}\n\x1b')
+    shutil.copy(shutil.which("sleep"), program)
+    p = subprocess.Popen([HUGENUMA, "run", "-q", "--", program, "60"], env=environment())
+    time.sleep(0.5)
+    values = parsed_metrics(command("metrics").stdout)
+    p.terminate()
+    p.wait(TIMEOUT)
+    same(any(dict(k[1])["command"] == 'a\\"b\\\\c{}??' for k in values), True, "escaped")
+
+
+def test_metrics_for_other_parsers():
+    """Prometheus' own, where they are installed."""
+    with Living():
+        openmetrics, classic = (command("metrics", f"--format={f}").stdout for f in ("openmetrics", "prometheus"))
+    used = 0
+    promtool = os.environ.get("PROMTOOL") or shutil.which("promtool")
+    if promtool:
+        r = subprocess.run([promtool, "check", "metrics"], input=classic, text=True, capture_output=True, timeout=TIMEOUT)
+        same((r.returncode, r.stdout + r.stderr), (0, ""), "promtool")
+        used += 1
+    try:
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families
+    except ImportError:
+        text_string_to_metric_families = None
+    if text_string_to_metric_families:
+        names = {f.name for f in text_string_to_metric_families(openmetrics)}
+        same({"hugenuma_samples", "hugenuma_fault_service_seconds", "hugenuma_managed_bytes"} <= names, True, names)
+        used += 1
+    if not used:
+        raise Skip("neither promtool nor python3-prometheus-client is installed")
+
+
+def test_dashboard_asks_for_what_there_is():
+    with Living():
+        names = {name for name, _ in parsed_metrics(command("metrics").stdout)}
+    with open(os.path.join(ROOT, "tools", "grafana-dashboard.json"), encoding="utf-8") as f:
+        board = json.load(f)
+    asked = {m for panel in board["panels"] for t in panel["targets"] for m in re.findall(r"hugenuma_\w+", t["expr"])}
+    same(sorted(asked - names), [], "asked for, not printed")
+    same(len(asked) > 5 and len({p["id"] for p in board["panels"]}) == len(board["panels"]), True)
+
+
+def http(port, request, host="127.0.0.1"):
+    """(status, headers, body) of one raw request."""
+    with socket.create_connection((host, port), timeout=10) as c:
+        c.sendall(request.encode())
+        data = b"".join(iter(lambda: c.recv(65536), b""))
+    head, _, body = data.decode().partition("\r\n\r\n")
+    return int(head.split()[1]), head, body
+
+
+def test_serve():
+    p = subprocess.Popen([HUGENUMA, "serve", "--listen=127.0.0.1:0"], env=environment(), stderr=subprocess.PIPE, text=True)
+    port = int(found(r"^hugenuma: answering on http://127\.0\.0\.1:(\d+)/metrics$", p.stderr.readline()).group(1))
+
+    def get(target, method="GET", accept=""):
+        return http(port, f"{method} {target} HTTP/1.1\r\nHost: x\r\n{accept}Connection: close\r\n\r\n")
+
+    try:
+        with Living() as living:
+            status, head, body = get("/metrics", accept="Accept: application/openmetrics-text; version=1.0.0\r\n")
+            same(status, 200)
+            found("(?i)^content-type: application/openmetrics-text; version=1.0.0; charset=utf-8", head)
+            same(any(dict(k[1])["pid"] == living.pid for k in parsed_metrics(body)), True, "the process")
+        status, head, body = get("/metrics")
+        found("(?i)^content-type: text/plain; version=0.0.4", head)
+        found("^# TYPE hugenuma_samples_total counter$", body)
+        same((get("/metrics", "HEAD")[0], get("/metrics", "HEAD")[2]), (200, ""))
+        same([get("/x")[0], get("/metrics/../etc/passwd")[0], get("/metrics", "DELETE")[0], get("/")[0]], [404, 404, 405, 200])
+        same(http(port, "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")[0], 405)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as c:
+            c.sendall(b"nonsense\r\n\r\n" + b"\xff" * 1000)
+        same(get("/")[0], 200, "after nonsense")
+        r = command("serve", f"--listen=127.0.0.1:{port}")
+        same(r.returncode, 125)
+        found("^hugenuma: cannot listen there: Address already in use$", r.stderr)
+    finally:
+        p.terminate()
+    same(p.wait(TIMEOUT), 0)
+    for bad in ("", "127.0.0.1", "localhost:1", "127.0.0.1:65536", "127.0.0.1:-1", "[::1:1", "::1:9", "1.2.3.4:"):
+        same(command("serve", f"--listen={bad}").returncode, 125, bad)
 
 
 # ---- doctor ----
@@ -881,8 +1535,8 @@ def test_doctor_without_permission():
 def build_fake_agent():
     cc = os.environ.get("CC", "cc").split()
     subprocess.run([*cc, "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC",
-                    "-I" + SRC, "-I" + ROOT + "/include", "-o", AGENT, HERE + "/fake_agent.c", SRC + "/core/stats.c",
-                    SRC + "/linux/sync_native.c"], check=True)
+                    "-I" + SRC, "-I" + ROOT + "/include", "-o", AGENT, HERE + "/fake_agent.c",
+                    SRC + "/core/stats.c", SRC + "/core/record.c", SRC + "/linux/sync_native.c"], check=True)
 
 
 def main():

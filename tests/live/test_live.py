@@ -141,11 +141,34 @@ def conserved(report):
              f"{p['disarmed_count']} + now {p['armed_now_pages']}")
 
 
+def recorded(report):
+    """The record of a process tells of the same faults as its counters."""
+    for p in report["processes"]:
+        if not p["nodes"]:
+            continue
+        from_nodes, outcomes = sum(n["samples_count"] for n in p["nodes"]), {}
+        for d in p["decisions"]:
+            outcomes[d["outcome"]] = outcomes.get(d["outcome"], 0) + 1
+        want(abs(from_nodes - sum(p["samples_from_node_count"])) <= HANDLERS, f"samples by node: {p['nodes']}")
+        want(abs(sum(n["migrated_to_pages"] for n in p["nodes"]) - p["migrated_pages"]) <= HANDLERS, f"migrated: {p['nodes']}")
+        want(abs(sum(n["local_count"] for n in p["nodes"]) - p["local_count"]) <= HANDLERS, f"local: {p['nodes']}")
+        judged = p["decisions_total_count"] - p["waited_count"]
+        want(abs(judged - p["samples_count"]) <= 2 * HANDLERS, f"{judged} decisions, {p['samples_count']} samples")
+        in_heat = sum(v for row in p["heat"]["rows"] for point in row["samples_from_node_count"] for v in point)
+        want(abs(in_heat + p["decisions_missed_count"] - from_nodes) <= p["waited_count"] + 2 * HANDLERS,
+             f"{in_heat} samples in the heat map, {p['decisions_missed_count']} missed, {from_nodes} counted")
+        if p["decisions_total_count"] <= 256:
+            same(sum(outcomes.values()), p["decisions_total_count"], "decisions")
+            want(abs(outcomes.get("local", 0) - p["local_count"]) <= HANDLERS, f"outcomes {outcomes}")
+
+
 def good(result):
     """The program ended well, or cannot make its check here."""
     if result.status == SKIP_STATUS:
         raise Skip((result.err.strip().splitlines() or ["no reason given"])[-1])
     want(result.status == 0, str(result))
+    if result.report:
+        recorded(result.report)
     return result
 
 

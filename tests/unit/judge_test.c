@@ -9,7 +9,7 @@
 #define SETTLE_MS 60000u
 #define STAY HN_NO_NODE
 
-static struct hn_place place = { .nr_nodes = 4, .allowed = ~0ull, .settle_ms = SETTLE_MS };
+static struct hn_placing place = { .nr_nodes = 4, .allowed = ~0ull, .settle_ms = SETTLE_MS };
 
 /* "0112": nodes of samples, the oldest first; '-': not known. */
 static uint64_t history_of(const char *nodes)
@@ -82,7 +82,7 @@ static const struct row rows[] = {
 	{ "shared by four", "0123012", 0, 3, false, false, 0, 0, STAY, HN_REFUSE_SHARED },
 };
 
-static struct hn_ruling ask(const struct row *r, const struct hn_place *p)
+static struct hn_ruling ask(const struct row *r, const struct hn_placing *p)
 {
 	struct hn_judge j = {
 		.place = p, .page_nid = r->page, .thread_nid = r->thread, .history = history_of(r->nodes),
@@ -111,7 +111,7 @@ static void test_rules(void **state)
 
 static void test_nodes_that_are_not_allowed(void **state)
 {
-	struct hn_place p = place;
+	struct hn_placing p = place;
 	struct row r = { "", "1", 0, 1, true, false, 0, 0, 0, 0 };
 
 	(void)state;
@@ -136,7 +136,7 @@ static void test_majority(void **state)
 
 static void test_spreading(void **state)
 {
-	struct hn_place p = place;
+	struct hn_placing p = place;
 	struct hn_judge j = { .place = &p, .page_nid = 0, .thread_nid = 3, .history = history_of("0303030") };
 	struct hn_ruling r;
 	unsigned i, on[4] = { 0 };

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+/* args.h - values on the command line. A bad one ends the program with a usage error. */
+#ifndef HN_CLI_ARGS_H
+#define HN_CLI_ARGS_H
+
+#include <argp.h>
+#include <stdint.h>
+
+/* A whole number from min to max, given to --name. */
+uint64_t hn_arg_number(struct argp_state *state, const char *name, const char *arg, uint64_t min, uint64_t max);
+uint32_t hn_arg_pid(struct argp_state *state, const char *arg);
+
+#endif

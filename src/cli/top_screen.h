@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+/* top_screen.h - `hugenuma top` on a terminal: keys and drawing. What is drawn is control/top.h's. */
+#ifndef HN_CLI_TOP_SCREEN_H
+#define HN_CLI_TOP_SCREEN_H
+
+#include "control/top.h"
+
+struct hn_top_wish {
+	bool batch;
+	unsigned iterations; /* 0: without end */
+	unsigned delay_ms;
+	uint32_t pid; /* 0: none named */
+	enum hn_top_screen screen;
+	unsigned sort;
+	const char *sort_name;
+};
+
+/* Until the user has enough. Returns the exit status; -1: this terminal cannot do it. */
+int hn_top_screen_run(const struct hn_top_wish *w);
+
+/* The process with most huge pages; 0: there is none. */
+uint32_t hn_top_biggest(const struct hn_top *t);
+
+#endif

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+/*
+ * explain.c - what an address is to the agent, and why it is not managed: the same questions that discover.c asks of a
+ * mapping, in the same order, for one address and without doing anything about it.
+ */
+#include <string.h>
+
+#include "core/history.h"
+#include "linux/live.h"
+
+static uint32_t now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
+
+static uint32_t ms_left(uint32_t until_ms)
+{
+	int32_t left = (int32_t)(until_ms - now_ms());
+
+	return left > 0 ? (uint32_t)left : 0;
+}
+
+static bool is_in(const struct hn_range *r, uint32_t nr, hn_addr addr)
+{
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		if (addr >= r[i].start && addr < r[i].end)
+			return true;
+	return false;
+}
+
+static void about_entry(struct hn_answer *a, const struct hn_entry *e)
+{
+	a->state = e->state;
+	a->nid = e->nid;
+	a->last_nid = (int16_t)hn_history_node(e->history, 0);
+	a->last_tid = e->last_tid;
+	a->flags = e->flags;
+	a->fails = e->fails;
+	a->hold_ms = e->flags ? ms_left(e->hold_ms) : 0;
+	a->armed_ms = e->state == HN_ARMED ? now_ms() - e->armed_ms : 0;
+}
+
+static bool about_region(struct hn_worker *w, struct hn_answer *a)
+{
+	const struct hn_region *r;
+
+	hn_gate_read_lock(&w->hn);
+	r = hn_region_at(w->live, a->addr);
+	if (r) {
+		a->start = r->start;
+		a->end = r->end;
+	}
+	hn_gate_read_unlock(&w->hn);
+	return r != NULL;
+}
+
+struct find {
+	hn_addr addr;
+	struct hn_vma vma;
+};
+
+static bool find_vma(void *arg, const struct hn_vma *vma)
+{
+	struct find *f = arg;
+
+	if (f->addr >= vma->start && f->addr < vma->end)
+		f->vma = *vma;
+	return vma->end <= f->addr;
+}
+
+static const struct hn_candidate *find_candidate(const struct hn_live *live, hn_addr start)
+{
+	uint32_t i;
+
+	for (i = 0; i < live->nr_candidates; i++)
+		if (live->candidate[i].start == start)
+			return &live->candidate[i];
+	return NULL;
+}
+
+/* A mapping that could be managed and is not: what keeps it from being ripe? */
+static enum hn_place why_not_ripe(struct hn_live *live, const struct hn_vma *vma, struct hn_answer *a)
+{
+	hn_addr start = hn_page_up(vma->start), end = hn_page_down(vma->end);
+	const struct hn_candidate *c = find_candidate(live, vma->start);
+	uint64_t huge;
+
+	if (start >= end)
+		return HN_PLACE_SMALL;
+	if (hn_policy_is_own(live, vma->start, false))
+		return HN_PLACE_POLICY;
+	huge = hn_pagemap_huge_bytes(live->fd_pagemap, start, end, UINT64_MAX);
+	a->huge_pages = (uint32_t)(huge >> HN_PAGE_SHIFT);
+	if (a->huge_pages < HN_MIN_HUGE)
+		return HN_PLACE_FEW_HUGE;
+	a->hold_ms = c ? ms_left(c->not_before_ms) : 0;
+	if (a->hold_ms)
+		return HN_PLACE_GIVEN_BACK;
+	if (hn_pagemap_present_bytes(live->fd_pagemap, start, end, UINT64_MAX) > hn_present_limit(huge))
+		return HN_PLACE_MOSTLY_SMALL;
+	return HN_PLACE_GROWING;
+}
+
+static enum hn_place about_mapping(struct hn_live *live, struct hn_answer *a)
+{
+	struct find f = { .addr = a->addr };
+
+	if (hn_maps_walk(live->fd_maps, live->maps_buf, sizeof(live->maps_buf), find_vma, &f) != 0)
+		return HN_PLACE_UNKNOWN;
+	if (!f.vma.end)
+		return HN_PLACE_NOT_ANON;
+	a->start = f.vma.start;
+	a->end = f.vma.end;
+	return why_not_ripe(live, &f.vma, a);
+}
+
+static enum hn_place place_of(struct hn_worker *w, struct hn_answer *a, bool idle)
+{
+	struct hn_live *live = w->live;
+	struct hn_entry e;
+	bool registered = about_region(w, a);
+
+	if (hn_entry_look(&w->hn, a->addr, &e)) {
+		about_entry(a, &e);
+		return HN_PLACE_MANAGED;
+	}
+	if (is_in(live->own, live->nr_own, a->addr))
+		return HN_PLACE_OWN;
+	if (is_in(live->exclude, live->nr_excludes, a->addr))
+		return HN_PLACE_THREAD;
+	if (registered)
+		return hn_pagemap_is_huge(live->fd_pagemap, hn_page_down(a->addr)) ? HN_PLACE_SOON : HN_PLACE_NOT_HUGE;
+	if (idle)
+		return HN_PLACE_IDLE;
+	return about_mapping(live, a);
+}
+
+void hn_explain(struct hn_worker *w, bool idle)
+{
+	struct hn_answer a = { .nid = HN_NO_NODE, .last_nid = HN_NO_NODE };
+	struct hn_record *r = w->live->record;
+	uint32_t number;
+
+	if (!r || !hn_query_pending(&r->query, &number, &a.addr))
+		return;
+	a.place = place_of(w, &a, idle);
+	hn_query_answer(&r->query, number, &a);
+}
