@@ -85,6 +85,7 @@ void hn_lockall_reset(void);
 /* ---- leave.c; program side ---- */
 /* Put every page back and end the agent's threads. True: LEFT, nothing of the agent runs. False: nothing ran, or it stays. */
 bool hn_agent_leave(void);
+void hn_leave_load(void);
 
 /* ---- filter.c; program side ---- */
 /* False: this process was born with a system call filter that kills for what the agent does. */
