@@ -91,14 +91,23 @@ bool hn_agent_leave(void)
 	return left;
 }
 
+/* What the user has ordered meanwhile goes on to be so. */
+static void start_again(void)
+{
+	hn_agent.kept_mode = hn_load_acquire(&hn_agent.slot->wanted_mode);
+	hn_agent.kept_config = hn_agent.slot->config;
+	if (hn_cas_acquire(&hn_agent.state, HN_AGENT_LEFT, HN_AGENT_IDLE))
+		hn_agent_start();
+}
+
 static void come_back(bool left)
 {
 	if (!left)
 		return;
 	if (++hn_agent.returns > RETURNS_MAX)
 		hn_slot_say(hn_agent.slot, "no longer managed: the program changes its user or its namespaces all the time", 0);
-	else if (hn_cas_acquire(&hn_agent.state, HN_AGENT_LEFT, HN_AGENT_IDLE))
-		hn_agent_start();
+	else
+		start_again();
 }
 
 /* ---- users ---- */
