@@ -105,7 +105,8 @@ static void come_back(bool left)
 	if (!left)
 		return;
 	if (++hn_agent.returns > RETURNS_MAX)
-		hn_slot_say(hn_agent.slot, "no longer managed: the program changes its user or its namespaces all the time", 0);
+		hn_slot_say(hn_agent.slot,
+			    "no longer managed: the program changes its user or its namespaces all the time", 0);
 	else
 		start_again();
 }
