@@ -54,7 +54,9 @@ struct hn_agent {
 	struct hn_word child_has_holes; /* the fork under way goes ahead although pages lie in staging */
 	struct hn_word filtered; /* 1: some thread has a system call filter that it or a parent has installed */
 	struct hn_word wipes;    /* 1: there is or was memory with MADV_WIPEONFORK */
-	uint32_t returns;        /* from LEFT */
+	uint32_t returns;        /* from LEFT ... */
+	uint32_t kept_mode;      /* ... with the orders of the time before: enum hn_mode */
+	struct hn_config kept_config;
 	struct hn_word working;  /* handlers and keeper that have not ended */
 	uint32_t nr_threads;
 	uint32_t tid[HN_AGENT_THREADS];
@@ -85,6 +87,7 @@ void hn_lockall_reset(void);
 /* ---- leave.c; program side ---- */
 /* Put every page back and end the agent's threads. True: LEFT, nothing of the agent runs. False: nothing ran, or it stays. */
 bool hn_agent_leave(void);
+void hn_leave_load(void);
 
 /* ---- filter.c; program side ---- */
 /* False: this process was born with a system call filter that kills for what the agent does. */

@@ -39,7 +39,8 @@ static void before_filter(bool all_threads)
 	if (hn_spark_forbid())
 		hn_add_acq_rel(&hn_agent.shm->filtered, 1);
 	else if (all_threads && hn_agent_leave())
-		hn_slot_say(hn_agent.slot, "no longer managed: the program has put a system call filter on all its threads", 0);
+		hn_slot_say(hn_agent.slot,
+			    "no longer managed: the program has put a system call filter on all its threads", 0);
 }
 
 /* Called from assembly. */

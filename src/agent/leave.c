@@ -18,6 +18,7 @@
 #include "agent/agent.h"
 #include "linux/sys.h"
 
+#define LOCK_TRIES 10000 /* a millisecond apart */
 #define RETURNS_MAX 4u /* a process that goes on like that is better left alone */
 
 /* A thread that has said farewell is still there for a moment, on its stack. */
@@ -60,6 +61,20 @@ static bool leave_locked(void)
 	return true;
 }
 
+/* The call may have come from a signal handler, and the thread below it be the one that holds the lock. */
+static bool lock_patiently(void)
+{
+	struct timespec step = { .tv_nsec = 1000000 };
+	int tries;
+
+	for (tries = 0; tries < LOCK_TRIES; tries++) {
+		if (hn_lock_try(&hn_agent.lockall))
+			return true;
+		HN_SYS(SYS_nanosleep, &step, NULL, 0, 0, 0, 0);
+	}
+	return false;
+}
+
 bool hn_agent_leave(void)
 {
 	uint32_t state = hn_load_acquire(&hn_agent.state);
@@ -68,11 +83,21 @@ bool hn_agent_leave(void)
 	if (!hn_agent.shm || hn_agent.pid != (uint32_t)hn_sys_getpid() ||
 	    (state != HN_AGENT_STARTING && state != HN_AGENT_RUNNING))
 		return false;
-	hn_lock(&hn_agent.lockall);
+	if (!lock_patiently())
+		return false;
 	left = hn_agent_pause() && leave_locked();
 	hn_agent_resume();
 	hn_unlock(&hn_agent.lockall);
 	return left;
+}
+
+/* What the user has ordered meanwhile goes on to be so. */
+static void start_again(void)
+{
+	hn_agent.kept_mode = hn_load_acquire(&hn_agent.slot->wanted_mode);
+	hn_agent.kept_config = hn_agent.slot->config;
+	if (hn_cas_acquire(&hn_agent.state, HN_AGENT_LEFT, HN_AGENT_IDLE))
+		hn_agent_start();
 }
 
 static void come_back(bool left)
@@ -80,34 +105,60 @@ static void come_back(bool left)
 	if (!left)
 		return;
 	if (++hn_agent.returns > RETURNS_MAX)
-		hn_slot_say(hn_agent.slot, "no longer managed: the program changes its user or its namespaces all the time", 0);
-	else if (hn_cas_acquire(&hn_agent.state, HN_AGENT_LEFT, HN_AGENT_IDLE))
-		hn_agent_start();
+		hn_slot_say(hn_agent.slot,
+			    "no longer managed: the program changes its user or its namespaces all the time", 0);
+	else
+		start_again();
 }
 
 /* ---- users ---- */
 
-#define CHANGE(name, type, ...) \
-	bool left = hn_agent_leave(); \
-	int (*real)(type) = (int (*)(type))dlsym(RTLD_NEXT, #name), ret; \
-	if (!real) \
-		errno = ENOSYS; \
-	ret = real ? real(__VA_ARGS__) : -1; \
-	come_back(left); \
-	return ret
 #define TYPES(...) __VA_ARGS__
 #define EXPORTED __attribute__((visibility("default")))
 
-EXPORTED int setuid(uid_t uid) { CHANGE(setuid, TYPES(uid_t), uid); }
-EXPORTED int setgid(gid_t gid) { CHANGE(setgid, TYPES(gid_t), gid); }
-EXPORTED int seteuid(uid_t uid) { CHANGE(seteuid, TYPES(uid_t), uid); }
-EXPORTED int setegid(gid_t gid) { CHANGE(setegid, TYPES(gid_t), gid); }
-EXPORTED int setreuid(uid_t r, uid_t e) { CHANGE(setreuid, TYPES(uid_t, uid_t), r, e); }
-EXPORTED int setregid(gid_t r, gid_t e) { CHANGE(setregid, TYPES(gid_t, gid_t), r, e); }
-EXPORTED int setresuid(uid_t r, uid_t e, uid_t s) { CHANGE(setresuid, TYPES(uid_t, uid_t, uid_t), r, e, s); }
-EXPORTED int setresgid(gid_t r, gid_t e, gid_t s) { CHANGE(setresgid, TYPES(gid_t, gid_t, gid_t), r, e, s); }
-EXPORTED int setgroups(size_t n, const gid_t *g) { CHANGE(setgroups, TYPES(size_t, const gid_t *), n, g); }
-EXPORTED int initgroups(const char *user, gid_t g) { CHANGE(initgroups, TYPES(const char *, gid_t), user, g); }
+/* Found at load: a program may come here in a signal handler, or in a child between fork and exec. */
+static int (*real_setuid)(uid_t), (*real_setgid)(gid_t), (*real_seteuid)(uid_t), (*real_setegid)(gid_t);
+static int (*real_setreuid)(uid_t, uid_t), (*real_setregid)(gid_t, gid_t);
+static int (*real_setresuid)(uid_t, uid_t, uid_t), (*real_setresgid)(gid_t, gid_t, gid_t);
+static int (*real_setgroups)(size_t, const gid_t *), (*real_initgroups)(const char *, gid_t);
+static int (*real_setns)(int, int);
+
+#define FIND(name, type) (real_##name = (int (*)(type))dlsym(RTLD_NEXT, #name))
+
+void hn_leave_load(void)
+{
+	FIND(setuid, uid_t);
+	FIND(setgid, gid_t);
+	FIND(seteuid, uid_t);
+	FIND(setegid, gid_t);
+	FIND(setreuid, TYPES(uid_t, uid_t));
+	FIND(setregid, TYPES(gid_t, gid_t));
+	FIND(setresuid, TYPES(uid_t, uid_t, uid_t));
+	FIND(setresgid, TYPES(gid_t, gid_t, gid_t));
+	FIND(setgroups, TYPES(size_t, const gid_t *));
+	FIND(initgroups, TYPES(const char *, gid_t));
+	FIND(setns, TYPES(int, int));
+}
+
+#define CHANGE(name, ...) \
+	bool left = hn_agent_leave(); \
+	int ret; \
+	if (!real_##name) \
+		hn_leave_load(); \
+	ret = real_##name(__VA_ARGS__); \
+	come_back(left); \
+	return ret
+
+EXPORTED int setuid(uid_t uid) { CHANGE(setuid, uid); }
+EXPORTED int setgid(gid_t gid) { CHANGE(setgid, gid); }
+EXPORTED int seteuid(uid_t uid) { CHANGE(seteuid, uid); }
+EXPORTED int setegid(gid_t gid) { CHANGE(setegid, gid); }
+EXPORTED int setreuid(uid_t r, uid_t e) { CHANGE(setreuid, r, e); }
+EXPORTED int setregid(gid_t r, gid_t e) { CHANGE(setregid, r, e); }
+EXPORTED int setresuid(uid_t r, uid_t e, uid_t s) { CHANGE(setresuid, r, e, s); }
+EXPORTED int setresgid(gid_t r, gid_t e, gid_t s) { CHANGE(setresgid, r, e, s); }
+EXPORTED int setgroups(size_t n, const gid_t *g) { CHANGE(setgroups, n, g); }
+EXPORTED int initgroups(const char *user, gid_t g) { CHANGE(initgroups, user, g); }
 
 /* ---- namespaces ---- */
 
@@ -130,4 +181,4 @@ EXPORTED int unshare(int flags)
 	return ret;
 }
 
-EXPORTED int setns(int fd, int type) { CHANGE(setns, TYPES(int, int), fd, type); }
+EXPORTED int setns(int fd, int type) { CHANGE(setns, fd, type); }

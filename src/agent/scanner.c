@@ -205,6 +205,14 @@ static bool give_up(const char *what, int err)
 	return false;
 }
 
+/* This process was managed before and has only been left for a moment (leave.c). */
+static void take_over_orders(void)
+{
+	if (hn_config_is_sane(&hn_agent.kept_config))
+		run->config = hn_agent.slot->config = hn_agent.kept_config;
+	hn_store_release(&hn_agent.slot->wanted_mode, hn_agent.kept_mode);
+}
+
 static bool set_up(void)
 {
 	const struct hn_config *c = &hn_agent.shm->config;
@@ -222,6 +230,8 @@ static bool set_up(void)
 		return false;
 	}
 	run->config = *c;
+	if (hn_agent.returns)
+		take_over_orders();
 	hn_agent.slot->mover_used = c->mover;
 	fill_setup(&run->live, c, &hn_agent.shm->machine);
 	link_counters(&run->live, hn_agent.slot);
@@ -230,7 +240,7 @@ static bool set_up(void)
 		return give_up(why.what, why.err);
 	hn_agent.slot->arm_used = run->live.way->arming;
 	drop_privileges();
-	if (init_engine(&run->live, c, &hn_agent.shm->machine))
+	if (init_engine(&run->live, &run->config, &hn_agent.shm->machine))
 		return give_up("not managed: the engine does not take these settings", 0);
 	err = start_threads();
 	if (err)

@@ -13,7 +13,8 @@
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
-#define HOLES_PER_S 120u         /* first touches served per second that mean "still growing" */
+#define HOLES_PER_S 30u          /* first touches served per second, for long, that mean "still growing" ... */
+#define HOLES_AT_ONCE 8u         /* ... and so many more for a moment; each costs twice what the kernel's would */
 #define EAGER_HOLES_PER_S 10000u /* the same with short scan periods, where being managed matters more */
 #define BACKOFF_MS 2000u         /* first time a region is given back; doubles */
 #define COLLAPSE_PER_LOOK 2u     /* pages made huge again per look: each takes milliseconds */
@@ -203,20 +204,20 @@ static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 	hn_gate_write_unlock(&w->hn);
 }
 
-/* First touches since the last review that are too many for a region to keep. */
-static uint32_t holes_limit(struct hn_live *live)
+/* First touches that every region was allowed since the last review. */
+static uint32_t holes_allowed(struct hn_live *live)
 {
 	uint32_t now = now_ms(), since = now - live->reviewed_ms;
 	uint64_t per_s = live->setup.eager ? EAGER_HOLES_PER_S : HOLES_PER_S;
 
 	live->reviewed_ms = now;
-	return (uint32_t)(per_s * (since < 60000 ? since : 60000) / 1000) + 8;
+	return (uint32_t)(per_s * (since < 60000 ? since : 60000) / 1000);
 }
 
 static void review_regions(struct hn_worker *w)
 {
 	struct hn_live *live = w->live;
-	uint32_t i, holes, limit = holes_limit(live);
+	uint32_t i, holes, allowed = holes_allowed(live);
 	struct hn_candidate *c;
 	struct hn_region r;
 
@@ -228,9 +229,11 @@ static void review_regions(struct hn_worker *w)
 		}
 		holes = hn_swap_acq_rel(&live->region[i].holes, 0);
 		live->region[i].holes_before += holes;
+		holes += live->region[i].excess;
+		live->region[i].excess = holes > allowed ? holes - allowed : 0;
 		r = live->region[i];
 		hn_gate_read_unlock(&w->hn);
-		if (holes <= limit)
+		if (r.excess <= HOLES_AT_ONCE)
 			continue;
 		give_back(w, r.start, r.end);
 		c = candidate(live, r.start);

@@ -60,6 +60,7 @@ struct hn_region {
 	hn_addr start, end;
 	struct hn_word holes; /* first touches served since the last look */
 	uint64_t holes_before;/* and before that */
+	uint32_t excess;      /* of them, and of those before, more than are allowed in the time; scanner */
 	bool fenced;          /* where its policy is MPOL_LOCAL it may be of our making; see policy.c */
 };
 

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
@@ -332,6 +333,22 @@ static void limits(void)
 /* For a late start. */
 #define FIRST "a system call filter first"
 
+static void close_libraries(void)
+{
+	const char *agent = getenv("HUGENUMA_AGENT");
+	void *lib;
+	int i;
+
+	absent_arena();
+	for (i = 0; i < 3; i++) {
+		lib = dlopen(agent ? agent : "libm.so.6", RTLD_NOW);
+		CHECK(lib && dlclose(lib) == 0);
+		verify_and_write((uint64_t)i);
+		live_wait_absent(arena, BYTES);
+	}
+	live_verify(arena, BYTES, SEED + 3);
+}
+
 static const struct live_case cases[] = {
 	{ "a change of user", change_user },
 	{ "changes of user, often", change_user_often },
@@ -344,6 +361,7 @@ static const struct live_case cases[] = {
 	{ "a system call filter of all threads", filter_all },
 	{ "a filtered thread forks", filter_and_fork },
 	{ "no limits left", limits },
+	{ "dlclose", close_libraries },
 	{ FIRST, filter_first },
 	{ NULL, NULL },
 };

@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -414,6 +415,40 @@ static void forks_beside_mlockall(void)
 	live_verify(arena, 2 * HUGE, SEED);
 }
 
+static volatile sig_atomic_t requested;
+
+static void on_request(int sig) { requested = sig; }
+
+/* Says "absent", forks when told to by a signal, and says how long that took (ms) and how the child ended. */
+static void fork_on_request(void)
+{
+	uint64_t start;
+	int status = -1;
+	pid_t pid;
+
+	arena = live_arena(PAGES, SEED);
+	if (signal(SIGUSR1, on_request) == SIG_ERR)
+		CHECK(!"signal");
+	live_wait_absent(arena, BYTES);
+	printf("absent\n");
+	fflush(stdout);
+	while (!requested)
+		live_sleep_ms(5);
+	start = live_now_ms();
+	pid = fork();
+	if (pid == 0) {
+		live_verify(arena, BYTES, SEED);
+		_exit(0);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+	printf("%llu %d\n", (unsigned long long)(live_now_ms() - start), status);
+	fflush(stdout);
+	live_verify(arena, BYTES, SEED);
+}
+
+/* Not to be run by itself. */
+#define ON_REQUEST "a fork on request"
+
 static const struct live_case cases[] = {
 	{ "a child reads", child_reads },
 	{ "parent and child write", both_write },
@@ -434,4 +469,12 @@ static const struct live_case cases[] = {
 	{ NULL, NULL },
 };
 
-int main(int argc, char **argv) { return live_main(argc, argv, cases); }
+static const struct live_case requests[] = {
+	{ ON_REQUEST, fork_on_request },
+	{ NULL, NULL },
+};
+
+int main(int argc, char **argv)
+{
+	return live_main(argc, argv, argc == 2 && !strcmp(argv[1], ON_REQUEST) ? requests : cases);
+}

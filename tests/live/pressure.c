@@ -147,16 +147,16 @@ static void *splitter(void *arg)
 /* What khugepaged and the kernel's reclaim do, without waiting for them. */
 static void split_and_collapsed(void)
 {
-	unsigned int i;
+	uint64_t end, i;
 	pthread_t t;
 
 	arena = live_arena(PAGES, SEED);
 	CHECK(pthread_create(&t, NULL, splitter, NULL) == 0);
-	for (i = 0; i < 40; i++)
+	for (i = 0, end = live_now_ms() + 1500; live_now_ms() < end; i++)
 		verify_and_write(i);
 	atomic_store(&stop, true);
 	CHECK(pthread_join(t, NULL) == 0);
-	live_verify(arena, BYTES, SEED + 40);
+	live_verify(arena, BYTES, SEED + i);
 }
 
 /* ---- limits: LIVE_MIB is that of the control group ---- */
@@ -179,7 +179,7 @@ static void at_the_limit(void)
 
 	CHECK(limit >= BYTES + ((size_t)16 << 20));
 	arena = live_arena(PAGES, SEED);
-	live_wait_absent(arena, BYTES);
+	(void)live_absent_within(arena, BYTES, 1000);
 	rest = limit - BYTES - ((size_t)9 << 20);
 	small = live_reserve(rest);
 	CHECK(madvise(small, rest, MADV_NOHUGEPAGE) == 0);
@@ -200,7 +200,7 @@ static void beyond_the_limit(void)
 
 	CHECK(bytes);
 	arena = live_arena(PAGES, SEED);
-	live_wait_absent(arena, BYTES);
+	(void)live_absent_within(arena, BYTES, 1000);
 	p = live_reserve(bytes);
 	for (off = 0; off < bytes; off += BASE)
 		*(volatile char *)(p + off) = 1;
