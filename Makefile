@@ -6,6 +6,7 @@
 #   make run          install what is missing, build, run the example under hugenuma
 #   make test         install what is missing, build, run all tests
 #   make test-vm      the tests that need several NUMA nodes, in emulated guests; KERNELS="6.12 7.3" says in which
+#   make test-programs  programs and allocators of the distribution, the long form of their tests
 #   make soak         torture, live programs and faults at random for MINUTES=10; SEED=n repeats a walk
 #   make install      into PREFIX (default /usr/local), below DESTDIR if set
 #   make bench        measure; make sanitize: unit tests under ASan, UBSan and TSan
@@ -22,7 +23,7 @@ MINUTES ?= 10
 SEED ?=
 prefix_flag = $(if $(PREFIX),-Dprefix=$(PREFIX))
 
-.PHONY: all deps test-deps run test test-vm soak install bench sanitize check-layers clean
+.PHONY: all deps test-deps run test test-programs test-vm soak install bench sanitize check-layers clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -45,6 +46,15 @@ run: deps
 test: test-deps
 	@$(MAKE) --no-print-directory all
 	tests/run-all --build $(BUILD) $(if $(ONLY),--only $(ONLY))
+
+test-programs:
+	tools/install-deps build test programs
+	@$(MAKE) --no-print-directory all
+	@rm -f $(BUILD)/program-results.jsonl
+	@status=0; HN_PROGRAMS=full HN_PROGRAM_RESULTS=$(abspath $(BUILD))/program-results.jsonl \
+		tests/run-all --build $(BUILD) --suite programs $(if $(ONLY),--only $(ONLY)) || status=1; \
+		[ ! -e $(BUILD)/program-results.jsonl ] || tests/programs/table --print $(BUILD)/program-results.jsonl; \
+		exit $$status
 
 test-vm: test-deps
 	@$(MAKE) --no-print-directory all

@@ -39,6 +39,8 @@ def main():
         tap.check(f"{name}: no complaint", not re.search(r"error|abort|assert|signal", run.stdout, re.I), run.stdout)
         print(f"# {processed_gb(run) / run.seconds:.2f} GB/s managed, {processed_gb(bare) / bare.seconds:.2f} bare")
         programs.check_managed(tap, name, run, LEAST_HUGE_MIB)
+        tap.record("perf", programs.debian_version("linux-perf"), "perf bench numa mem", policy, run,
+                   (processed_gb(bare) / bare.seconds) / max(processed_gb(run) / run.seconds, 0.001))
     tap.finish()
 
 

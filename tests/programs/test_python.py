@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """python3 with threads that digest, change and pass on big bytearrays; the same digests as bare."""
 import os
+import subprocess
 
 import programs
 
@@ -18,6 +19,7 @@ def main():
     programs.need_manageable()
     tap = programs.Tap()
 
+    version = subprocess.run([PYTHON, "-V"], stdout=subprocess.PIPE, text=True).stdout.split()[1]
     bare = programs.Run(COMMAND, managed=False, env=ENVIRONMENT).wait()
     tap.equal("python3: bare run", (bare.status, bare.stderr), (0, ""))
     tap.check("python3: bare run used huge pages", bare.huge_bytes >= programs.mib(LEAST_HUGE_MIB), bare.huge_bytes)
@@ -29,6 +31,7 @@ def main():
         tap.equal(f"{name}: exit status", run.status, 0)
         tap.equal(f"{name}: same digests as bare", run.stdout.splitlines(), bare.stdout.splitlines())
         programs.check_managed(tap, name, run, LEAST_HUGE_MIB)
+        tap.record("python3", version, "digest_threads.py", policy, run, run.seconds / bare.seconds)
     tap.finish()
 
 

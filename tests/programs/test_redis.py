@@ -21,19 +21,22 @@ CHUNK = 64
 SMALLEST, LARGEST = 100, 60_000
 LEAST_HUGE_MIB = 200
 BENCHMARK_SECONDS = 7
+CHILDREN = 3
 
 # Debian's redis uses the system's jemalloc, which reads MALLOC_CONF. Freed memory goes back to the kernel a few seconds
 # later, so that some of it does during the test; sooner, and little stays huge.
 ENVIRONMENT = {"MALLOC_CONF": "thp:always,dirty_decay_ms:5000"}
 SETTINGS = ["--port", "0", "--save", "", "--appendonly", "no", "--disable-thp", "no", "--daemonize", "no",
             "--enable-debug-command", "local",
-            "--stop-writes-on-bgsave-error", "no", "--dbfilename", "dump.rdb", "--logfile", ""]
+            "--stop-writes-on-bgsave-error", "no", "--dbfilename", "dump.rdb", "--logfile", "",
+            # A slow disk shall not set the pace.
+            "--rdb-save-incremental-fsync", "no", "--aof-rewrite-incremental-fsync", "no"]
 
 
 class Server:
-    def __init__(self, folder, managed, options=()):
+    def __init__(self, folder, managed, options=(), settings=()):
         self.socket = os.path.join(folder, "managed.sock" if managed else "bare.sock")
-        command = ["redis-server", *SETTINGS, "--dir", folder, "--unixsocket", self.socket]
+        command = ["redis-server", *SETTINGS, *settings, "--dir", folder, "--unixsocket", self.socket]
         self.run = programs.Run(command, managed, env=ENVIRONMENT, options=options)
 
     def connect(self, seconds=20):
@@ -135,7 +138,22 @@ class Benchmark(threading.Thread):
         self.join(60)
 
 
-def wait_for_save(client, timeout=30):
+def what_they_do(pids):
+    """State, CPU ticks and kernel function of every thread, for a message."""
+    lines = []
+    for pid in pids:
+        for task in sorted(os.listdir(f"/proc/{pid}/task")):
+            place = f"/proc/{pid}/task/{task}"
+            try:
+                with open(f"{place}/stat", encoding="ascii") as stat, open(f"{place}/wchan", encoding="ascii") as wchan:
+                    words = stat.read().rsplit(")", 1)[1].split()
+                    lines.append(f"{pid}/{task}: {words[0]}, {words[11]} + {words[12]} ticks, {wchan.read()}")
+            except OSError:
+                pass
+    return "\n".join(lines)
+
+
+def wait_for_save(client, timeout=100):
     """Seconds until the BGSAVE under way is done."""
     start = time.monotonic()
     while True:
@@ -143,7 +161,8 @@ def wait_for_save(client, timeout=30):
         if "rdb_bgsave_in_progress:0" in info:
             break
         if time.monotonic() - start > timeout:
-            raise resp.Error("BGSAVE does not end")
+            pid = int(client.call("INFO", "server").decode().split("process_id:")[1].split()[0])
+            raise resp.Error("BGSAVE does not end\n" + what_they_do(programs.children_of(pid)))
         time.sleep(0.05)
     if "rdb_last_bgsave_status:ok" not in info:
         raise resp.Error("BGSAVE failed")
@@ -194,10 +213,88 @@ def check_saved(tap, name, folder, values, digest):
         server.stop()
 
 
+def wait_for_rewrite(client, seconds=100):
+    end = time.monotonic() + seconds
+    while True:
+        info = client.call("INFO", "persistence")
+        if b"aof_rewrite_in_progress:0" in info and b"aof_rewrite_scheduled:0" in info:
+            if b"aof_last_bgrewrite_status:ok" not in info:
+                raise resp.Error("BGREWRITEAOF failed")
+            return
+        if time.monotonic() > end:
+            raise resp.Error("BGREWRITEAOF does not end")
+        time.sleep(0.05)
+
+
+def write_beside(server, values, keys, version, stopping):
+    client = server.connect()
+    while not stopping.is_set():
+        values.write(client, keys, version)
+        version += 1
+    client.close()
+
+
+def save_and_rewrite(server, values):
+    """Child after child, each forked while half of the keys are being overwritten; the digest of what is there at last."""
+    client = server.connect()
+    values.write(client, range(KEYS), 1)
+    for number in range(CHILDREN):
+        stopping = threading.Event()
+        writer = threading.Thread(target=write_beside, args=(server, values, range(number % 2, KEYS, 2), 100 * number + 2,
+                                                             stopping))
+        writer.start()
+        try:
+            client.call("BGREWRITEAOF" if number % 2 else "BGSAVE")
+            time.sleep(0.2)
+            wait_for_rewrite(client) if number % 2 else wait_for_save(client)
+        finally:
+            stopping.set()
+            writer.join()
+    # What the last child saves is what is there, and the log holds it, too.
+    client.call("BGSAVE")
+    wait_for_save(client)
+    return client.call("DEBUG", "DIGEST")
+
+
+def checked(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.returncode, done.stdout
+
+
+def check_persistence(tap, policy, options):
+    """The log is on, and rewritten and saved again and again: redis' own checkers and a bare server read it all."""
+    name, values = f"redis with log, {policy}", Values()
+    settings = ["--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"]
+    with tempfile.TemporaryDirectory(prefix="hn-redis-", dir=programs.memory_folder()) as folder:
+        server, digest = Server(folder, True, options, settings), None
+        try:
+            digest = save_and_rewrite(server, values)
+            tap.equal(f"{name}: values as written, beside {CHILDREN} children",
+                      values.differences(server.connect()), [])
+        except (OSError, resp.Error) as error:
+            tap.check(f"{name}: the server answers", False, f"{type(error).__name__}: {error}")
+        run = server.stop()
+        tap.equal(f"{name}: exit status", run.status, 0)
+        tap.check(f"{name}: no bug report", "BUG REPORT" not in run.stdout, run.stdout)
+        status, output = checked(["redis-check-rdb", os.path.join(folder, "dump.rdb")])
+        tap.check(f"{name}: redis-check-rdb finds nothing", status == 0 and "RDB looks OK" in output, output[-1000:])
+        status, output = checked(["redis-check-aof", os.path.join(folder, "appendonlydir", "appendonly.aof.manifest")])
+        tap.check(f"{name}: redis-check-aof finds nothing", status == 0, output[-1000:])
+        for file, more in (("log", settings), ("dump", [])):
+            bare = Server(folder, False, settings=more)
+            try:
+                tap.equal(f"{name}: a bare server finds all in the {file}", bare.connect().call("DEBUG", "DIGEST"), digest)
+            finally:
+                bare.stop()
+        programs.check_managed(tap, name, run, LEAST_HUGE_MIB)
+        tap.record("redis", programs.debian_version("redis-server"), "BGSAVE and AOF rewrites under writes, "
+                   "redis-check-rdb, redis-check-aof", policy, run)
+
+
 def check_policy(tap, policy, options):
     name = f"redis, {policy}"
     values = Values()
-    with tempfile.TemporaryDirectory(prefix="hn-redis-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hn-redis-", dir=programs.memory_folder()) as folder:
         server = Server(folder, True, options)
         digest = None
         try:
@@ -211,6 +308,8 @@ def check_policy(tap, policy, options):
         if digest is not None:
             check_saved(tap, name, folder, values, digest)
         programs.check_managed(tap, name, run, LEAST_HUGE_MIB)
+        tap.record("redis", programs.debian_version("redis-server"), "verified values beside redis-benchmark, BGSAVE",
+                   policy, run)
 
 
 def main():
@@ -221,6 +320,9 @@ def main():
     tap = programs.Tap()
     for policy, options in programs.POLICIES:
         check_policy(tap, policy, options)
+    if programs.FULL:
+        for policy, options in programs.POLICIES:
+            check_persistence(tap, policy, options)
     tap.finish()
 
 

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""nginx: a daemon with two workers that serve files, plain, compressed and through a proxy, every byte compared.
+
+Workers keep little; tables for very many connections and large buffers make it worth managing. Workers run as root here:
+one that changes its user id has lost the right to manage itself by then.
+"""
+import gzip
+import http.client
+import os
+import random
+import signal
+import socket
+import tempfile
+import threading
+import time
+
+import programs
+
+FILES, CLIENTS, REQUESTS = 60, 4, 400
+LEAST_HUGE_MIB = 40
+
+SETTINGS = """
+user root;
+daemon on;
+worker_processes 2;
+pid {folder}/pid;
+error_log {folder}/error.log warn;
+worker_rlimit_nofile 4096;
+events {{ worker_connections 120000; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  keepalive_requests 37;
+  gzip on; gzip_min_length 100; gzip_types *; gzip_buffers 256 64k; gzip_proxied any;
+  output_buffers 4 2m;
+  proxy_buffers 16 1m; proxy_buffer_size 1m; proxy_busy_buffers_size 4m;
+  server {{
+    listen 127.0.0.1:{port};
+    root {folder}/files;
+    sendfile off;
+    location /sendfile/ {{ alias {folder}/files/; sendfile on; }}
+    location /proxy/ {{ proxy_pass http://127.0.0.1:{port}/; }}
+  }}
+}}
+"""
+
+
+def content(number):
+    """Up to 160 KB that compresses somewhat."""
+    source = random.Random(number)
+    words = [b"%x" % source.getrandbits(24) for _ in range(200)]
+    return b" ".join(source.choice(words) for _ in range(source.randint(10, 24_000)))
+
+
+class Server:
+    def __init__(self, folder, managed, options=()):
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        settings = os.path.join(folder, "nginx.conf")
+        with open(settings, "w", encoding="ascii") as f:
+            f.write(SETTINGS.format(folder=folder, port=self.port))
+        # The shell stays until the daemon has gone, so that it is watched and reported to its end.
+        script = 'nginx -c "$1" -p "$2" && while [ -e "$2/pid" ]; do sleep 0.1; done'
+        self.run = programs.Run(["sh", "-c", script, "sh", settings, folder], managed, env=programs.GLIBC_HUGE,
+                                options=options, collapse=True)
+
+    def pid(self):
+        with open(os.path.join(self.folder, "pid"), encoding="ascii") as f:
+            return int(f.read())
+
+    def wait_until_up(self):
+        end = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+
+    def watch_daemon(self):
+        """The daemon is nobody's child: let it be watched in the shell's place."""
+        self.run.watch.pid = self.run.collapser.pid = self.pid()
+
+    def stop(self):
+        try:
+            os.kill(self.pid(), signal.SIGQUIT)
+        except (OSError, ValueError):
+            self.run.process.terminate()
+        return self.run.wait(60)
+
+
+def client(port, number, contents, wrong):
+    source = random.Random(number)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    for request in range(REQUESTS):
+        which = source.randrange(FILES)
+        place = source.choice(["/", "/sendfile/", "/proxy/"])
+        packed = source.random() < 0.5
+        expected = contents[which]
+        headers = {"Accept-Encoding": "gzip"} if packed else {}
+        start = source.randrange(len(expected)) if not packed and source.random() < 0.3 else None
+        if start is not None:
+            headers["Range"] = f"bytes={start}-"
+            expected = expected[start:]
+        connection.request("GET", f"{place}{which}.txt", headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        if answer.status != (200 if start is None else 206) or body != expected:
+            wrong.append(f"client {number} request {request}: {place}{which}.txt, status {answer.status}")
+            return
+
+
+def clients(port, contents):
+    wrong, start = [], time.monotonic()
+
+    def guarded(number):
+        try:
+            client(port, number, contents, wrong)
+        except (OSError, http.client.HTTPException, EOFError) as error:
+            wrong.append(f"client {number}: {type(error).__name__}: {error}")
+
+    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.monotonic() - start, wrong
+
+
+def run_nginx(tap, name, contents, managed, options=()):
+    with tempfile.TemporaryDirectory(prefix="hn-nginx-") as folder:
+        os.mkdir(os.path.join(folder, "files"))
+        for number, data in enumerate(contents):
+            with open(os.path.join(folder, "files", f"{number}.txt"), "wb") as f:
+                f.write(data)
+        server = Server(folder, managed, options)
+        seconds = 1.0
+        try:
+            server.wait_until_up()
+            server.watch_daemon()
+            time.sleep(1)
+            seconds, wrong = clients(server.port, contents)
+            tap.equal(f"{name}: every byte as it is in the files", wrong, [])
+            # New workers in the place of the old ones, which end: the same again.
+            os.kill(server.pid(), signal.SIGHUP)
+            time.sleep(0.5)
+            more, wrong = clients(server.port, contents)
+            seconds += more
+            tap.equal(f"{name}: the same after a reload", wrong, [])
+        except OSError as error:
+            tap.check(f"{name}: the server answers", False, f"{type(error).__name__}: {error}")
+        finally:
+            run = server.stop()
+        with open(os.path.join(folder, "error.log"), encoding="ascii", errors="replace") as f:
+            alerts = [line for line in f if "signal" in line or "[emerg]" in line or "[alert]" in line]
+        tap.equal(f"{name}: exit status, nothing in the log", (run.status, alerts), (0, []))
+        return run, seconds
+
+
+def main():
+    programs.need_full()
+    programs.need_program("nginx")
+    programs.need_huge_pages()
+    programs.need_manageable()
+    tap = programs.Tap()
+    contents = [content(number) for number in range(FILES)]
+    bare, bare_seconds = run_nginx(tap, "nginx, bare", contents, False)
+    tap.check("nginx: bare run used huge pages", bare.huge_bytes >= programs.mib(LEAST_HUGE_MIB), bare.huge_bytes >> 20)
+    for policy, options in programs.POLICIES:
+        name = f"nginx, {policy}"
+        run, seconds = run_nginx(tap, name, contents, True, options)
+        programs.check_managed(tap, name, run, LEAST_HUGE_MIB)
+        workers = [p for p in run.report["processes"] if p["migrated_pages"] > 0] if run.report else []
+        tap.check(f"{name}: two workers or more had pages migrated", len(workers) >= 2, len(workers))
+        tap.record("nginx", programs.debian_version("nginx"), "files, ranges, gzip and proxy, bytes compared", policy, run,
+                   seconds / bare_seconds)
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()
