@@ -26,7 +26,7 @@
 #define FIRST_NS 5000000l     /* CPU time before the first look */
 #define EVERY_NS 40000000l    /* and between looks */
 #define GROWN_KIB 4096        /* growth of the peak that makes a look at the page tables worth it */
-#define ANYWAY_LOOKS 50       /* look at the page tables every so many times even without growth */
+#define ANYWAY_LOOKS 50       /* without growth look at the page tables after 1, 2, 4 and so on, at most so many times */
 #define TIMERS 64
 
 static struct {
@@ -36,7 +36,7 @@ static struct {
 	int timer[TIMERS];        /* ring of the youngest, valid below min(nr, TIMERS) */
 	uint64_t seen_kib;        /* peak at the last look at the page tables */
 	uint64_t inherited_kib;   /* the peak that this image found: exec(2) keeps it */
-	uint32_t looks;
+	uint32_t looks, wait;     /* since the last look at the page tables, and how many to let pass */
 	bool handler_set;
 	char buf[16384];
 	char stack[32768] __attribute__((aligned(64)));
@@ -90,8 +90,13 @@ static bool has_grown(void)
 
 	if (kib <= spark.inherited_kib)
 		kib = resident_kib();
-	if (kib < spark.seen_kib + GROWN_KIB && ++spark.looks % ANYWAY_LOOKS)
+	/* What was no huge memory at the moment of a look, because it was just being set up, is seen by the next ones. */
+	if (kib >= spark.seen_kib + GROWN_KIB)
+		spark.wait = 0;
+	else if (++spark.looks < spark.wait)
 		return false;
+	spark.looks = 0;
+	spark.wait = !spark.wait ? 1 : spark.wait * 2 < ANYWAY_LOOKS ? spark.wait * 2 : ANYWAY_LOOKS;
 	spark.seen_kib = kib;
 	return kib * 1024 >= (uint64_t)hn_agent.shm->config.min_mib << 20;
 }
@@ -232,4 +237,5 @@ void hn_spark_reset(void)
 {
 	spark.busy = spark.lock = spark.nr = (struct hn_word){ 0 };
 	spark.seen_kib = spark.inherited_kib = 0;
+	spark.looks = spark.wait = 0;
 }

@@ -695,7 +695,7 @@ def test_static(b):
     result = b.run(FAST, [b.program("static")])
     same((result.status, result.out), (5, "static\n"), str(result))
     same((result.report["loaded_count"], result.report["managed_count"]), (0, 0), "loaded, managed")
-    result = b.run(FAST, [binary], quiet=False)
+    result = b.run(FAST, [b.program("static")], quiet=False)
     same(len(re.findall("never loaded .a static or setuid program", result.err)), 1, result.err)
 
 
