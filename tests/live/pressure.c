@@ -180,7 +180,7 @@ static void at_the_limit(void)
 	CHECK(limit >= BYTES + ((size_t)16 << 20));
 	arena = live_arena(PAGES, SEED);
 	(void)live_absent_within(arena, BYTES, 1000);
-	rest = limit - BYTES - ((size_t)9 << 20);
+	rest = limit - BYTES - ((size_t)10 << 20); /* the agent, its record and its pool have nearly nine */
 	small = live_reserve(rest);
 	CHECK(madvise(small, rest, MADV_NOHUGEPAGE) == 0);
 	live_fill(small, rest, SEED + 500);
