@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define HN_SYSTEM_CONFIG "/etc/hugenuma.conf"
 #define VARIABLE_PREFIX "HUGENUMA_"
@@ -356,6 +357,9 @@ static int settings_read_files(struct hn_config *c, char *err, size_t err_len)
 	else if (home && home[0] == '/')
 		snprintf(path, sizeof(path), "%s/.config/hugenuma.conf", home);
 	else
+		return 0;
+	/* A service started by somebody else often has that one's HOME, which is none of its business. */
+	if (access(path, R_OK) != 0 && errno == EACCES)
 		return 0;
 	return hn_settings_read_file(c, path, false, err, err_len);
 }

@@ -25,7 +25,7 @@ enum slot_state { SLOT_EMPTY, SLOT_READY, SLOT_USED, SLOT_TAKEN };
 
 #define READY_PER_NODE 2
 #define IDLE_MS 3000
-#define SLOW_NS 20000000u   /* of CPU time; zeroing a page takes a hundredth of it: somebody compacted */
+#define SLOW_NS 50000000u   /* of CPU time; zeroing a page takes a hundredth of it: somebody compacted */
 #define AGAIN_MS 250u       /* after a failure; doubles with each in a row ... */
 #define AGAIN_DOUBLINGS 6u  /* ... so many times */
 #define WANTED_MS 60000u    /* how long after the last demand a node in trouble is asked for */

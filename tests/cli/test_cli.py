@@ -390,6 +390,12 @@ def test_settings_of_the_user():
     same(settings(HUGENUMA_CONFIG=None, HOME=path("home"), XDG_CONFIG_HOME=None)[0], "21", "~/.config")
     same(settings(HUGENUMA_CONFIG=None, HOME="/", XDG_CONFIG_HOME=path("home/.config"))[0], "21", "XDG_CONFIG_HOME")
     same(settings(HUGENUMA_CONFIG=None, HOME="/", XDG_CONFIG_HOME=None)[0], "1000", "no file")
+    if os.geteuid() == 0:  # somebody else's home, as services have it
+        os.chmod(path("home"), 0o700)
+        r = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", HUGENUMA, "run", "-q", "--", "true"],
+                           env=environment(HUGENUMA_CONFIG=None, HOME=path("home"), XDG_CONFIG_HOME=None),
+                           capture_output=True, text=True, timeout=TIMEOUT)
+        absent("hugenuma.conf", r.stderr, "a home that may not be looked into")
 
 
 def test_bad_settings():
