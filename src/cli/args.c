@@ -34,3 +34,19 @@ uint32_t hn_arg_pid(struct argp_state *state, const char *arg)
 		argp_error(state, "'%s': expected a PID, a whole number from 1 to %d", arg, INT32_MAX);
 	return (uint32_t)v;
 }
+
+error_t hn_arg_one_pid(int key, char *arg, struct argp_state *state)
+{
+	uint32_t *pid = state->input;
+
+	switch (key) {
+	case ARGP_KEY_ARG:
+		if (state->arg_num > 0)
+			argp_error(state, "'%s': expected one PID", arg);
+		else
+			*pid = hn_arg_pid(state, arg);
+		return 0;
+	case ARGP_KEY_NO_ARGS: argp_error(state, "expected a PID, as `hugenuma list' shows it"); return 0;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+}

@@ -2,31 +2,16 @@
 /* cmd_advise.c - `hugenuma advise PID`: per region, bind, interleave or leave alone, with the evidence. */
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/targets.h"
 #include "control/advise.h"
-#include "control/attach.h"
 #include "control/explain.h"
 #include "control/run.h"
 #include "control/say.h"
 
 #include <inttypes.h>
 
-static error_t advise_parse(int key, char *arg, struct argp_state *state)
-{
-	uint32_t *pid = state->input;
-
-	switch (key) {
-	case ARGP_KEY_ARG:
-		if (state->arg_num > 0)
-			argp_error(state, "'%s': expected one PID", arg);
-		*pid = hn_arg_pid(state, arg);
-		return 0;
-	case ARGP_KEY_NO_ARGS: argp_error(state, "expected a PID, as `hugenuma list' shows it"); return 0;
-	default: return ARGP_ERR_UNKNOWN;
-	}
-}
-
 static const struct argp advise_argp = {
-	.parser = advise_parse,
+	.parser = hn_arg_one_pid,
 	.args_doc = "PID",
 	.doc = "Say of every managed region what its samples recommend: bind it to a node (numactl, mbind), interleave "
 	       "it, or leave it "
@@ -133,9 +118,7 @@ int hn_cmd_advise(int argc, char **argv)
 			told++;
 		}
 	if (!nr)
-		hn_say("%" PRIu32
-		       ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them",
-		       pid);
+		hn_say_no_process(pid);
 	else if (!told)
 		hn_say("%" PRIu32 ": has no record to judge by", pid);
 	hn_seen_free(seen, nr);

@@ -2,7 +2,7 @@
 /* cmd_control.c - `hugenuma list`, `pause`, `resume`, `stop`: managed processes from outside. */
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "control/attach.h"
+#include "cli/targets.h"
 #include "control/names.h"
 #include "control/run.h"
 #include "control/say.h"
@@ -12,25 +12,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#define PATIENCE_MS 15000
-#define MAX_TARGETS 4096
-
-static struct hn_target *targets_find(struct hn_attached *a, uint32_t pid, size_t *nr)
-{
-	struct hn_target *t = calloc(MAX_TARGETS, sizeof(*t));
-
-	if (!t || hn_attach(a) != 0) {
-		hn_say("out of memory");
-		free(t);
-		return NULL;
-	}
-	*nr = hn_attach_find(a, pid, t, MAX_TARGETS);
-	if (*nr > MAX_TARGETS)
-		*nr = MAX_TARGETS;
-	return t;
-}
 
 /* ---- list ---- */
 
@@ -70,7 +51,7 @@ int hn_cmd_list(int argc, char **argv)
 
 	if (argp_parse(&list_argp, argc, argv, 0, NULL, NULL) != 0)
 		return HUGENUMA_EXIT_FAILED;
-	t = targets_find(&a, 0, &nr);
+	t = hn_targets_find(&a, 0, &nr);
 	if (t) {
 		printf("%7s  %-15s  %-9s  %6s  %9s  %7s  %9s  %8s\n", "PID", "COMMAND", "STATE", "NODES", "HUGE MiB",
 		       "LOCAL", "MIGRATED", "SECONDS");
@@ -84,25 +65,6 @@ int hn_cmd_list(int argc, char **argv)
 
 /* ---- pause, resume, stop ---- */
 
-static error_t order_parse(int key, char *arg, struct argp_state *state)
-{
-	uint32_t *pid = state->input;
-
-	switch (key) {
-	case ARGP_KEY_ARG:
-		if (state->arg_num > 0)
-			argp_error(state, "'%s': expected one PID", arg);
-		else
-			*pid = hn_arg_pid(state, arg);
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "expected a PID, as `hugenuma list' shows it");
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
 /* True when the process does as it was told, or has ended. */
 static bool order_one(const struct hn_target *t, uint32_t mode)
 {
@@ -111,9 +73,9 @@ static bool order_one(const struct hn_target *t, uint32_t mode)
 
 	if (hn_load_acquire(&t->slot->state) != HN_SLOT_LIVE)
 		return true;
-	err = hn_attach_order(t, mode, PATIENCE_MS);
+	err = hn_attach_order(t, mode, HN_PATIENCE_MS);
 	if (err == -ETIMEDOUT)
-		hn_say("%" PRIu32 ": has not answered in %u s; it will as soon as it gets a CPU", pid, PATIENCE_MS / 1000);
+		hn_say_no_answer(pid);
 	else if (err == 0)
 		printf("%" PRIu32 ": %s\n", pid, hn_mode_done_text(mode));
 	return err != -ETIMEDOUT;
@@ -129,11 +91,11 @@ static int order_all(int argc, char **argv, const struct argp *argp, uint32_t mo
 
 	if (argp_parse(argp, argc, argv, 0, NULL, &pid) != 0)
 		return HUGENUMA_EXIT_FAILED;
-	t = targets_find(&a, pid, &nr);
+	t = hn_targets_find(&a, pid, &nr);
 	for (size_t i = 0; t && i < nr; i++)
 		good &= order_one(&t[i], mode);
 	if (t && nr == 0)
-		hn_say("%" PRIu32 ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them", pid);
+		hn_say_no_process(pid);
 	hn_attach_close(&a);
 	free(t);
 	if (!t || fflush(stdout) != 0)
@@ -149,7 +111,7 @@ static int order_all(int argc, char **argv, const struct argp *argp, uint32_t mo
 int hn_cmd_pause(int argc, char **argv)
 {
 	static const struct argp argp = {
-		.parser = order_parse,
+		.parser = hn_arg_one_pid,
 		.args_doc = "PID",
 		.doc = "Put every page of a process back and leave them alone until `hugenuma resume'." ORDER_STATUS,
 	};
@@ -160,7 +122,7 @@ int hn_cmd_pause(int argc, char **argv)
 int hn_cmd_resume(int argc, char **argv)
 {
 	static const struct argp argp = {
-		.parser = order_parse,
+		.parser = hn_arg_one_pid,
 		.args_doc = "PID",
 		.doc = "Balance again after `hugenuma pause' or `hugenuma stop'." ORDER_STATUS,
 	};
@@ -171,7 +133,7 @@ int hn_cmd_resume(int argc, char **argv)
 int hn_cmd_stop(int argc, char **argv)
 {
 	static const struct argp argp = {
-		.parser = order_parse,
+		.parser = hn_arg_one_pid,
 		.args_doc = "PID",
 		.doc = "Stop balancing a process: every page is put back, its memory is the kernel's again, with the memory policy it "
 		       "had. The program goes on. `hugenuma resume' begins anew." ORDER_STATUS,

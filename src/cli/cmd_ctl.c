@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* cmd_ctl.c - `hugenuma ctl`: settings of running processes, and what settings there are. */
+#include "cli/args.h"
 #include "cli/cli.h"
-#include "control/attach.h"
+#include "cli/targets.h"
 #include "control/run.h"
 #include "control/say.h"
 #include "control/settings.h"
@@ -13,8 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATIENCE_MS 15000
-#define MAX_TARGETS 4096
 #define MAX_ARGS 64
 
 struct ctl {
@@ -37,8 +36,8 @@ static error_t ctl_parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case ARGP_KEY_ARG:
-		if (state->arg_num == 0 && !hn_pid_parse(arg, &c->pid))
-			argp_error(state, "'%s': expected a PID, a whole number from 1 to %d", arg, INT32_MAX);
+		if (state->arg_num == 0)
+			c->pid = hn_arg_pid(state, arg);
 		else if (state->arg_num == 1)
 			parse_verb(c, state, arg);
 		else if (state->arg_num > 1 && c->nr_args < MAX_ARGS)
@@ -141,54 +140,52 @@ static int ctl_set(const struct ctl *ctl, const struct hn_target *t)
 
 	if (ctl_check(ctl, &c) != 0)
 		return 1;
-	err = hn_attach_configure(t, &c, PATIENCE_MS);
+	err = hn_attach_configure(t, &c, HN_PATIENCE_MS);
 	if (err == -ETIMEDOUT)
-		hn_say("%" PRIu32 ": has not answered in %u s; it will as soon as it gets a CPU", t->slot->pid,
-		       PATIENCE_MS / 1000);
+		hn_say_no_answer(t->slot->pid);
 	return err == -ETIMEDOUT;
 }
 
-static int ctl_targets(const struct ctl *ctl, const struct hn_attached *a)
+static int ctl_targets(const struct ctl *ctl, const struct hn_target *t, size_t nr)
 {
-	struct hn_target *t = calloc(MAX_TARGETS, sizeof(*t));
-	size_t nr = t ? hn_attach_find(a, ctl->pid, t, MAX_TARGETS) : 0;
 	int res = 0;
 
-	if (!t) {
-		hn_say("out of memory");
-		return HUGENUMA_EXIT_FAILED;
-	}
 	if (nr == 0) {
-		hn_say("%" PRIu32 ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them", ctl->pid);
-		res = 1;
+		hn_say_no_process(ctl->pid);
+		return 1;
 	}
-	for (size_t i = 0; i < nr && i < MAX_TARGETS && res == 0; i++) {
+	for (size_t i = 0; i < nr && res == 0; i++) {
 		if (hn_load_acquire(&t[i].slot->state) != HN_SLOT_LIVE)
 			continue;
 		if (!ctl->set && nr > 1)
 			printf("# %" PRIu32 "\n", t[i].slot->pid);
 		res = ctl->set ? ctl_set(ctl, &t[i]) : ctl_get(ctl, &t[i].slot->config);
 	}
+	return res;
+}
+
+static int ctl_process(const struct ctl *ctl)
+{
+	struct hn_attached a = { 0 };
+	size_t nr = 0;
+	struct hn_target *t = hn_targets_find(&a, ctl->pid, &nr);
+	int res = t ? ctl_targets(ctl, t, nr) : HUGENUMA_EXIT_FAILED;
+
+	hn_attach_close(&a);
 	free(t);
 	return res;
 }
 
 int hn_cmd_ctl(int argc, char **argv)
 {
-	struct hn_attached a = { 0 };
 	struct ctl ctl = { 0 };
 	int res = 0;
 
 	if (argp_parse(&ctl_argp, argc, argv, 0, NULL, &ctl) != 0)
 		return HUGENUMA_EXIT_FAILED;
-	if (ctl.pid == 0) {
+	if (ctl.pid)
+		res = ctl_process(&ctl);
+	else
 		ctl_list();
-	} else if (hn_attach(&a) != 0) {
-		hn_say("out of memory");
-		res = HUGENUMA_EXIT_FAILED;
-	} else {
-		res = ctl_targets(&ctl, &a);
-	}
-	hn_attach_close(&a);
 	return fflush(stdout) == 0 ? res : HUGENUMA_EXIT_FAILED;
 }

@@ -2,6 +2,7 @@
 /* cmd_explain.c - `hugenuma explain PID ADDRESS`: why is this page where it is? */
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/targets.h"
 #include "control/explain.h"
 #include "control/proc.h"
 #include "control/run.h"
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATIENCE_MS 15000
 #define DECISIONS_MAX 64
 
 struct wish {
@@ -83,13 +83,13 @@ static const struct argp explain_argp = {
 static int explain(const struct hn_seen *seen, const struct wish *w)
 {
 	struct hn_explanation e = { .seen = seen, .addr = w->addr };
-	int err = hn_attach_ask(seen, w->addr, PATIENCE_MS, &e.answer);
+	int err = hn_attach_ask(seen, w->addr, HN_PATIENCE_MS, &e.answer);
 
 	e.answered = err == 0;
 	e.mapped = seen->slot && hn_mapping_at(&e.mapping, w->pid, w->addr) == 0;
 	e.now_ms = hn_now_ms();
 	if (err == -ETIMEDOUT)
-		hn_say("%" PRIu32 ": has not answered in %u s; this is what is on record", w->pid, PATIENCE_MS / 1000);
+		hn_say("%" PRIu32 ": has not answered in %u s; this is what is on record", w->pid, HN_PATIENCE_MS / 1000);
 	if (err == -ENOENT)
 		hn_say("%" PRIu32 ": its agent found no memory to keep a record", w->pid);
 	if (seen->p.slot.state.v == HN_SLOT_UNMANAGED)

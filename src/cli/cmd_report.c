@@ -2,6 +2,7 @@
 /* cmd_report.c - `hugenuma report PID|FILE`: what was done, by node, by region and over time. */
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/targets.h"
 #include "control/report_view.h"
 #include "control/run.h"
 #include "control/say.h"
@@ -83,9 +84,7 @@ static json_t *report_of_pid(uint32_t pid)
 	if (nr)
 		report = hn_report_of(seen, same);
 	else
-		hn_say("%" PRIu32
-		       ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them",
-		       pid);
+		hn_say_no_process(pid);
 	hn_seen_free(seen, nr);
 	hn_attach_close(&a);
 	return report;

@@ -184,19 +184,6 @@ int hn_attach_configure(const struct hn_target *t, const struct hn_config *c, un
 	return attach_wait(t, &s->config_seen, seq + 2, ms);
 }
 
-bool hn_pid_parse(const char *text, uint32_t *pid)
-{
-	char *end = NULL;
-	unsigned long v;
-
-	errno = 0;
-	v = strtoul(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end || errno || v < 1 || v > INT32_MAX)
-		return false;
-	*pid = (uint32_t)v;
-	return true;
-}
-
 /* ---- looking ---- */
 
 struct seen_list {

@@ -66,7 +66,4 @@ int hn_attach_order(const struct hn_target *t, uint32_t mode, unsigned ms);
  */
 int hn_attach_configure(const struct hn_target *t, const struct hn_config *c, unsigned ms);
 
-/* A PID as text; false when it is none. */
-bool hn_pid_parse(const char *text, uint32_t *pid);
-
 #endif
