@@ -260,6 +260,8 @@ static uint64_t thread_cpu_ns(uint32_t tid)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static uint64_t now_in_ms(void) { return hn_live_now_ns(NULL) / 1000000; }
+
 static uint64_t own_cpu_ns(void) { return thread_cpu_ns((uint32_t)hn_sys_gettid()); }
 
 /* Of all threads of the agent. */
@@ -293,8 +295,6 @@ struct pace {
 	uint32_t stacks_seen;
 	bool said; /* that memory is left alone */
 };
-
-static uint64_t now_in_ms(void) { return hn_live_now_ns(NULL) / 1000000; }
 
 /* Short periods are for tests, and stay as they are. */
 static void pace_start(struct pace *p, const struct hn_config *c)
@@ -359,7 +359,7 @@ static uint64_t look(struct hn_worker *w)
 		wait_ms = least;
 	if (wait_ms > most)
 		wait_ms = most;
-	return hn_live_now_ns(w) / 1000000 + wait_ms;
+	return now_in_ms() + wait_ms;
 }
 
 /* A cpuset may change at any time. Where nothing is left, nothing is: a node that there is not stands for that. */
@@ -384,7 +384,7 @@ static void say_left_alone(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 
 static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config *c)
 {
-	uint64_t now = hn_live_now_ns(w) / 1000000;
+	uint64_t now = now_in_ms();
 
 	if (now >= p->look_ms || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen) {
 		p->stacks_seen = hn_stacks_copy(w->live);
@@ -412,16 +412,16 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 }
 
 /* Told to leave the process alone: only look for new orders now and then. */
-static void idle_pass(struct hn_worker *w, struct pace *p)
+static void idle_pass(struct pace *p)
 {
-	uint64_t now = hn_live_now_ns(w) / 1000000;
+	uint64_t now = now_in_ms();
 
 	p->look_ms = p->pass_ms = p->series_ms = now + SERIES_MS;
 }
 
 static void sleep_until_next(const struct pace *p, uint32_t kick_seen)
 {
-	uint64_t now = hn_live_now_ns(NULL) / 1000000, next = p->look_ms;
+	uint64_t now = now_in_ms(), next = p->look_ms;
 	struct timespec t;
 
 	if (p->pass_ms < next)
@@ -439,10 +439,13 @@ static void reconfigure(struct hn_worker *w, struct pace *p)
 {
 	struct hn_slot *s = hn_agent.slot;
 	uint32_t seq = hn_load_acquire(&s->config_seq);
-	struct hn_config c = s->config;
+	struct hn_config c;
 
+	if ((seq & 1) || seq == hn_load_relaxed(&s->config_seen))
+		return;
+	c = s->config;
 	__atomic_thread_fence(__ATOMIC_ACQUIRE); /* the copy is done before the sequence is looked at again */
-	if ((seq & 1) || seq == hn_load_relaxed(&s->config_seen) || seq != hn_load_relaxed(&s->config_seq))
+	if (seq != hn_load_relaxed(&s->config_seq))
 		return;
 	if (hn_config_is_sane(&c)) {
 		run->config.period_ms = c.period_ms;
@@ -475,7 +478,7 @@ static bool obey(struct hn_worker *w, struct pace *p)
 	    !(wanted == HN_MODE_STOPPED ? hn_live_release(w, ORDER_MS) : hn_live_drain(w, ORDER_MS)))
 		return false; /* not yet; nothing is armed meanwhile */
 	run->live.publish.not_before_ms = 0;
-	publish(hn_live_now_ns(w) / 1000000);
+	publish(now_in_ms());
 	p->look_ms = 0;
 	pace_start(p, &run->config);
 	hn_store_release(&s->mode, wanted);
@@ -492,7 +495,7 @@ static bool shut_down(struct hn_worker *w)
 		hn_control_stay();
 		return false;
 	}
-	publish(hn_live_now_ns(w) / 1000000);
+	publish(now_in_ms());
 	hn_store_release(&run->over, 1);
 	hn_store_release(&run->live.pool_kick, 1);
 	hn_wake(&run->live.pool_kick, 1);
@@ -531,7 +534,7 @@ static void scanner_main(void *arg)
 		if (go_on)
 			one_pass(w, &pace, &run->config);
 		else
-			idle_pass(w, &pace);
+			idle_pass(&pace);
 		hn_explain(w, !go_on);
 		sleep_until_next(&pace, kick);
 	}

@@ -97,19 +97,14 @@ struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot)
 static uint64_t start_ticks(void)
 {
 	char buf[1024], *p;
-	long fd = hn_sys_open("/proc/self/stat", O_RDONLY | O_CLOEXEC), n;
 	uint64_t v = 0;
 	int field = 2;
 
-	if (fd < 0)
-		return 0;
-	n = hn_sys_read((int)fd, buf, sizeof(buf));
-	hn_sys_close((int)fd);
-	for (p = buf + (n > 0 ? n - 1 : 0); p > buf && *p != ')'; p--)
+	for (p = buf + hn_sys_read_file("/proc/self/stat", buf, sizeof(buf)); p > buf && *p != ')'; p--)
 		;
-	for (; p < buf + n && field < 22; p++)
+	for (; *p && field < 22; p++)
 		field += *p == ' ';
-	for (; p < buf + n && *p >= '0' && *p <= '9'; p++)
+	for (; *p >= '0' && *p <= '9'; p++)
 		v = v * 10 + (uint64_t)(*p - '0');
 	return v;
 }
@@ -129,13 +124,10 @@ static uint32_t pid_ns(void)
 
 static void read_comm(char *comm, size_t size)
 {
-	long fd = hn_sys_open("/proc/self/comm", O_RDONLY | O_CLOEXEC), n = 0;
+	size_t n = hn_sys_read_file("/proc/self/comm", comm, size);
 
-	if (fd >= 0) {
-		n = hn_sys_read((int)fd, comm, size - 1);
-		hn_sys_close((int)fd);
-	}
-	comm[n > 0 ? n - 1 : 0] = '\0'; /* without the newline */
+	if (n)
+		comm[n - 1] = '\0'; /* without the newline */
 }
 
 /* The controller frees slots of dead processes, zeroed; until `pid` is set it leaves a taken one alone. */

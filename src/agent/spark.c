@@ -68,14 +68,9 @@ static uint64_t peak_kib(void)
 static uint64_t resident_kib(void)
 {
 	char buf[64], *p = buf;
-	long fd = hn_sys_open("/proc/self/statm", O_RDONLY | O_CLOEXEC), n;
 	uint64_t pages = 0;
 
-	if (fd < 0)
-		return 0;
-	n = hn_sys_pread((int)fd, buf, sizeof(buf) - 1, 0);
-	hn_sys_close((int)fd);
-	buf[n > 0 ? n : 0] = '\0';
+	hn_sys_read_file("/proc/self/statm", buf, sizeof(buf));
 	while (*p && *p++ != ' ')
 		;
 	for (; *p >= '0' && *p <= '9'; p++)

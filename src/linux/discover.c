@@ -20,8 +20,6 @@
 #define COLLAPSE_PER_LOOK 2u     /* pages made huge again per look: each takes milliseconds */
 #define RANGES 64
 
-static uint32_t now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
-
 static bool overlaps(const struct hn_range *r, uint32_t nr, hn_addr start, hn_addr end)
 {
 	uint32_t i;
@@ -71,7 +69,7 @@ static struct hn_candidate *candidate(struct hn_live *live, hn_addr start)
 	}
 	if (live->nr_candidates < HN_MAX_CANDIDATES)
 		oldest = live->nr_candidates++;
-	live->candidate[oldest] = (struct hn_candidate){ .start = start, .not_before_ms = now_ms() };
+	live->candidate[oldest] = (struct hn_candidate){ .start = start, .not_before_ms = hn_live_now_ms() };
 	return &live->candidate[oldest];
 }
 
@@ -80,7 +78,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 {
 	hn_addr start = hn_page_up(vma->start), end = hn_page_down(vma->end);
 	uint64_t huge = hn_pagemap_huge_bytes(live->fd_pagemap, start, end, UINT64_MAX);
-	uint32_t pages = (uint32_t)(huge >> HN_PAGE_SHIFT), now = now_ms();
+	uint32_t pages = (uint32_t)(huge >> HN_PAGE_SHIFT), now = hn_live_now_ms();
 	struct hn_candidate *c;
 	bool steady;
 
@@ -207,7 +205,7 @@ static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 /* First touches that every region was allowed since the last review. */
 static uint32_t holes_allowed(struct hn_live *live)
 {
-	uint32_t now = now_ms(), since = now - live->reviewed_ms;
+	uint32_t now = hn_live_now_ms(), since = now - live->reviewed_ms;
 	uint64_t per_s = live->setup.eager ? EAGER_HOLES_PER_S : HOLES_PER_S;
 
 	live->reviewed_ms = now;
@@ -238,7 +236,7 @@ static void review_regions(struct hn_worker *w)
 		give_back(w, r.start, r.end);
 		c = candidate(live, r.start);
 		c->backoff = c->backoff < 6 ? c->backoff + 1 : 6;
-		c->not_before_ms = now_ms() + (BACKOFF_MS << c->backoff);
+		c->not_before_ms = hn_live_now_ms() + (BACKOFF_MS << c->backoff);
 	}
 }
 
@@ -339,10 +337,10 @@ void hn_discover(struct hn_worker *w)
 
 bool hn_live_drain(struct hn_worker *w, uint32_t ms)
 {
-	uint32_t end = now_ms() + ms;
+	uint32_t end = hn_live_now_ms() + ms;
 
 	while (hn_drain(&w->hn, 0, ~(hn_addr)0) || hn_displaced_resolve(&w->hn, 0, ~(hn_addr)0)) {
-		if ((int32_t)(now_ms() - end) > 0)
+		if ((int32_t)(hn_live_now_ms() - end) > 0)
 			return false;
 		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0); /* the handlers have an event to read first */
 	}
@@ -364,11 +362,11 @@ static bool first_region(struct hn_worker *w, struct hn_region *r)
 
 bool hn_live_release(struct hn_worker *w, uint32_t ms)
 {
-	uint32_t end = now_ms() + ms;
+	uint32_t end = hn_live_now_ms() + ms;
 	struct hn_region r;
 
 	while (first_region(w, &r)) {
-		if ((int32_t)(now_ms() - end) > 0 || !hn_live_drain(w, ms))
+		if ((int32_t)(hn_live_now_ms() - end) > 0 || !hn_live_drain(w, ms))
 			return false;
 		give_back(w, r.start, r.end);
 	}

@@ -8,11 +8,9 @@
 #include "core/history.h"
 #include "linux/live.h"
 
-static uint32_t now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
-
 static uint32_t ms_left(uint32_t until_ms)
 {
-	int32_t left = (int32_t)(until_ms - now_ms());
+	int32_t left = (int32_t)(until_ms - hn_live_now_ms());
 
 	return left > 0 ? (uint32_t)left : 0;
 }
@@ -36,7 +34,7 @@ static void about_entry(struct hn_answer *a, const struct hn_entry *e)
 	a->flags = e->flags;
 	a->fails = e->fails;
 	a->hold_ms = e->flags ? ms_left(e->hold_ms) : 0;
-	a->armed_ms = e->state == HN_ARMED ? now_ms() - e->armed_ms : 0;
+	a->armed_ms = e->state == HN_ARMED ? hn_live_now_ms() - e->armed_ms : 0;
 }
 
 static bool about_region(struct hn_worker *w, struct hn_answer *a)

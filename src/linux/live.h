@@ -238,6 +238,8 @@ static inline bool hn_is_staged(const struct hn_live *live, uint32_t page)
 
 /* ---- live_ops.c: ops of struct hn_ops that both ways share ---- */
 uint64_t hn_live_now_ns(void *be);
+/* The engine's clock for what is long: ms, wraps after 49 days. */
+static inline uint32_t hn_live_now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
 int hn_live_thread_node(void *be, uint32_t tid);
 int hn_live_target_get(void *be, int nid, uint32_t *target);
 void hn_live_target_put(void *be, uint32_t target);
@@ -248,6 +250,13 @@ bool hn_live_event_unread(void *be);
 void hn_live_wake(void *be, hn_addr addr, uint64_t bytes);
 void hn_live_yield(void *be);
 enum hn_arm_error hn_arm_error_of(int err);
+/* In the initializer of a way's ops. */
+#define HN_LIVE_OPS                                                                                                     \
+	.now_ns = hn_live_now_ns, .thread_node = hn_live_thread_node, .target_get = hn_live_target_get,                 \
+	.target_put = hn_live_target_put, .copy = hn_live_copy, .wake = hn_live_wake,                                   \
+	.event_unread = hn_live_event_unread, .read_message = hn_live_read_message,                                     \
+	.wait_message = hn_live_wait_message, .note_event = hn_live_note_event, .yield = hn_live_yield,                 \
+	.hole_get = hn_live_hole_get, .hole_put = hn_live_hole_put
 
 /* ---- way_move.c ---- */
 /*

@@ -104,19 +104,14 @@ static bool look_at_thread(struct hn_live *live, uint32_t tid)
 
 static bool kernel_balances(void)
 {
-	long fd = hn_sys_open("/proc/sys/kernel/numa_balancing", O_RDONLY | O_CLOEXEC), n;
-	char c = '0';
+	char mode[8];
 
-	if (fd < 0)
-		return false;
-	n = hn_sys_read((int)fd, &c, 1);
-	hn_sys_close((int)fd);
-	return n == 1 && c != '0';
+	return hn_sys_read_file("/proc/sys/kernel/numa_balancing", mode, sizeof(mode)) && mode[0] != '0';
 }
 
 void hn_policy_look(struct hn_live *live)
 {
-	uint32_t now = (uint32_t)(hn_live_now_ns(NULL) / 1000000);
+	uint32_t now = hn_live_now_ms();
 
 	if (live->setup.is_virtual)
 		return;

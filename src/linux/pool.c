@@ -53,8 +53,6 @@ static uint64_t own_cpu_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static uint32_t now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
-
 /* ---- one page ---- */
 
 /* Static: a change of the program's cpuset must not turn one node into another. */
@@ -117,7 +115,7 @@ static void note_result(struct hn_live *live, uint32_t n, int err, uint64_t took
 	}
 	if (err)
 		hn_store_relaxed(&p->not_before_ms,
-				 now_ms() + (AGAIN_MS << (trouble < AGAIN_DOUBLINGS ? trouble : AGAIN_DOUBLINGS)));
+				 hn_live_now_ms() + (AGAIN_MS << (trouble < AGAIN_DOUBLINGS ? trouble : AGAIN_DOUBLINGS)));
 	else if (trouble)
 		return;
 	hn_store_relaxed(&p->trouble, trouble + 1);
@@ -196,7 +194,7 @@ static void drop_taken(struct hn_live *live, uint32_t slot)
 /* Make the keeper look; cheap when it is looking already. */
 static void demand(struct hn_live *live, uint32_t first)
 {
-	uint32_t now = now_ms();
+	uint32_t now = hn_live_now_ms();
 
 	hn_store_relaxed(&live->pool_node[node_of_slot(first)].wanted_ms, now ? now : 1);
 	if (hn_swap_acq_rel(&live->pool_kick, 1) == 0)
@@ -314,7 +312,7 @@ static void give_back(struct hn_live *live, uint32_t first)
 static uint32_t tend_node(struct hn_live *live, uint32_t n)
 {
 	struct hn_pool_node *p = &live->pool_node[n];
-	uint32_t now = now_ms(), wanted = hn_load_relaxed(&p->wanted_ms), since = now - wanted;
+	uint32_t now = hn_live_now_ms(), wanted = hn_load_relaxed(&p->wanted_ms), since = now - wanted;
 	bool trouble = hn_load_relaxed(&p->trouble) != 0;
 	int32_t wait = trouble ? (int32_t)(hn_load_relaxed(&p->not_before_ms) - now) : 0;
 

@@ -6,7 +6,6 @@
  * nothing below its watermarks, which are some percent of a node at most. Where exactly they are it does not say node by
  * node; but what was free when the node gave a huge page to the pool is enough again.
  */
-#include <fcntl.h>
 #include <string.h>
 
 #include "linux/live.h"
@@ -15,8 +14,6 @@
 #define PAGE_KIB ((uint32_t)(HN_PAGE_SIZE >> 10))
 #define PLENTY 8u        /* with one eighth of the node free nothing can be near a watermark */
 #define SCARCE_MS 10000u /* how long nothing is left to the kernel after it had to split a page */
-
-static uint32_t now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
 
 /* The number behind `key` in a node's meminfo; 0 when there is none. */
 static uint32_t meminfo_kib(const char *text, const char *key)
@@ -35,15 +32,9 @@ static uint32_t meminfo_kib(const char *text, const char *key)
 static uint32_t free_kib(const struct hn_live *live, uint32_t n, uint32_t *total)
 {
 	char path[64], buf[256];
-	long fd, len = 0;
 
 	hn_number_path(path, "/sys/devices/system/node/node", (uint32_t)live->setup.os_nid[n], "/meminfo");
-	fd = hn_sys_open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		len = hn_sys_read((int)fd, buf, sizeof(buf) - 1);
-		hn_sys_close((int)fd);
-	}
-	buf[len > 0 ? len : 0] = '\0';
+	hn_sys_read_file(path, buf, sizeof(buf));
 	*total = meminfo_kib(buf, "MemTotal:");
 	return meminfo_kib(buf, "MemFree:");
 }
@@ -72,12 +63,12 @@ void hn_room_note_enough(struct hn_live *live, uint32_t n, uint32_t before_kib)
 
 bool hn_room_is_scarce(const struct hn_live *live, uint32_t n)
 {
-	return (int32_t)(hn_load_relaxed(&live->pool_node[n].scarce_until_ms) - now_ms()) > 0;
+	return (int32_t)(hn_load_relaxed(&live->pool_node[n].scarce_until_ms) - hn_live_now_ms()) > 0;
 }
 
 void hn_room_note_scarce(struct hn_live *live, uint32_t n)
 {
-	hn_store_relaxed(&live->pool_node[n].scarce_until_ms, now_ms() + SCARCE_MS);
+	hn_store_relaxed(&live->pool_node[n].scarce_until_ms, hn_live_now_ms() + SCARCE_MS);
 }
 
 bool hn_room_is_enough(const struct hn_live *live, uint32_t n)

@@ -9,6 +9,7 @@
 #ifndef HN_LINUX_SYS_H
 #define HN_LINUX_SYS_H
 
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -60,6 +61,23 @@ static inline long hn_sys_read(int fd, void *buf, size_t len) { return HN_SYS(SY
 static inline long hn_sys_pread(int fd, void *buf, size_t len, uint64_t off)
 {
 	return HN_SYS(SYS_pread64, fd, buf, len, off, 0, 0);
+}
+/*
+ * What a small file of /proc or /sys says, at most len - 1 bytes and a NUL behind them. Returns how many; 0 also when it
+ * cannot be read. The read is positioned: on the program's threads the descriptor's number could be another file's by then.
+ */
+static inline size_t hn_sys_read_file(const char *path, char *buf, size_t len)
+{
+	long fd = hn_sys_open(path, O_RDONLY | O_CLOEXEC), n = 0;
+
+	if (fd >= 0) {
+		n = hn_sys_pread((int)fd, buf, len - 1, 0);
+		hn_sys_close((int)fd);
+	}
+	if (n < 0)
+		n = 0;
+	buf[n] = '\0';
+	return (size_t)n;
 }
 static inline long hn_sys_gettid(void) { return HN_SYS(SYS_gettid, 0, 0, 0, 0, 0, 0); }
 static inline long hn_sys_getpid(void) { return HN_SYS(SYS_getpid, 0, 0, 0, 0, 0, 0); }

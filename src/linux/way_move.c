@@ -100,26 +100,14 @@ static void op_page_nodes(void *be, hn_addr haddr, uint32_t first, uint32_t nr, 
 }
 
 static const struct hn_ops ops = {
-	.now_ns = hn_live_now_ns,
+	HN_LIVE_OPS,
 	.arm = op_arm,
 	.disarm = op_disarm,
 	.discard = op_discard,
 	.zero = op_zero,
 	.copy_in = op_copy_in,
 	.page_nodes = op_page_nodes,
-	.thread_node = hn_live_thread_node,
-	.target_get = hn_live_target_get,
-	.target_put = hn_live_target_put,
-	.copy = hn_live_copy,
 	.commit = hn_live_commit,
-	.wake = hn_live_wake,
-	.event_unread = hn_live_event_unread,
-	.read_message = hn_live_read_message,
-	.wait_message = hn_live_wait_message,
-	.note_event = hn_live_note_event,
-	.yield = hn_live_yield,
-	.hole_get = hn_live_hole_get,
-	.hole_put = hn_live_hole_put,
 	.hole_fill = hn_live_hole_fill,
 };
 

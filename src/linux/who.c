@@ -75,7 +75,7 @@ static bool probe_u64(struct hn_live *live, hn_addr from, uint64_t *to)
 static hn_addr known_robust_list(struct hn_worker *w, uint32_t tid)
 {
 	struct hn_known *k = &w->known[tid % HN_KNOWN_THREADS];
-	uint32_t now_ms = (uint32_t)(hn_live_now_ns(NULL) / 1000000);
+	uint32_t now_ms = hn_live_now_ms();
 
 	if (k->tid != tid || (int32_t)(k->until_ms - now_ms) < 0)
 		*k = (struct hn_known){ tid, now_ms + KNOWN_MS, robust_list(tid) };
