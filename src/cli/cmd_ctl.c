@@ -76,7 +76,8 @@ static void ctl_list(void)
 
 		hn_setting_text(s, &c, value, sizeof(value));
 		hn_setting_expected(s, expected, sizeof(expected));
-		printf("%s = %s\n    %s\n    %s%s\n", s->key, value, s->doc, expected, s->live ? "; can be changed at run time" : "");
+		printf("%s = %s\n    %s\n    --%s: %s%s\n", s->key, value, s->doc, s->option, expected,
+		       s->live ? "; can be changed at run time" : "");
 	}
 }
 

@@ -20,6 +20,8 @@ import sys
 import tempfile
 import time
 
+import in_step
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SRC = os.path.join(ROOT, "src")
@@ -31,8 +33,7 @@ TIMEOUT = 60
 LAST = []  # process ids of the commands run
 
 
-class Skip(Exception):
-    """The check cannot be made here; the text says why."""
+Skip = in_step.Skip  # raised where a check cannot be made; its text says why
 
 
 def same(got, wanted, what=""):
@@ -1546,7 +1547,7 @@ def build_fake_agent():
 
 
 def main():
-    tests = [(n[len("test_"):].replace("_", " "), f) for n, f in globals().items() if n.startswith("test_")]
+    tests = [(n[len("test_"):].replace("_", " "), f) for n, f in {**globals(), **in_step.TESTS}.items() if n.startswith("test_")]
     failed = 0
     try:
         build_fake_agent()
