@@ -130,10 +130,11 @@ struct option_table {
 
 static void option_words(char *buf, size_t len, const struct hn_setting *s)
 {
+	const char *word;
 	size_t at = 0;
 
-	for (unsigned w = 0; w < s->nr_words && at < len; w++)
-		at += (size_t)snprintf(buf + at, len - at, "%s%s", w ? "|" : "", s->word[w]);
+	for (unsigned w = 0; at < len && (word = hn_setting_word(s, w)); w++)
+		at += (size_t)snprintf(buf + at, len - at, "%s%s", w ? "|" : "", word);
 }
 
 static void option_from_setting(struct option_table *t, struct argp_option *to, unsigned i, const struct hn_config *defaults)
@@ -150,7 +151,7 @@ static void option_from_setting(struct option_table *t, struct argp_option *to, 
 	} else if (s->kind == HN_SETTING_NODES) {
 		strcpy(value, "LIST");
 		snprintf(doc, sizeof(t->text[i].doc), "%s (default %s)", s->doc, standard);
-	} else if (s->kind == HN_SETTING_CHOICE) {
+	} else if (s->kind == HN_SETTING_CHOICE || s->kind == HN_SETTING_POLICY) {
 		option_words(value, sizeof(t->text[i].value), s);
 		snprintf(doc, sizeof(t->text[i].doc), "%s (default %s)", s->doc, standard);
 	} else {

@@ -4,6 +4,7 @@
 #include "control/names.h"
 #include "control/proc.h"
 #include "control/say.h"
+#include "core/policy.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -57,6 +58,12 @@ static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_
 	case HN_REFUSE_NODES: fprintf(out, "because pages may not go there (--nodes, or the program's cpuset)"); break;
 	case HN_REFUSE_BUDGET: fprintf(out, "because as much as may be had been migrated in that second"); break;
 	case HN_REFUSE_STALL: fprintf(out, "because migrations took longer than a thread may be kept waiting"); break;
+	case HN_REFUSE_ONCE: fprintf(out, "because --policy first-touch moves a page with its first sample only"); break;
+	case HN_REFUSE_PLUGIN: fprintf(out, "because the plug-in policy said so"); break;
+	case HN_REFUSE_VERDICT:
+		fprintf(out, "because what the plug-in policy said made no sense: there is no such node or rule, or pages may "
+			     "not go there");
+		break;
 	default: fprintf(out, "for a reason this version does not know"); break;
 	}
 }
@@ -84,6 +91,7 @@ static void put_migrated(FILE *out, const struct hn_decision *d, const struct hn
 		[HN_REASON_GROUP] = "because the threads of the process use that node more",
 		[HN_REASON_SPREAD] = "because several nodes use it, and such pages are spread over them",
 		[HN_REASON_TEST] = "as a policy for tests has it",
+		[HN_REASON_PLUGIN] = "because the plug-in policy said so",
 	};
 
 	fprintf(out, "it was moved to node %d, %s", hn_node_name(m, d->target_nid),
@@ -209,9 +217,14 @@ static void put_change_managed(FILE *out, const struct hn_explanation *e)
 		else
 			fprintf(out, "two samples in a row from one other node move it there");
 		break;
+	case HN_POLICY_FIRST_TOUCH:
+		fprintf(out, "%s", a->last_nid >= 0 || a->last_tid ? "nothing: --policy first-touch moves a page with its first sample only" :
+								     "its first sample, if it comes from another node");
+		break;
+	case HN_POLICY_PLUGIN: fprintf(out, "only the plug-in policy knows"); break;
 	case HN_POLICY_OBSERVE: fprintf(out, "nothing: --policy observe never moves a page"); break;
 	default:
-		fprintf(out, "any sample: policy `%s' is for tests", hn_policy_names[e->seen->shm->config.policy]);
+		fprintf(out, "any sample: policy `%s' is for tests", hn_policies[e->seen->shm->config.policy].name);
 		break;
 	}
 	fprintf(out, ".\n");

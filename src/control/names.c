@@ -13,6 +13,9 @@ const struct hn_name hn_refusal_names[HN_NR_REFUSALS] = {
 	[HN_REFUSE_NODES] = { "nodes", "node not allowed" },
 	[HN_REFUSE_BUDGET] = { "budget", "migration budget used up" },
 	[HN_REFUSE_STALL] = { "stall", "would take too long" },
+	[HN_REFUSE_ONCE] = { "once", "only the first sample moves" },
+	[HN_REFUSE_PLUGIN] = { "policy", "the plug-in policy said so" },
+	[HN_REFUSE_VERDICT] = { "policy_invalid", "the plug-in policy made no sense" },
 };
 
 const struct hn_name hn_failure_names[HN_NR_FAILURES] = {
@@ -45,16 +48,7 @@ const struct hn_name hn_reason_names[HN_NR_REASONS] = {
 	[HN_REASON_GROUP] = { "group", "the threads use that node more" },
 	[HN_REASON_SPREAD] = { "spread", "shared, spread" },
 	[HN_REASON_TEST] = { "test", "a policy for tests" },
-};
-
-const char *const hn_policy_names[HN_NR_POLICIES] = {
-	[HN_POLICY_AUTOMATIC] = "automatic",
-	[HN_POLICY_KERNEL] = "kernel",
-	[HN_POLICY_TWO_STAGE] = "two-stage",
-	[HN_POLICY_OBSERVE] = "observe",
-	[HN_POLICY_ALWAYS] = "always",
-	[HN_POLICY_ALTERNATE] = "alternate",
-	[HN_POLICY_RANDOM] = "random",
+	[HN_REASON_PLUGIN] = { "policy", "the plug-in policy said so" },
 };
 
 const char *const hn_mover_names[2] = { [HN_MOVER_COPY] = "copy", [HN_MOVER_KERNEL] = "kernel" };

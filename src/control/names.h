@@ -18,8 +18,7 @@ extern const struct hn_name hn_reason_names[HN_NR_REASONS];
 extern const struct hn_name hn_failure_names[HN_NR_FAILURES];
 extern const struct hn_name hn_arm_error_names[HN_NR_ARM_ERRORS];
 extern const struct hn_name hn_disarm_names[HN_NR_DISARM_CAUSES];
-/* As given to --policy, --mover, --arm and --initial-node; indexed by the enums. */
-extern const char *const hn_policy_names[HN_NR_POLICIES];
+/* As given to --mover, --arm and --initial-node; indexed by the enums. */
 extern const char *const hn_mover_names[2];
 extern const char *const hn_shared_names[2];
 extern const char *const hn_arm_names[3];

@@ -6,6 +6,7 @@
 #include "control/report_record.h"
 #include "control/say.h"
 #include "control/version.h"
+#include "core/policy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,7 +191,7 @@ static struct hn_object config_json(const struct hn_run_options *options)
 	hn_put_count(&o, "handlers_count", c->handlers);
 	hn_put_text(&o, "mover", hn_mover_names[c->mover]);
 	hn_put_text(&o, "arm", hn_arm_names[c->arm]);
-	hn_put_text(&o, "policy", hn_policy_names[c->policy]);
+	hn_put_text(&o, "policy", hn_policies[c->policy].name);
 	hn_put_count(&o, "seed", c->seed);
 	hn_put_count(&o, "max_armed_mib", c->max_armed_mib);
 	hn_put_count(&o, "min_mib", c->min_mib);

@@ -3,6 +3,7 @@
 
 #include "control/maps.h"
 #include "control/names.h"
+#include "core/policy.h"
 
 static void put_nodes(struct hn_object *o, const struct hn_record *r, uint32_t nr_nodes)
 {
@@ -73,7 +74,7 @@ static struct hn_object decision_json(const struct hn_decision *d, uint64_t star
 	hn_put_count(&o, "previous_thread_id", d->last_tid);
 	hn_put_text(&o, "outcome", hn_outcome_name(d->outcome));
 	hn_put_text(&o, "reason", hn_reason_name(d));
-	hn_put_text(&o, "rule", d->policy < HN_NR_POLICIES ? hn_policy_names[d->policy] : "?");
+	hn_put_text(&o, "rule", d->policy < HN_NR_POLICIES ? hn_policies[d->policy].name : "?");
 	hn_put_count(&o, "service_ns", d->service_ns);
 	return o;
 }

@@ -3,6 +3,7 @@
 
 #include "control/names.h"
 #include "control/say.h"
+#include "core/policy.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -22,6 +23,8 @@
 	{ key, option, HN_SETTING_CHOICE, live, offsetof(struct hn_config, field), "", 0, nr - 1, words, nr, doc }
 #define NODES(field, key, option, live, doc) \
 	{ key, option, HN_SETTING_NODES, live, offsetof(struct hn_config, field), "", 0, 63, NULL, 0, doc }
+#define POLICY(field, key, option, live, doc) \
+	{ key, option, HN_SETTING_POLICY, live, offsetof(struct hn_config, field), "", 0, HN_POLICY_PLUGIN - 1, NULL, 0, doc }
 #define SWITCH(field, key, option, live, doc) \
 	{ key, option, HN_SETTING_SWITCH, live, offsetof(struct hn_config, field), "", 0, 1, NULL, 0, doc }
 
@@ -42,9 +45,9 @@ const struct hn_setting hn_settings[] = {
 	       "huge pages a process must have to be managed"),
 	SWITCH(start_now, "agent.start_now", "start-now", false,
 	       "start the agent when a process starts, without waiting for huge pages"),
-	CHOICE(policy, "policy.name", "policy", hn_policy_names, HN_NR_POLICIES, true,
-	       "when pages migrate: automatic: docs/policy.md; two-stage: after two samples in a row from the same node; observe "
-	       "judges and never moves; always, alternate and random are for testing"),
+	POLICY(policy, "policy.name", "policy", true,
+	       "when pages migrate, docs/policy.md; observe judges and never moves; first-touch moves once; always, alternate and "
+	       "random are for testing"),
 	NUMBER(seed, "policy.seed", "seed", "", 0, UINT32_MAX, false, "seed of --policy=random"),
 	CHOICE(shared, "policy.shared", "shared", hn_shared_names, 2, false,
 	       "what becomes of pages that threads of several nodes use: they stay where they are, or are spread over these nodes"),
@@ -138,12 +141,22 @@ void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char
 		snprintf(buf, len, "%" PRIu64, v);
 	else if (s->kind == HN_SETTING_SWITCH)
 		snprintf(buf, len, "%s", v ? "on" : "off");
+	else if (s->kind == HN_SETTING_POLICY)
+		snprintf(buf, len, "%s", v < HN_NR_POLICIES ? hn_policies[v].name : "?");
 	else
 		snprintf(buf, len, "%s", v < s->nr_words ? s->word[v] : "?");
 }
 
+const char *hn_setting_word(const struct hn_setting *s, unsigned i)
+{
+	if (s->kind == HN_SETTING_POLICY)
+		return i < HN_POLICY_PLUGIN ? hn_policies[i].name : NULL;
+	return i < s->nr_words ? s->word[i] : NULL;
+}
+
 void hn_setting_expected(const struct hn_setting *s, char *buf, size_t len)
 {
+	const char *word;
 	size_t at = 0;
 
 	if (s->kind == HN_SETTING_NUMBER) {
@@ -160,9 +173,12 @@ void hn_setting_expected(const struct hn_setting *s, char *buf, size_t len)
 		return;
 	}
 	buf[0] = 0;
-	for (unsigned i = 0; i < s->nr_words && at < len; i++)
-		at += (size_t)snprintf(buf + at, len - at, "%s%s", i == 0 ? "" : i + 1 < s->nr_words ? ", " : " or ",
-				       s->word[i]);
+	for (unsigned i = 0; at < len && (word = hn_setting_word(s, i)); i++)
+		at += (size_t)snprintf(buf + at, len - at, "%s%s",
+				       i == 0                        ? "" :
+				       hn_setting_word(s, i + 1) ? ", " :
+								     " or ",
+				       word);
 }
 
 static bool parse_number(const struct hn_setting *s, const char *text, uint32_t *v)
@@ -177,6 +193,19 @@ static bool parse_number(const struct hn_setting *s, const char *text, uint32_t 
 		return false;
 	*v = (uint32_t)n;
 	return true;
+}
+
+static bool parse_policy(const struct hn_setting *s, const char *text, uint32_t *v)
+{
+	const char *word;
+
+	for (unsigned i = 0; (word = hn_setting_word(s, i)); i++) {
+		if (strcmp(word, text) == 0) {
+			*v = i;
+			return true;
+		}
+	}
+	return false;
 }
 
 static bool parse_word(const char *const *word, unsigned nr, const char *text, uint32_t *v)
@@ -233,6 +262,7 @@ bool hn_setting_parse(const struct hn_setting *s, struct hn_config *c, const cha
 	switch (s->kind) {
 	case HN_SETTING_NUMBER: return parse_number(s, text, v);
 	case HN_SETTING_CHOICE: return parse_word(s->word, s->nr_words, text, v);
+	case HN_SETTING_POLICY: return parse_policy(s, text, v);
 	case HN_SETTING_NODES: return parse_nodes(text, (uint64_t *)(void *)((char *)c + s->offset));
 	case HN_SETTING_SWITCH: return parse_word(off_on, 2, text, v) || parse_word(no_yes, 2, text, v);
 	}

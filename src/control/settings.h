@@ -16,6 +16,7 @@ enum hn_setting_kind {
 	HN_SETTING_NUMBER, /* a whole number, min..max */
 	HN_SETTING_CHOICE, /* one of a few words */
 	HN_SETTING_SWITCH, /* on or off */
+	HN_SETTING_POLICY, /* the name of a policy */
 	HN_SETTING_NODES,  /* a list of nodes, 64 bits: "0-2,5", or all */
 };
 
@@ -44,6 +45,8 @@ const struct hn_setting *hn_setting_find(const char *key);
 uint64_t hn_setting_get(const struct hn_setting *s, const struct hn_config *c);
 /* The value in words, as it would be set. */
 void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char *buf, size_t len);
+/* The i-th of the words that may be set, NULL when there are no more. */
+const char *hn_setting_word(const struct hn_setting *s, unsigned i);
 /* What may be set: "a whole number of ms from 1 to 600000", "copy or kernel". */
 void hn_setting_expected(const struct hn_setting *s, char *buf, size_t len);
 /* False, and nothing is changed, when text is no value of this setting. */

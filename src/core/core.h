@@ -129,6 +129,7 @@ struct hn {
 	struct hn_stats *stats;
 	struct hn_record *record; /* NULL: nobody wants to know */
 	bool leading; /* serve.c: this thread holds the lead */
+	const struct hugenuma_policy *plugin; /* for HN_POLICY_PLUGIN; NULL: pages stay */
 };
 
 /* Bytes a block of this geometry needs; 8-byte alignment. */
@@ -151,6 +152,7 @@ struct hn_verdict {
 	uint8_t refusal; /* enum hn_refusal, with HN_FAULT_REFUSED */
 	uint8_t reason;  /* enum hn_reason, when target_nid is a node */
 	uint8_t failure; /* enum hn_failure, with HN_FAULT_FAILED */
+	uint8_t rule;    /* of a plug-in policy: which of its rules has decided; else HN_NO_RULE */
 	int last_nid;    /* the sample before: node and thread */
 	uint32_t last_tid;
 	uint64_t service_ns; /* of an accounted fault: from reading the message to the page being in place */

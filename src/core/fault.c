@@ -28,6 +28,19 @@ static void record_times(struct hn *hn, const struct hn_fault_ctx *f, enum hn_ou
 	}
 }
 
+/* Which rule of a plug-in policy has decided. */
+static void count_rule(struct hn_stats *s, const struct hn_verdict *v, enum hn_outcome outcome)
+{
+	bool stayed = outcome == HN_FAULT_LOCAL || (outcome == HN_FAULT_REFUSED && v->refusal == HN_REFUSE_PLUGIN);
+
+	if (v->rule == HN_NO_RULE)
+		return;
+	if (stayed)
+		hn_stat_add(&s->rule_stayed[v->rule], 1);
+	else if (outcome == HN_FAULT_MIGRATED)
+		hn_stat_add(&s->rule_moved[v->rule], 1);
+}
+
 /* One exit, one counter: every message is counted once by outcome, every sample once (I5, F7). */
 static enum hn_outcome count_outcome(struct hn *hn, const struct hn_fault_ctx *f, enum hn_outcome outcome)
 {
@@ -49,6 +62,7 @@ static enum hn_outcome count_outcome(struct hn *hn, const struct hn_fault_ctx *f
 		break;
 	case HN_NR_OUTCOMES: break;
 	}
+	count_rule(s, f->verdict, outcome);
 	record_times(hn, f, outcome);
 	return outcome;
 }
@@ -79,6 +93,7 @@ static bool decide(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, en
 	f->verdict->last_nid = hn_history_node(e->history, 0);
 	f->verdict->last_tid = e->last_tid;
 	misplaced = hn_policy_misplaced(hn, e, f->haddr, f->verdict->thread_nid, f->tid, hn_now_ms(hn), &r);
+	f->verdict->rule = r.rule;
 	f->verdict->target_nid = r.target_nid;
 	f->verdict->refusal = (uint8_t)r.refusal;
 	f->verdict->reason = (uint8_t)r.reason;
@@ -135,7 +150,7 @@ enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t rea
 	bool migrate = false;
 
 	hn_stat_add(&hn->stats->messages, 1);
-	*verdict = (struct hn_verdict){ HN_NO_NODE, HN_NO_NODE, HN_NO_NODE, .last_nid = HN_NO_NODE };
+	*verdict = (struct hn_verdict){ HN_NO_NODE, HN_NO_NODE, HN_NO_NODE, .last_nid = HN_NO_NODE, .rule = HN_NO_RULE };
 	hn_gate_read_lock(hn);
 	e = hn_entry_find(hn, f.haddr);
 	if (e) {

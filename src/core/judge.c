@@ -36,6 +36,16 @@ void hn_judge_two_stage(const struct hn_judge *j, struct hn_ruling *r)
 		move(r, j->thread_nid, j->same_thread ? HN_REASON_THREAD : HN_REASON_NODE);
 }
 
+void hn_judge_first_touch(const struct hn_judge *j, struct hn_ruling *r)
+{
+	if (!allowed(j, j->thread_nid))
+		stay(r, HN_REFUSE_NODES);
+	else if (hn_history_samples(j->history) == 0)
+		move(r, j->thread_nid, HN_REASON_FIRST);
+	else
+		stay(r, HN_REFUSE_ONCE);
+}
+
 /* The last sample from a node other than the page's; HN_NO_NODE: none. */
 static int last_remote(const struct hn_judge *j)
 {

@@ -64,6 +64,8 @@ struct hn_stats {
 	uint64_t sample_from[HN_MAX_NODES];          /* samples by the node of the faulting thread */
 	uint64_t migrated_to[HN_MAX_NODES];
 	uint64_t migrated_for[HN_NR_REASONS];
+	uint64_t rule_stayed[HN_MAX_RULES];          /* by the rule of a plug-in policy: samples after which the page stayed ... */
+	uint64_t rule_moved[HN_MAX_RULES];           /* ... and migrations; what limits forbade is in neither */
 	/* gauges */
 	uint64_t managed_pages;                      /* entries MAPPED or ARMED now */
 	uint64_t managed_peak_pages;

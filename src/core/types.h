@@ -58,6 +58,9 @@ enum hn_refusal {
 	HN_REFUSE_NODES,   /* the thread's node is not one that pages may go to */
 	HN_REFUSE_BUDGET,  /* as much has been migrated lately as may be */
 	HN_REFUSE_STALL,   /* a migration would keep the thread waiting for longer than it may */
+	HN_REFUSE_ONCE,    /* first-touch policy: only the first sample may move a page */
+	HN_REFUSE_PLUGIN,  /* a plug-in policy said stay; its rule says why */
+	HN_REFUSE_VERDICT, /* a plug-in policy named a node or a rule that there is not, or a node that is not allowed */
 	HN_NR_REFUSALS,
 };
 
@@ -70,6 +73,7 @@ enum hn_reason {
 	HN_REASON_GROUP,    /* the kernel's rules: the threads together use that node more */
 	HN_REASON_SPREAD,   /* shared: it goes where its address says, among the nodes that use it */
 	HN_REASON_TEST,     /* one of the policies that only want pages on the move */
+	HN_REASON_PLUGIN,   /* a plug-in policy said so; its rule says why */
 	HN_NR_REASONS,
 };
 
@@ -101,16 +105,22 @@ enum hn_disarm_cause {
 	HN_NR_DISARM_CAUSES,
 };
 
+/* Rows of the table of policies; what each is for stands there (policies.c). */
 enum hn_policy_kind {
-	HN_POLICY_AUTOMATIC, /* the default, see policy.h */
-	HN_POLICY_KERNEL,    /* as the kernel's balancing judges, as far as one process can */
-	HN_POLICY_TWO_STAGE, /* two samples in a row from the same node */
-	HN_POLICY_OBSERVE,   /* judge as the default, never move */
-	HN_POLICY_ALWAYS,    /* for torture: every sample goes to the next node */
-	HN_POLICY_ALTERNATE, /* for torture: move, stay, move, stay */
-	HN_POLICY_RANDOM,    /* for torture: seeded coin and seeded target */
+	HN_POLICY_AUTOMATIC,
+	HN_POLICY_KERNEL,
+	HN_POLICY_TWO_STAGE,
+	HN_POLICY_FIRST_TOUCH,
+	HN_POLICY_OBSERVE,
+	HN_POLICY_ALWAYS,
+	HN_POLICY_ALTERNATE,
+	HN_POLICY_RANDOM,
+	HN_POLICY_PLUGIN, /* a shared object; last: it has no name of its own */
 	HN_NR_POLICIES,
 };
+
+#define HN_MAX_RULES 16u /* of a plug-in policy */
+#define HN_NO_RULE 255u
 
 static inline hn_addr hn_page_down(hn_addr a) { return a & HN_PAGE_MASK; }
 static inline hn_addr hn_page_up(hn_addr a) { return (a + HN_PAGE_SIZE - 1) & HN_PAGE_MASK; }

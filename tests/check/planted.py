@@ -113,7 +113,8 @@ def wraps(library):
 def compile_one(args, tree, source, layer="core"):
     """The object of src/LAYER/SOURCE of the tree."""
     path = os.path.join(tree, "src", layer, source)
-    must([*args.cc.split(), *FLAGS, "-I" + os.path.join(tree, "src"), "-c", path, "-o", path + ".o"])
+    must([*args.cc.split(), *FLAGS, "-I" + os.path.join(tree, "src"),
+          "-I" + os.path.join(SOURCE, "include"), "-c", path, "-o", path + ".o"])
     return path + ".o"
 
 

@@ -274,8 +274,9 @@ def test_bad_numbers():
 
 
 def test_bad_words():
-    for option, words in (("--mover", "copy or kernel"), ("--arm", "auto, move or rwp"), ("--initial-node", "first or interleave"),
-                          ("--policy", "automatic, kernel, two-stage, observe, always, alternate or random")):
+    for option, words in (("--mover", "copy or kernel"), ("--arm", "auto, move or rwp"),
+                          ("--initial-node", "first or interleave"),
+                          ("--policy", "automatic, kernel, two-stage, first-touch, observe, always, alternate or random")):
         for bad in ("", "x", "Copy", "two"):
             r = run(f"{option}={bad}", "--", "true")
             same(r.returncode, 125, f"{option}={bad}")
@@ -350,8 +351,9 @@ def test_configuration_is_passed():
                  "--seed=4294967295", "--max-armed-mib=65536", "--min-mib=2", "--start-now",
                  "--initial-node=interleave", "--explicit-policy", "--shared=spread", "--settle-ms=5",
                  "--period-min-ms=6", "--period-max-ms=7", "--cpu-percent=8", "--budget-mib-s=9", "--max-stall-us=10", "--nodes=0,2,5,63", "--arm=move")
-    same(got["config"], "1 1048576 16 1 6 4294967295 65536 2 1 1 1 1 5 6 7 8 9 10 8000000000000025 1", "all set")
-    for i, policy in enumerate(("automatic", "kernel", "two-stage", "observe", "always", "alternate", "random")):
+    same(got["config"], "1 1048576 16 1 7 4294967295 65536 2 1 1 1 1 5 6 7 8 9 10 8000000000000025 1", "all set")
+    for i, policy in enumerate(("automatic", "kernel", "two-stage", "first-touch", "observe", "always", "alternate",
+                                "random")):
         same(passed("--policy", policy)["config"].split()[4], str(i), policy)
 
 
@@ -722,7 +724,8 @@ def test_report_numbers():
         same(p[key], value, key)
         same(report["totals"][key], value, "totals." + key)
     same(p["refused"], {"filter_count": 20, "no_node_count": 0, "observe_count": 0, "held_count": 2, "shared_count": 0,
-                        "settling_count": 0, "nodes_count": 0, "budget_count": 0, "stall_count": 0})
+                        "settling_count": 0, "nodes_count": 0, "budget_count": 0, "stall_count": 0, "once_count": 0, "policy_count": 0,
+                        "policy_invalid_count": 0})
     same(p["failed"], {"target_count": 3, "isolate_count": 0, "copy_count": 0, "commit_count": 1})
     same(p["disarmed"], {"fault_count": 90, "expiry_count": 5, "event_count": 1, "drain_count": 0})
     same((p["agent"]["cpu_ns"], p["agent"]["memory_bytes"], p["agent"]["scans_count"]), (20000000, 1000000, 5))

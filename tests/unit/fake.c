@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "fake.h"
 
+#include "hugenuma/policy.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,17 @@ const struct hn_params fake_params = {
 	.quarantine_ms = FAKE_QUARANTINE_MS,
 };
 struct hn_verdict fake_verdict;
+
+/* A plug-in that judges as the two-stage policy does. */
+static void judge(const struct hugenuma_fault *q, struct hugenuma_answer *a)
+{
+	a->rule = q->thread_node == q->page_node ? 0 : q->sample_node[0] != q->thread_node ? 1 : 2;
+	a->node = a->rule == 2 ? q->thread_node : HUGENUMA_NO_NODE;
+}
+
+static const struct hugenuma_rule rules[] = { { "local", "used here" }, { "filter", "once only" }, { "twice", "twice" } };
+
+const struct hugenuma_policy fake_plugin = { HUGENUMA_POLICY_ABI, sizeof(fake_plugin), "fake", "two in a row", rules, 3, 0, judge };
 
 static void breach(struct fake *f, const char *text)
 {
@@ -524,7 +537,7 @@ struct fake *fake_new_with(const struct hn_geometry *geo, const struct hn_params
 
 	assert_non_null(f);
 	assert_true(geo->nr_pages <= FAKE_MAX_PAGES);
-	f->hn = (struct hn){ .core = calloc(1, hn_core_bytes(geo)), .ops = &ops, .be = f, .stats = &f->stats };
+	f->hn = (struct hn){ .core = calloc(1, hn_core_bytes(geo)), .ops = &ops, .be = f, .stats = &f->stats, .plugin = &fake_plugin };
 	assert_non_null(f->hn.core);
 	assert_int_equal(hn_core_init(f->hn.core, geo, par), 0);
 	f->other = f->hn;

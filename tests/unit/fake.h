@@ -133,7 +133,8 @@ void fake_manage(struct fake *f, unsigned slot, unsigned nr, int nid);
 uint32_t fake_arm(struct fake *f, unsigned slot);
 /* One fault message. */
 enum hn_outcome fake_fault(struct fake *f, unsigned slot, uint32_t tid);
-extern struct hn_verdict fake_verdict; /* of the last one */
+extern struct hn_verdict fake_verdict;
+extern const struct hugenuma_policy fake_plugin; /* of the last one */
 /* Have the page sampled once by tid: arm and fault. */
 enum hn_outcome fake_sample(struct fake *f, unsigned slot, uint32_t tid);
 

@@ -125,6 +125,12 @@ BUGS = [
      [("scan.c", "p->content = !hn->ops->isolate;", "p->content = 1;")]),
     ("what was left protected must be stale many times first", "fault_test",
      [("migrate.c", "\t\t\te->stale = HN_STALE_LIMIT;", "\t\t\t;")]),
+    ("a plug-in policy's node is believed", "plugin_test",
+     [("plugin.c", "return a->node >= 0 && a->node < (int32_t)j->place->nr_nodes && (j->place->allowed >> a->node & 1);",
+       "return true;")]),
+    ("a plug-in policy may go where pages may not", "plugin_test", [("plugin.c", " && (j->place->allowed >> a->node & 1);", ";")]),
+    ("a plug-in policy's rule is believed", "plugin_test", [("plugin.c", "a->rule >= HN_MAX_RULES", "0"),
+                                                            ("plugin.c", "a->rule >= j->plugin->nr_rules || ", "")]),
     ("what nobody could look at must be stale many times again", "fault_test",
      [("hole.c", "\t\te->stale = HN_STALE_LIMIT;", "\t\t;")]),
 ]
@@ -136,7 +142,8 @@ def compile_core(args, core_parent, test, out):
     sources = [os.path.join(HERE, f) for f in files] + [os.path.join(SOURCE, "src", "linux", "sync_native.c")]
     core = os.path.join(core_parent, "core")
     sources += sorted(os.path.join(core, f) for f in os.listdir(core) if f.endswith(".c"))
-    command = [args.cc, *FLAGS, "-I", core_parent, "-I", os.path.join(SOURCE, "src"), *sources, "-o", out, *libraries]
+    command = [args.cc, *FLAGS, "-I", core_parent, "-I", os.path.join(SOURCE, "src"), "-I",
+               os.path.join(SOURCE, "include"), *sources, "-o", out, *libraries]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         print("\n".join("# " + line for line in done.stdout.splitlines()))
