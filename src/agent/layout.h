@@ -122,6 +122,7 @@ struct hn_shm {
 	struct hn_word loaded;    /* processes (exec images) the agent library was loaded into */
 	struct hn_word slots_missed; /* processes that found no free slot and ran unmanaged */
 	struct hn_word filtered;  /* processes not looked at any more because of a system call filter of theirs */
+	struct hn_word unreadable; /* processes of a size to be looked at, that may not read their own /proc/self/pagemap */
 	struct hn_config config;
 	struct hn_machine machine;
 	struct hn_slot slot[HN_SHM_SLOTS];

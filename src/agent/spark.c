@@ -37,7 +37,7 @@ static struct {
 	uint64_t seen_kib;        /* peak at the last look at the page tables */
 	uint64_t inherited_kib;   /* the peak that this image found: exec(2) keeps it */
 	uint32_t looks, wait;     /* since the last look at the page tables, and how many to let pass */
-	bool handler_set;
+	bool handler_set, unreadable;
 	char buf[16384];
 	char stack[32768] __attribute__((aligned(64)));
 } spark;
@@ -96,18 +96,33 @@ static bool has_grown(void)
 	return kib * 1024 >= (uint64_t)hn_agent.shm->config.min_mib << 20;
 }
 
+/*
+ * A process that has changed its user may not read what /proc has of it, unless it makes itself dumpable again: so the
+ * looks go on, but what is not seen is not said to be small.
+ */
+static void note_unreadable(void)
+{
+	if (!spark.unreadable)
+		hn_add_acq_rel(&hn_agent.shm->unreadable, 1);
+	spark.unreadable = true;
+}
+
 /* Descriptors are open for a moment only; reads are positioned, so that even a mixed-up number could harm nothing. */
 static bool is_worth_it(void)
 {
 	uint32_t enough = (hn_agent.shm->config.min_mib + 1) / 2, found = 0;
 	long maps = hn_sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC), pagemap;
 
-	if (maps < 0)
+	if (maps < 0) {
+		note_unreadable();
 		return false;
+	}
 	pagemap = hn_sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (pagemap >= 0) {
 		found = hn_discover_count((int)maps, (int)pagemap, spark.buf, sizeof(spark.buf), enough);
 		hn_sys_close((int)pagemap);
+	} else {
+		note_unreadable();
 	}
 	hn_sys_close((int)maps);
 	return found >= enough;
@@ -233,4 +248,5 @@ void hn_spark_reset(void)
 	spark.busy = spark.lock = spark.nr = (struct hn_word){ 0 };
 	spark.seen_kib = spark.inherited_kib = 0;
 	spark.looks = spark.wait = 0;
+	spark.unreadable = false;
 }

@@ -285,6 +285,7 @@ static void put_run(struct hn_object *o, const struct hn_run_result *run)
 	hn_put_count(o, "running_count", l->nr_running);
 	hn_put_count(o, "slots_missed_count", run->nr_missed);
 	hn_put_count(o, "filtered_count", run->nr_filtered);
+	hn_put_count(o, "unreadable_count", run->nr_unreadable);
 }
 
 struct hn_object hn_report_json(const struct hn_run_result *run)

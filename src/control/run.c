@@ -147,6 +147,7 @@ static void run_report(struct run *r)
 		.nr_loaded = hn_load_acquire(&r->dir.shm->loaded),
 		.nr_missed = hn_load_acquire(&r->dir.shm->slots_missed),
 		.nr_filtered = hn_load_acquire(&r->dir.shm->filtered),
+		.nr_unreadable = hn_load_acquire(&r->dir.shm->unreadable),
 		.status = r->child.status,
 	};
 	char err[ERROR_LEN];

@@ -31,6 +31,7 @@ struct hn_run_result {
 	uint32_t nr_loaded;  /* exec images the agent library was loaded into */
 	uint32_t nr_missed;  /* processes that found no free slot */
 	uint32_t nr_filtered; /* processes not looked at because of a system call filter */
+	uint32_t nr_unreadable; /* processes that could not be looked at: no access to their own /proc/self/pagemap */
 	int status;          /* exit status of the program, 128 + n when signal n ended it */
 };
 

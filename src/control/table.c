@@ -106,6 +106,10 @@ static void table_none(const struct hn_run_result *run)
 		hn_say("no process was managed, for the reason given above");
 	else if (run->nr_missed)
 		hn_say("no process was managed: no slot was free for %" PRIu32 " processes", run->nr_missed);
+	else if (run->nr_unreadable)
+		hn_say("no process was managed: %" PRIu32 " may not read /proc/self/pagemap, as after a change of user; start the "
+		       "program as the user it is to be, under hugenuma, where it can",
+		       run->nr_unreadable);
 	else if (run->nr_filtered)
 		hn_say("no process was managed: %" PRIu32 " installed system call filters (seccomp) before they had huge pages, or "
 		       "were born with filters that end the process; --start-now manages the former",

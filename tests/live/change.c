@@ -102,6 +102,20 @@ static void change_user(void)
 	CHECK(setuid(0) == -1 && errno == EPERM);
 }
 
+/* Before there is anything to manage. CPU time is what makes the agent look. */
+static void change_user_first(void)
+{
+	unsigned int i;
+
+	need_root();
+	CHECK(setgroups(0, NULL) == 0);
+	CHECK(setresgid(NOBODY, NOBODY, NOBODY) == 0);
+	CHECK(setresuid(NOBODY, NOBODY, NOBODY) == 0);
+	arena = live_arena_blind(PAGES, SEED);
+	for (i = 0; i < 30; i++)
+		verify_and_write(i);
+}
+
 static atomic_bool stop;
 
 static void *writer(void *arg)
@@ -351,6 +365,7 @@ static void close_libraries(void)
 
 static const struct live_case cases[] = {
 	{ "a change of user", change_user },
+	{ "a change of user first", change_user_first },
 	{ "changes of user, often", change_user_often },
 	{ "chroot", change_root },
 	{ "a user namespace", user_namespace },

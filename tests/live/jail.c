@@ -26,6 +26,7 @@ static const struct rule {
 	{ "device", SYS_ioctl, HN_USERFAULTFD_IOC_NEW, EPERM },
 	{ "api", SYS_ioctl, UFFDIO_API, EINVAL },
 	{ "move", SYS_ioctl, (long)HN_UFFDIO_MOVE, EINVAL },
+	{ "rwprotect", SYS_ioctl, (long)HN_UFFDIO_RWPROTECT, EINVAL },
 	{ "register", SYS_ioctl, (long)UFFDIO_REGISTER, EPERM },
 	{ "pagemap", SYS_ioctl, (long)HN_PAGEMAP_SCAN, ENOTTY },
 	{ "close_range", SYS_close_range, NONE, ENOSYS },
