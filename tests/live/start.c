@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -37,17 +38,20 @@ static bool is_taken(uint64_t start, char *p, size_t bytes)
 	return true;
 }
 
-/* Touch a word of every huge page again and again for a while; then verify everything. */
+static uint64_t cpu_ms(void) { return (uint64_t)clock() / (CLOCKS_PER_SEC / 1000); }
+
+/* Touch a word of every huge page again and again for a while, of CPU time too; then verify everything. */
 static void use(char *p, size_t bytes)
 {
-	uint64_t start, end;
+	uint64_t start, end, cpu;
 	size_t off;
 
 	live_fill(p, bytes, SEED);
 	start = live_now_ms();
 	do {
 		end = live_now_ms() + BUSY_MS;
-		while (live_now_ms() < end)
+		cpu = cpu_ms() + BUSY_MS;
+		while (live_now_ms() < end || (cpu_ms() < cpu && live_now_ms() - start < PATIENCE_MS))
 			for (off = 0; off < bytes; off += HUGE)
 				(void)*(volatile uint64_t *)(void *)(p + off + 64);
 	} while (!is_taken(start, p, bytes));

@@ -158,7 +158,8 @@ def recorded(report):
         judged = p["decisions_total_count"] - p["waited_count"]
         want(abs(judged - p["samples_count"]) <= 2 * HANDLERS, f"{judged} decisions, {p['samples_count']} samples")
         in_heat = sum(v for row in p["heat"]["rows"] for point in row["samples_from_node_count"] for v in point)
-        want(abs(in_heat + p["decisions_missed_count"] - from_nodes) <= p["waited_count"] + 2 * HANDLERS,
+        # Of a process that still runs the latest, which are told a few times a second only, may be to come.
+        want(p["running"] or abs(in_heat + p["decisions_missed_count"] - from_nodes) <= p["waited_count"] + 2 * HANDLERS,
              f"{in_heat} samples in the heat map, {p['decisions_missed_count']} missed, {from_nodes} counted")
         if p["decisions_total_count"] <= 256:
             same(sum(outcomes.values()), p["decisions_total_count"], "decisions")
