@@ -8,6 +8,7 @@
 #   make test-vm      the tests that need several NUMA nodes, in emulated guests; KERNELS="6.12 7.3" says in which
 #   make test-programs  programs and allocators of the distribution, the long form of their tests
 #   make soak         torture, live programs and faults at random for MINUTES=10; SEED=n repeats a walk
+#   make inject       every system call of the agent made to fail in turn, all of it
 #   make install      into PREFIX (default /usr/local), below DESTDIR if set
 #   make bench        measure; make sanitize: unit tests under ASan, UBSan and TSan
 #   make check-layers include directions and symbols of the layers; part of every build
@@ -23,7 +24,7 @@ MINUTES ?= 10
 SEED ?=
 prefix_flag = $(if $(PREFIX),-Dprefix=$(PREFIX))
 
-.PHONY: all deps test-deps run test test-programs test-vm soak install bench sanitize check-layers clean
+.PHONY: all deps test-deps run test test-programs test-vm soak inject install bench sanitize check-layers clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -63,6 +64,10 @@ test-vm: test-deps
 soak: test-deps
 	@$(MAKE) --no-print-directory all
 	tests/soak/soak --build $(BUILD) --minutes $(MINUTES) $(SEED:%=--seed %)
+
+inject: test-deps
+	@$(MAKE) --no-print-directory all
+	tests/inject/inject --build $(BUILD) --full $(ONLY:%=--only %)
 
 install: all
 	$(if $(PREFIX),meson configure $(BUILD) $(prefix_flag) && ninja -C $(BUILD))

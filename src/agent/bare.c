@@ -24,34 +24,13 @@ struct bare_start {
 	void *arg;
 };
 
-__attribute__((noreturn, used)) static void bare_main(struct bare_start *s)
+__attribute__((noreturn)) static void bare_main(void *arg)
 {
+	struct bare_start *s = arg;
+
 	s->fn(s->arg);
 	for (;;)
 		HN_SYS(SYS_exit, 0, 0, 0, 0, 0, 0);
-}
-
-/* The child starts on its own stack with nothing to return to; it finds its start record in a saved register. */
-static long bare_clone(unsigned long flags, void *stack, void *tls, struct bare_start *s)
-{
-	register void *r8 __asm__("r8") = tls;
-	register void *r10 __asm__("r10") = NULL;
-	register struct bare_start *r12 __asm__("r12") = s;
-	long ret;
-
-	__asm__ volatile("syscall\n\t"
-			 "test %%rax, %%rax\n\t"
-			 "jnz 1f\n\t"
-			 "xor %%ebp, %%ebp\n\t"
-			 "mov %%r12, %%rdi\n\t"
-			 "call *%[main]\n\t"
-			 "hlt\n"
-			 "1:"
-			 : "=a"(ret)
-			 : "a"((long)SYS_clone), "D"(flags), "S"(stack), "d"(NULL), "r"(r10), "r"(r8), "r"(r12),
-			   [main] "b"(bare_main)
-			 : "rcx", "r11", "memory");
-	return ret;
 }
 
 int hn_bare_thread(void (*fn)(void *arg), void *arg, struct hn_live *live)
@@ -72,7 +51,7 @@ int hn_bare_thread(void (*fn)(void *arg), void *arg, struct hn_live *live)
 	*s = (struct bare_start){ fn, arg };
 	/* The new thread inherits the mask: the program's signals are never delivered to it. */
 	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
-	ret = bare_clone(flags, s, tls, s);
+	ret = hn_sys_clone(flags, s, tls, NULL, bare_main, s);
 	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
 	return ret < 0 ? (int)ret : 0;
 }

@@ -24,6 +24,7 @@ typedef int (*clone_fn)(int (*)(void *), void *, int, void *, ...);
 
 static pid_t (*real_fork)(void);
 static clone_fn real_clone;
+static int (*real_madvise)(void *, size_t, int);
 
 /*
  * An agent that does not answer may have pages in staging, where the child will have holes. Where the kernel tells of
@@ -125,21 +126,18 @@ __attribute__((visibility("default"))) int clone(int (*fn)(void *), void *stack,
 
 __attribute__((visibility("default"))) int madvise(void *at, size_t bytes, int advice)
 {
-	long ret;
-
 	if (advice == MADV_WIPEONFORK)
 		hn_store_relaxed(&hn_agent.wipes, 1);
-	ret = hn_sys_madvise(at, bytes, advice);
-	if (!hn_is_error(ret))
-		return 0;
-	errno = (int)-ret;
-	return -1;
+	if (!real_madvise)
+		hn_fork_load();
+	return real_madvise(at, bytes, advice);
 }
 
 void hn_fork_load(void)
 {
 	real_fork = (pid_t(*)(void))dlsym(RTLD_NEXT, "_Fork");
 	real_clone = (clone_fn)dlsym(RTLD_NEXT, "clone");
+	real_madvise = (int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "madvise");
 }
 
 void hn_fork_handle(void) { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }

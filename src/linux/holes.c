@@ -14,11 +14,12 @@
  * not be in a region known to us: a registered mapping that grows in place stays registered, and the kernel checks the
  * rest.
  */
-static int serve_huge(struct hn_live *live, hn_addr haddr, uint32_t slot)
+static int serve_huge(struct hn_live *live, hn_addr haddr, uint32_t slot, bool *copied)
 {
+	*copied = true;
 	if (slot == HN_NO_INDEX || !hn_pagemap_is_empty(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE))
 		return -EEXIST;
-	return hn_put_new(live, haddr, (hn_addr)(uintptr_t)hn_pool_addr(live, slot));
+	return hn_put_new(live, haddr, (hn_addr)(uintptr_t)hn_pool_addr(live, slot), copied);
 }
 
 /* Gate held exclusively. */
@@ -62,9 +63,10 @@ void hn_live_hole_put(void *be, uint32_t zeros)
 int hn_live_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 {
 	struct hn_live *live = hn_live_of(be);
-	int err = serve_huge(live, hn_page_down(addr), zeros);
+	bool copied;
+	int err = serve_huge(live, hn_page_down(addr), zeros, &copied);
 
-	if (err == 0)
+	if (err == 0 && !copied)
 		hn_pool_gone(live, zeros);
 	else
 		hn_live_hole_put(be, zeros);

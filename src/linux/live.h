@@ -292,7 +292,7 @@ int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t 
 /* Leading bytes of [start, end) that are PMD-mapped huge and not the zero page. */
 uint64_t hn_pagemap_huge_prefix(int fd, hn_addr start, hn_addr end);
 bool hn_pagemap_is_huge(int fd, hn_addr haddr);
-/* True when nothing at all is there, swap included. */
+/* True when nothing at all is there, swap included; false when that cannot be found out. */
 bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end);
 /* Bytes of huge pages in [start, end), at most `enough`. */
 uint64_t hn_pagemap_huge_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough);
@@ -314,8 +314,12 @@ uint32_t hn_smaps_wiped(int fd, struct hn_range *out, uint32_t nr);
 /* ---- putback.c ---- */
 /* Bring a page from src (staging) to haddr whatever the kernel says; 0 or -EAGAIN. */
 int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src);
-/* The same, but an error before anything has moved is returned as it is. */
-int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src);
+/*
+ * The same for a page that is to take the place of an old one, or of nothing: an error before anything has moved is
+ * returned as it is. After -EAGAIN part of it may be in place: the old page, put back later, then brings the rest.
+ * *copied on success: src may still hold something.
+ */
+int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src, bool *copied);
 /* Copy into the program where it has nothing yet; 0, or -EAGAIN when some of it must wait for an event. */
 int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len);
 /* Free what page `page` holds in staging. */
@@ -395,9 +399,9 @@ void hn_policy_unfence(struct hn_live *live, hn_addr start, hn_addr end);
 
 /* ---- pool.c ---- */
 int hn_pool_get(struct hn_live *live, int nid, bool zeroed, uint32_t *slot);
-void hn_pool_put(struct hn_live *live, uint32_t slot);  /* not moved, content unknown */
-void hn_pool_put_zeroed(struct hn_live *live, uint32_t slot); /* not moved, not written: still all zeros */
-void hn_pool_gone(struct hn_live *live, uint32_t slot); /* the page was moved away */
+void hn_pool_put(struct hn_live *live, uint32_t slot);  /* not moved, or not all of it; content unknown */
+void hn_pool_put_zeroed(struct hn_live *live, uint32_t slot); /* the same, but what is there is still all zeros */
+void hn_pool_gone(struct hn_live *live, uint32_t slot); /* the page was moved away, whole */
 void hn_pool_drop(struct hn_live *live, uint32_t slot); /* not wanted: to the kernel, if it is still there */
 /* Will the kernel find a huge page on slot's node when that in the slot is given back? May be wrong. Kernel mover only. */
 bool hn_pool_has_room(struct hn_live *live, uint32_t slot);

@@ -57,9 +57,12 @@ int hn_live_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 {
 	struct hn_live *live = hn_live_of(be);
 	char *from = live->setup.kernel_mover ? hn_staging(live, page) : hn_pool_addr(live, target);
-	int err = hn_put_new(live, haddr, (hn_addr)(uintptr_t)from);
+	bool copied;
+	int err = hn_put_new(live, haddr, (hn_addr)(uintptr_t)from, &copied);
 
-	if (err == 0)
+	if (err == 0 && copied && !live->setup.kernel_mover)
+		hn_pool_put(live, target); /* what is left of it must not be taken for zeros (I1) */
+	else if (err == 0)
 		hn_pool_gone(live, target);
 	return err;
 }

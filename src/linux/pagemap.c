@@ -76,8 +76,17 @@ uint64_t hn_pagemap_present_bytes(int fd, hn_addr start, hn_addr end, uint64_t e
 	return count_bytes(fd, start, end, HN_PAGE_IS_PRESENT, 0, enough);
 }
 
+static bool has_none(int fd, hn_addr start, hn_addr end, uint64_t kind)
+{
+	struct hn_range r;
+
+	while (start < end)
+		if (hn_pagemap_runs(fd, start, end, kind, 0, &r, 1, &start) != 0)
+			return false;
+	return true;
+}
+
 bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end)
 {
-	return count_bytes(fd, start, end, HN_PAGE_IS_PRESENT, 0, 1) == 0 &&
-	       count_bytes(fd, start, end, HN_PAGE_IS_SWAPPED, 0, 1) == 0;
+	return has_none(fd, start, end, HN_PAGE_IS_PRESENT) && has_none(fd, start, end, HN_PAGE_IS_SWAPPED);
 }

@@ -226,9 +226,20 @@ int hn_pool_get(struct hn_live *live, int nid, bool zeroed, uint32_t *slot)
 	return err;
 }
 
-void hn_pool_put(struct hn_live *live, uint32_t slot) { set_state(live, slot, SLOT_USED); }
+/* A move that was broken off has taken a part of it and left a page table. */
+static void put(struct hn_live *live, uint32_t slot, enum slot_state state)
+{
+	if (!hn_pagemap_is_huge(live->fd_pagemap, (hn_addr)(uintptr_t)hn_pool_addr(live, slot))) {
+		if (!renew(live, slot))
+			return; /* stuck: it stays taken for good */
+		state = SLOT_EMPTY;
+	}
+	set_state(live, slot, state);
+}
 
-void hn_pool_put_zeroed(struct hn_live *live, uint32_t slot) { set_state(live, slot, SLOT_READY); }
+void hn_pool_put(struct hn_live *live, uint32_t slot) { put(live, slot, SLOT_USED); }
+
+void hn_pool_put_zeroed(struct hn_live *live, uint32_t slot) { put(live, slot, SLOT_READY); }
 
 void hn_pool_gone(struct hn_live *live, uint32_t slot) { set_state(live, slot, SLOT_EMPTY); }
 

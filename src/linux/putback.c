@@ -88,8 +88,9 @@ static int merge_kind(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t
 	while (at < end) {
 		int n = hn_pagemap_runs(live->fd_pagemap, at, end, kind, 0, r, 32, &at), i;
 
+		/* It cannot be seen what is where: then all of it. A hole gives zeros, and only where the program has none. */
 		if (n < 0)
-			return -EAGAIN;
+			return hn_copy_in(live, haddr, src, HN_PAGE_SIZE);
 		for (i = 0; i < n; i++)
 			if (hn_copy_in(live, haddr + (r[i].start - src), r[i].start, r[i].end - r[i].start))
 				return -EAGAIN;
@@ -131,17 +132,18 @@ static int move_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len,
 static int putback_slow(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t off, int err)
 {
 	int tries;
-	uint64_t moved;
+	uint64_t moved = off;
 
-	for (tries = 0; tries < BUSY_TRIES && (err == -EBUSY || (err == -EAGAIN && off > 0)); tries++) {
+	/* Unread events say EAGAIN until the one is read who may be waiting for a lock of ours (I3): never insist on that. */
+	for (tries = 0; tries < BUSY_TRIES && (err == -EBUSY || (err == -EAGAIN && moved > 0)); tries++) {
 		yield();
 		err = move_in(live, haddr + off, src + off, HN_PAGE_SIZE - off, &moved);
 		off += moved;
 		if (err == 0)
 			return 0;
 	}
-	if (err == -EAGAIN && off == 0)
-		return -EAGAIN;
+	if (err == -EAGAIN)
+		return -EAGAIN; /* what is in place already is found there the next time */
 	if (err == -EEXIST || err == -ENOENT)
 		return after_copy(live, haddr, src, merge(live, haddr, src));
 	/* EINVAL: protection or locking differ now; a copy does not mind. Others: a copy is the best we can do. */
@@ -157,15 +159,14 @@ int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src)
 	return err ? putback_slow(live, haddr, src, moved, err) : 0;
 }
 
-int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src)
+int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src, bool *copied)
 {
 	uint64_t moved;
 	int err = move_in(live, haddr, src, HN_PAGE_SIZE, &moved);
 
+	*copied = err != 0;
 	if (err == 0 || moved == 0)
 		return err;
-	/* Part of it is in the program: past the commit point, so it must be finished. */
-	while (putback_slow(live, haddr, src, moved, err) != 0)
-		yield();
-	return 0;
+	/* Part of it is in the program. Finish it if that can be; if not, the old page is still whole, and goes beside it. */
+	return putback_slow(live, haddr, src, moved, err) ? -EAGAIN : 0;
 }

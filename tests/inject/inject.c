@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: MIT
+/*
+ * inject.c - stands between the agent and the kernel (--wrap=hn_syscall6, --wrap=hn_sys_clone), and makes chosen calls
+ * fail, fall short, be late, or end in a fault of the agent's own. Linked with the very objects of the agent that ships.
+ *
+ *   HUGENUMA_INJECT=KIND@N[/K]:WHAT[,...]   the N-th call of KIND, and with /K one in K from there on, as if at random
+ *   WHAT: an errno as a number, nothing is called then; short: of half the length; unread: the same, and as if an
+ *         event had begun just then, so that moves and copies say EAGAIN until a message is read; sleep=MS before the call;
+ *         segv, bus, ill: a fault in agent code; exit: the thread ends without a word; spin: it goes round for ever.
+ *         The last five only on threads of the agent's own, and counted there only.
+ *   HUGENUMA_INJECT_COUNTS=FILE             made by the runner: for each kind how many calls, and how many were hit
+ *
+ * Counts for N are of one process; a forked child goes on from its parent's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+#include "uapi/uapi.h"
+
+#define MAX_RULES 8
+#define MAX_STACKS 64
+
+static const struct kind {
+	const char *name;
+	int nr;
+	unsigned long request; /* of an ioctl */
+} kinds[] = {
+	{ "move", SYS_ioctl, HN_UFFDIO_MOVE },
+	{ "copy", SYS_ioctl, UFFDIO_COPY },
+	{ "zeropage", SYS_ioctl, UFFDIO_ZEROPAGE },
+	{ "wake", SYS_ioctl, UFFDIO_WAKE },
+	{ "register", SYS_ioctl, UFFDIO_REGISTER },
+	{ "unregister", SYS_ioctl, UFFDIO_UNREGISTER },
+	{ "rwprotect", SYS_ioctl, HN_UFFDIO_RWPROTECT },
+	{ "uffd_api", SYS_ioctl, UFFDIO_API },
+	{ "uffd_new", SYS_ioctl, HN_USERFAULTFD_IOC_NEW },
+	{ "pagemap_scan", SYS_ioctl, HN_PAGEMAP_SCAN },
+	{ "procmap_query", SYS_ioctl, HN_PROCMAP_QUERY },
+	{ "userfaultfd", SYS_userfaultfd, 0 },
+	{ "futex_wait", SYS_futex, 0 },
+	{ "futex_wake", SYS_futex, 0 },
+	{ "clone", SYS_clone, 0 },
+	{ "read", SYS_read, 0 },
+	{ "pread", SYS_pread64, 0 },
+	{ "write", SYS_write, 0 },
+	{ "poll", SYS_poll, 0 },
+	{ "openat", SYS_openat, 0 },
+	{ "close", SYS_close, 0 },
+	{ "close_range", SYS_close_range, 0 },
+	{ "fcntl", SYS_fcntl, 0 },
+	{ "lseek", SYS_lseek, 0 },
+	{ "getdents", SYS_getdents64, 0 },
+	{ "readlink", SYS_readlink, 0 },
+	{ "eventfd", SYS_eventfd2, 0 },
+	{ "mmap", SYS_mmap, 0 },
+	{ "munmap", SYS_munmap, 0 },
+	{ "mprotect", SYS_mprotect, 0 },
+	{ "madvise", SYS_madvise, 0 },
+	{ "munlock", SYS_munlock, 0 },
+	{ "msync", SYS_msync, 0 },
+	{ "mbind", SYS_mbind, 0 },
+	{ "move_pages", SYS_move_pages, 0 },
+	{ "set_mempolicy", SYS_set_mempolicy, 0 },
+	{ "get_mempolicy", SYS_get_mempolicy, 0 },
+	{ "timer_create", SYS_timer_create, 0 },
+	{ "timer_settime", SYS_timer_settime, 0 },
+	{ "timer_delete", SYS_timer_delete, 0 },
+	{ "clock_gettime", SYS_clock_gettime, 0 },
+	{ "nanosleep", SYS_nanosleep, 0 },
+	{ "process_vm_readv", SYS_process_vm_readv, 0 },
+	{ "get_robust_list", SYS_get_robust_list, 0 },
+	{ "capset", SYS_capset, 0 },
+	{ "prctl", SYS_prctl, 0 },
+	{ "sched_setaffinity", SYS_sched_setaffinity, 0 },
+	{ "sched_yield", SYS_sched_yield, 0 },
+	{ "sysinfo", SYS_sysinfo, 0 },
+	{ "getrusage", SYS_getrusage, 0 },
+	{ "prlimit", SYS_prlimit64, 0 },
+	{ "rt_sigaction", SYS_rt_sigaction, 0 },
+	{ "rt_sigprocmask", SYS_rt_sigprocmask, 0 },
+	{ "sigaltstack", SYS_sigaltstack, 0 },
+	{ "unshare", SYS_unshare, 0 },
+	{ "tgkill", SYS_tgkill, 0 },
+};
+
+#define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+enum what { FAIL, SHORT, UNREAD, SLEEP, SEGV, BUS, ILL, EXIT, SPIN };
+
+static const struct {
+	const char *name;
+	enum what what;
+} words[] = {
+	{ "short", SHORT }, { "unread", UNREAD }, { "sleep=", SLEEP }, { "segv", SEGV }, { "bus", BUS },
+	{ "ill", ILL },     { "exit", EXIT },    { "spin", SPIN },
+};
+
+static struct rule {
+	uint32_t kind;
+	uint64_t n, k; /* k = 0: once */
+	enum what what;
+	long arg; /* errno, or ms */
+	uint64_t seen;
+} rules[MAX_RULES];
+
+static uint32_t nr_rules;
+static char *stack_top[MAX_STACKS];
+static uint32_t nr_stacks;
+
+struct counts {
+	uint64_t calls, hit;
+};
+
+static struct counts nowhere[NR_KINDS], *counts = nowhere;
+static uint32_t unread;
+
+long __real_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f);
+long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f);
+long __real_hn_sys_clone(unsigned long flags, void *stack, void *tls, uint32_t *alive, void (*fn)(void *), void *arg);
+long __wrap_hn_sys_clone(unsigned long flags, void *stack, void *tls, uint32_t *alive, void (*fn)(void *), void *arg);
+
+/* ---- reading the order ---- */
+
+/* A mistake in the order must not look like a run without a fault. */
+static void refuse(void)
+{
+	static const char text[] = "inject: cannot read HUGENUMA_INJECT\n";
+
+	if (write(2, text, sizeof(text) - 1) < 0)
+		_exit(98);
+	_exit(98);
+}
+
+static bool parse_what(const char *p, struct rule *r)
+{
+	char *end;
+	size_t i;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		size_t len = strlen(words[i].name);
+
+		if (strncmp(p, words[i].name, len) == 0) {
+			r->what = words[i].what;
+			r->arg = r->what == SLEEP ? strtol(p + len, NULL, 10) : 0;
+			return r->what != SLEEP || r->arg > 0;
+		}
+	}
+	r->what = FAIL;
+	r->arg = strtol(p, &end, 10);
+	return r->arg > 0 && r->arg < 4096 && (*end == '\0' || *end == ',');
+}
+
+static const char *parse_rule(const char *p)
+{
+	const char *at = strchr(p, '@');
+	struct rule r = { 0 };
+	char *end;
+
+	while (at && r.kind < NR_KINDS &&
+	       (strlen(kinds[r.kind].name) != (size_t)(at - p) || strncmp(kinds[r.kind].name, p, (size_t)(at - p)) != 0))
+		r.kind++;
+	if (!at || r.kind == NR_KINDS || nr_rules == MAX_RULES)
+		refuse();
+	r.n = strtoull(at + 1, &end, 10);
+	if (*end == '/')
+		r.k = strtoull(end + 1, &end, 10);
+	if (!r.n || *end != ':' || !parse_what(end + 1, &r))
+		refuse();
+	rules[nr_rules++] = r;
+	p = strchr(end, ',');
+	return p ? p + 1 : NULL;
+}
+
+/* Before the agent's own constructor. */
+__attribute__((constructor(101))) static void load(void)
+{
+	const char *p = getenv("HUGENUMA_INJECT"), *path = getenv("HUGENUMA_INJECT_COUNTS");
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *at = MAP_FAILED;
+
+	if (fd >= 0) {
+		at = mmap(NULL, sizeof(nowhere), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	if (at != MAP_FAILED)
+		counts = at;
+	while (p && *p)
+		p = parse_rule(p);
+}
+
+/* ---- what a call is ---- */
+
+static bool is_kind(const struct kind *k, long nr, long b)
+{
+	if (k->nr != nr)
+		return false;
+	if (nr == SYS_ioctl)
+		return (unsigned long)b == k->request;
+	if (nr == SYS_futex)
+		return ((b & ~FUTEX_PRIVATE_FLAG) == FUTEX_WAIT) == (strcmp(k->name, "futex_wait") == 0);
+	return true;
+}
+
+static uint32_t kind_of(long nr, long b)
+{
+	uint32_t i;
+
+	for (i = 0; i < NR_KINDS && !is_kind(&kinds[i], nr, b); i++)
+		;
+	return i;
+}
+
+static bool on_agent_thread(void)
+{
+	char here, *p = &here;
+	uint32_t i;
+
+	for (i = 0; i < nr_stacks && i < MAX_STACKS; i++)
+		if (p < stack_top[i] && p > stack_top[i] - ((size_t)128 << 10))
+			return true;
+	return false;
+}
+
+/* ---- doing it ---- */
+
+static void sleep_ms(long ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+
+	while (__real_hn_syscall6(SYS_nanosleep, (long)&t, (long)&t, 0, 0, 0, 0) == -EINTR)
+		;
+}
+
+/* A page of a file that is not there. */
+static void touch_beyond_end(void)
+{
+	long fd = __real_hn_syscall6(SYS_memfd_create, (long)"", 0, 0, 0, 0, 0);
+	long at = __real_hn_syscall6(SYS_mmap, 0, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+
+	*(volatile char *)at;
+}
+
+static void die(enum what what)
+{
+	switch (what) {
+	case SEGV: __asm__ volatile("movb $1, 16" ::: "memory"); break;
+	case BUS: touch_beyond_end(); break;
+	case ILL: __asm__ volatile("ud2"); break;
+	case EXIT: __real_hn_syscall6(SYS_exit, 0, 0, 0, 0, 0, 0); break;
+	case SPIN:
+		for (;;)
+			__asm__ volatile("pause");
+	default: break;
+	}
+}
+
+/* What the kernel does when it breaks off: it has done a part, and says EAGAIN. */
+static long call_short(long nr, long a, long b, long c, long d, long e, long f)
+{
+	struct hn_uffdio_move *m = (struct hn_uffdio_move *)c;
+	struct uffdio_copy *copy = (struct uffdio_copy *)c;
+	uint64_t whole;
+	long ret;
+
+	if (nr == SYS_ioctl && (unsigned long)b == HN_UFFDIO_MOVE && m->len > HN_BASE_SIZE) {
+		whole = m->len;
+		m->len = whole / 2 & ~(HN_BASE_SIZE - 1);
+		ret = __real_hn_syscall6(nr, a, b, c, d, e, f);
+		m->len = whole;
+		return ret ? ret : -EAGAIN;
+	}
+	if (nr == SYS_ioctl && (unsigned long)b == UFFDIO_COPY && copy->len > HN_BASE_SIZE) {
+		whole = copy->len;
+		copy->len = whole / 2 & ~(HN_BASE_SIZE - 1);
+		ret = __real_hn_syscall6(nr, a, b, c, d, e, f);
+		copy->len = whole;
+		return ret ? ret : -EAGAIN;
+	}
+	if ((nr == SYS_read || nr == SYS_pread64 || nr == SYS_getdents64) && c > 512)
+		c /= 2;
+	return __real_hn_syscall6(nr, a, b, c, d, e, f);
+}
+
+/* Not evenly: what is tried again and again would hit upon the same calls each time. */
+static bool is_drawn(uint64_t n, uint64_t k) { return k == 1 || (n * 0x9e3779b97f4a7c15ull >> 32) % k == 0; }
+
+/* The kernel asks for events before anything else. */
+static bool waits_for_event(long nr, long b, long c)
+{
+	unsigned long request = (unsigned long)b;
+
+	if (nr == SYS_read && c == sizeof(struct uffd_msg))
+		__atomic_store_n(&unread, 0, __ATOMIC_RELAXED);
+	return nr == SYS_ioctl && __atomic_load_n(&unread, __ATOMIC_RELAXED) &&
+	       (request == HN_UFFDIO_MOVE || request == UFFDIO_COPY || request == UFFDIO_ZEROPAGE ||
+		request == HN_UFFDIO_RWPROTECT);
+}
+
+static struct rule *rule_for(uint32_t kind)
+{
+	uint32_t i;
+
+	for (i = 0; i < nr_rules; i++) {
+		struct rule *r = &rules[i];
+		uint64_t n;
+
+		if (r->kind != kind || (r->what >= SLEEP && !on_agent_thread()))
+			continue;
+		n = __atomic_add_fetch(&r->seen, 1, __ATOMIC_RELAXED);
+		if (n == r->n || (r->k && n > r->n && is_drawn(n, r->k)))
+			return r;
+	}
+	return NULL;
+}
+
+long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	uint32_t kind = kind_of(nr, b);
+	struct rule *r;
+
+	if (kind == NR_KINDS)
+		return __real_hn_syscall6(nr, a, b, c, d, e, f);
+	__atomic_fetch_add(&counts[kind].calls, 1, __ATOMIC_RELAXED);
+	if (waits_for_event(nr, b, c))
+		return -EAGAIN;
+	r = rule_for(kind);
+	if (!r)
+		return __real_hn_syscall6(nr, a, b, c, d, e, f);
+	__atomic_fetch_add(&counts[kind].hit, 1, __ATOMIC_RELAXED);
+	if (r->what == FAIL)
+		return -r->arg;
+	if (r->what == SHORT)
+		return call_short(nr, a, b, c, d, e, f);
+	if (r->what == UNREAD) {
+		long ret = call_short(nr, a, b, c, d, e, f);
+
+		__atomic_store_n(&unread, 1, __ATOMIC_RELAXED);
+		return ret;
+	}
+	if (r->what == SLEEP)
+		sleep_ms(r->arg);
+	else
+		die(r->what);
+	return __real_hn_syscall6(nr, a, b, c, d, e, f);
+}
+
+long __wrap_hn_sys_clone(unsigned long flags, void *stack, void *tls, uint32_t *alive, void (*fn)(void *), void *arg)
+{
+	uint32_t kind = kind_of(SYS_clone, 0), i;
+	struct rule *r;
+
+	__atomic_fetch_add(&counts[kind].calls, 1, __ATOMIC_RELAXED);
+	r = rule_for(kind);
+	if (r) {
+		__atomic_fetch_add(&counts[kind].hit, 1, __ATOMIC_RELAXED);
+		if (r->what == FAIL)
+			return -r->arg;
+		if (r->what == SLEEP)
+			sleep_ms(r->arg);
+	}
+	i = __atomic_fetch_add(&nr_stacks, 1, __ATOMIC_RELAXED);
+	if (i < MAX_STACKS)
+		stack_top[i] = stack;
+	return __real_hn_sys_clone(flags, stack, tls, alive, fn, arg);
+}

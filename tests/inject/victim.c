@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+/*
+ * victim [MS] - a program that does to its memory what programs do, verifies every byte of it, prints one line that
+ * depends on nothing else, and ends with status 7. It knows nothing of hugenuma. A wrong byte, a thread that does not get
+ * through: a line on standard error, and status 1.
+ *
+ * Two threads hammer pages of their own and shared ones; the main thread forks, with and behind libc, drops, unmaps,
+ * moves and grows memory, and reads into it.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HUGE ((size_t)2 << 20)
+#define PAGES 24u
+#define OWN 8u /* pages of each worker */
+#define WORDS (HUGE / sizeof(uint64_t))
+#define STEP 509u /* words between two that are looked at: each base page is hit */
+
+static char *arena;
+static uint64_t end_ms;
+static volatile int done;
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+__attribute__((noreturn)) static void fail(const char *what, const void *at, uint64_t got, uint64_t wanted)
+{
+	fprintf(stderr, "victim: %s at %p: %#llx is not %#llx\n", what, at, (unsigned long long)got,
+		(unsigned long long)wanted);
+	_exit(1);
+}
+
+static uint64_t word(uint64_t seed, size_t i) { return (i + 1) * 0x9e3779b97f4a7c15ull + seed; }
+
+static void fill(void *p, size_t bytes, uint64_t seed)
+{
+	uint64_t *w = p;
+	size_t i;
+
+	for (i = 0; i < bytes / sizeof(*w); i++)
+		w[i] = word(seed, i);
+}
+
+static void verify(const char *what, const void *p, size_t bytes, uint64_t seed, size_t step)
+{
+	const uint64_t *w = p;
+	size_t i;
+
+	for (i = 0; i < bytes / sizeof(*w); i += step)
+		if (w[i] != word(seed, i))
+			fail(what, &w[i], w[i], word(seed, i));
+}
+
+static char *reserve(size_t pages)
+{
+	char *p = mmap(NULL, (pages + 1) * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *at = (char *)(((uintptr_t)p + HUGE - 1) & ~(HUGE - 1));
+
+	if (p == MAP_FAILED)
+		exit(3);
+	if (at != p)
+		munmap(p, (size_t)(at - p));
+	munmap(at + pages * HUGE, (size_t)(p + HUGE - at));
+	madvise(at, pages * HUGE, MADV_HUGEPAGE);
+	return at;
+}
+
+/* Each round stamps every page of this thread with a number one higher; nothing may ever be behind, or ahead. */
+static void *worker(void *arg)
+{
+	unsigned int id = *(unsigned int *)arg, page;
+	volatile uint64_t *count;
+	uint64_t round = 0;
+
+	while (!done) {
+		for (page = 0; page < OWN; page++) {
+			char *at = arena + (id * OWN + page) * HUGE;
+
+			count = (volatile uint64_t *)(void *)(at + 8 * (id + 1));
+			if (round && *count != round)
+				fail("stamp", (void *)(uintptr_t)count, *count, round);
+			*count = round + 1;
+			verify("worker", at + 4096, HUGE - 4096, page, STEP);
+			at = arena + (2 * OWN + page) * HUGE; /* shared: a word of one's own in each */
+			count = (volatile uint64_t *)(void *)(at + 8 * (id + 1));
+			if (round && *count != round)
+				fail("shared stamp", (void *)(uintptr_t)count, *count, round);
+			*count = round + 1;
+		}
+		round++;
+	}
+	return NULL;
+}
+
+static void reap(pid_t pid)
+{
+	int status = 0;
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+		fail("child", NULL, (uint64_t)status, 0);
+}
+
+/* A child reads what its parent had. */
+static void forks(char *p)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		verify("forked child", p, 4 * HUGE, 77, STEP);
+		_exit(0);
+	}
+	reap(pid);
+	pid = (pid_t)syscall(SYS_fork);
+	if (pid == 0) {
+		verify("bare child", p, 4 * HUGE, 77, STEP);
+		_exit(0);
+	}
+	reap(pid);
+	fill(p, 4 * HUGE, 77);
+}
+
+static void changes(char *p)
+{
+	char *moved, *grown;
+	size_t i;
+	int fd;
+
+	madvise(p + HUGE + 8192, HUGE / 2, MADV_DONTNEED);
+	for (i = 0; i < HUGE / 2; i += 4096)
+		if (p[HUGE + 8192 + i])
+			fail("dropped", p + HUGE + 8192 + i, (uint64_t)p[HUGE + 8192 + i], 0);
+	verify("beside dropped", p, HUGE + 8192, 77, 1);
+	munmap(p + 3 * HUGE, HUGE / 2);
+	verify("beside unmapped", p, HUGE, 77, STEP);
+	moved = reserve(4);
+	if (mremap(p, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, moved) != (void *)moved)
+		exit(3);
+	verify("moved", moved, HUGE, 77, 1);
+	fd = open("/proc/self/exe", O_RDONLY);
+	if (fd < 0 || pread(fd, moved + HUGE - 4096, 64, 0) != 64)
+		fail("read", moved, 0, 64);
+	close(fd);
+	if (memcmp(moved + HUGE - 4096, "\177ELF", 4) != 0)
+		fail("read", moved + HUGE - 4096, 0, 64);
+	for (grown = moved + HUGE; grown < moved + 4 * HUGE; grown += 4096) { /* first touches */
+		if (*(uint64_t *)(void *)grown)
+			fail("grown", grown, *(uint64_t *)(void *)grown, 0);
+		*(uint64_t *)(void *)grown = (uint64_t)(uintptr_t)grown;
+	}
+	for (grown = moved + HUGE; grown < moved + 4 * HUGE; grown += 4096)
+		if (*(uint64_t *)(void *)grown != (uint64_t)(uintptr_t)grown)
+			fail("grown", grown, *(uint64_t *)(void *)grown, (uint64_t)(uintptr_t)grown);
+	munmap(moved, 4 * HUGE);
+	munmap(p, 4 * HUGE);
+}
+
+static void pause_ms(long ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+/* Until somebody has taken the page away, as far as a program can see, or for 300 ms. */
+static void rest(const char *p)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY), i;
+	uint64_t entry = ~0ull;
+
+	for (i = 0; i < 60 && fd >= 0 && entry >> 63; i++) {
+		pause_ms(5);
+		if (pread(fd, &entry, 8, (off_t)((uintptr_t)p / 4096 * 8)) != 8)
+			break;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static void round_of_changes(void)
+{
+	char *p = reserve(4), *q = reserve(4);
+
+	fill(p, 4 * HUGE, 77);
+	fill(q, 4 * HUGE, 77);
+	rest(p);
+	mprotect(p, 2 * HUGE, PROT_READ);
+	verify("read-only", p, 4 * HUGE, 77, STEP);
+	mprotect(p, 2 * HUGE, PROT_READ | PROT_WRITE);
+	rest(p);
+	changes(p);
+	rest(q);
+	forks(q);
+	verify("after forks", q, 4 * HUGE, 77, STEP);
+	munmap(q, 4 * HUGE);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int id[2] = { 0, 1 }, page;
+	pthread_t thread[2];
+
+	alarm(120); /* a hang is a failure, and ends */
+	end_ms = now_ms() + (argc > 1 ? (uint64_t)atoi(argv[1]) : 500);
+	arena = reserve(PAGES);
+	for (page = 0; page < PAGES; page++) {
+		char *at = arena + page * HUGE;
+
+		memset(at, 0, 4096);
+		fill(at + 4096, HUGE - 4096, page % OWN);
+	}
+	for (page = 0; page < 2; page++)
+		if (pthread_create(&thread[page], NULL, worker, &id[page]))
+			exit(3);
+	do
+		round_of_changes();
+	while (now_ms() < end_ms);
+	done = 1;
+	for (page = 0; page < 2; page++)
+		pthread_join(thread[page], NULL);
+	for (page = 0; page < PAGES; page++)
+		verify("end", arena + page * HUGE + 4096, HUGE - 4096, page % OWN, 1);
+	printf("victim: %u pages, all bytes as they should be\n", PAGES);
+	return 7;
+}
