@@ -19,7 +19,7 @@
 
 #define LOOK_MS 100u       /* between two looks for new memory at least ... */
 #define EAGER_LOOK_MS 20u  /* ... and with short scan periods */
-#define LOOK_SHARE 50u
+#define LOOK_PERMILLE 20u  /* of a CPU, on average: a look costs time in proportion to the memory there is */
 #define LOOK_MAX_MS 10000u
 #define EAGER_LOOK_MAX_MS 250u /* a guest's CPU time includes what its host gave to others: one look would be the last */
 #define EAGER_PERIOD_MS 50u
@@ -290,7 +290,8 @@ struct pace {
 	struct hn_pace core;
 	struct hn_pace_params par;
 	uint64_t look_ms, series_ms, pass_ms;
-	uint64_t passed_ms, cpu_ns; /* at the last pass */
+	uint64_t cpu_ns;            /* at the last pass */
+	struct hn_credit cpu, look; /* for everything, for looks; docs/policy.md */
 	uint64_t aged_ms;           /* when samples were last made to count half */
 	uint32_t stacks_seen;
 	bool said; /* that memory is left alone */
@@ -308,6 +309,7 @@ static void pace_start(struct pace *p, const struct hn_config *c)
 		.window_pages = c->window_mib / 2,
 	};
 	hn_pace_start(&p->core, &p->par, (uint32_t)now_in_ms());
+	hn_credit_start(&p->cpu, c->cpu_percent * 10, (uint32_t)now_in_ms());
 	p->pass_ms = 0;
 }
 
@@ -331,35 +333,35 @@ static void judge_pace(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 		p->pass_ms = now_ms;
 }
 
-/* When the next pass may be: what the agent has used since the last one must be within its share by then. */
+/* When the next pass may be: the agent must be within its share by then. */
 static uint64_t next_pass(struct pace *p, const struct hn_config *c, uint64_t now_ms, uint64_t managed)
 {
-	uint64_t cpu = agent_cpu_ns(), used_ms = (cpu - p->cpu_ns) / 1000000;
-	uint64_t next = now_ms + hn_pace_interval_ms(&p->core, &p->par, managed), within = 0;
+	uint64_t cpu = agent_cpu_ns(), next = hn_pace_interval_ms(&p->core, &p->par, managed), within;
 
-	if (c->cpu_percent && c->period_ms >= EAGER_PERIOD_MS)
-		within = p->passed_ms + used_ms * 100 / c->cpu_percent;
+	hn_credit_use(&p->cpu, c->cpu_percent * 10, cpu - p->cpu_ns, (uint32_t)now_ms);
 	p->cpu_ns = cpu;
-	p->passed_ms = now_ms;
-	return within > next ? within : next;
+	within = c->period_ms >= EAGER_PERIOD_MS ? hn_credit_wait_ms(&p->cpu, c->cpu_percent * 10) : 0;
+	return now_ms + (within > next ? within : next);
 }
 
 /*
- * Looking costs time in proportion to the memory there is: never more than one part in LOOK_SHARE of a CPU, by the CPU
- * time it took (a machine without a CPU to spare would make any look seem long), and never further apart than LOOK_MAX_MS.
+ * By the CPU time a look took: a machine without a CPU to spare would make any look seem long. Frequent while a program is
+ * young, whatever a look costs; and never further apart than LOOK_MAX_MS.
  */
-static uint64_t look(struct hn_worker *w)
+static uint64_t look(struct hn_worker *w, struct pace *p)
 {
-	uint64_t least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS, cpu = own_cpu_ns(), wait_ms;
+	uint64_t least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS, cpu = own_cpu_ns(), now_ms, wait_ms;
 	uint64_t most = w->live->setup.eager ? EAGER_LOOK_MAX_MS : LOOK_MAX_MS;
 
 	hn_discover(w);
-	wait_ms = (own_cpu_ns() - cpu) / 1000000 * LOOK_SHARE;
+	now_ms = now_in_ms();
+	hn_credit_use(&p->look, LOOK_PERMILLE, own_cpu_ns() - cpu, (uint32_t)now_ms);
+	wait_ms = hn_credit_wait_ms(&p->look, LOOK_PERMILLE);
 	if (wait_ms < least)
 		wait_ms = least;
 	if (wait_ms > most)
 		wait_ms = most;
-	return now_in_ms() + wait_ms;
+	return now_ms + wait_ms;
 }
 
 /* A cpuset may change at any time. Where nothing is left, nothing is: a node that there is not stands for that. */
@@ -388,7 +390,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 
 	if (now >= p->look_ms || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen) {
 		p->stacks_seen = hn_stacks_copy(w->live);
-		p->look_ms = look(w);
+		p->look_ms = look(w, p);
 		allow_nodes(w, c);
 		say_left_alone(w, p, now);
 	}
@@ -519,6 +521,7 @@ static void scanner_main(void *arg)
 	if (!set_up())
 		return;
 	pace_start(&pace, &run->config);
+	hn_credit_start(&pace.look, LOOK_PERMILLE, (uint32_t)now_in_ms());
 	for (;;) {
 		uint32_t kick = hn_load_acquire(&hn_agent.control.kick);
 		bool go_on;

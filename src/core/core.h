@@ -104,6 +104,8 @@ struct hn_core {
 	uint32_t cursor;     /* scanner: next entry index to look at */
 	uint32_t page_hint;  /* scanner: next page id to try */
 	struct hn_word gate; /* the event gate, see gate.c */
+	uint32_t removed_ms; /* when a remove event was last read, wherever; gate exclusive to write */
+	uint32_t removed;    /* 1: so lately that its zap may still be to come */
 	uint32_t gen_floor;  /* no entry of a reclaimed chunk ever had a higher generation */
 	uint64_t dir_off, chunk_off, entry_off, page_off, disp_off; /* from the start of this struct */
 
@@ -189,7 +191,7 @@ uint32_t hn_drain(struct hn *hn, hn_addr start, hn_addr end);
 int hn_manage(struct hn *hn, hn_addr haddr, int nid);
 /*
  * The same for memory that was registered in this very hold of the gate: no event on it can have been read before, so
- * it may be armed at once, where hn_manage starts with a quarantine. Gate held exclusively.
+ * it may be armed at once, where hn_manage waits for the last remove event to be over. Gate held exclusively.
  */
 int hn_manage_fresh(struct hn *hn, hn_addr haddr, int nid);
 /* Forget a MAPPED page (found to be no huge page any more). An ARMED one stays. Gate held. */

@@ -259,18 +259,29 @@ bool hn_entry_held(const struct hn_entry *e, uint8_t flag, uint32_t now_ms)
 
 /* ---- what is managed ---- */
 
+/* Until when the zap of a remove event that has been read may still be to come, wherever; false: none is. Gate held. */
+static bool zap_pending(struct hn_core *c, uint32_t now_ms, uint32_t *until_ms)
+{
+	*until_ms = c->removed_ms + c->par.quarantine_ms;
+	if (c->removed && !hn_before(now_ms, *until_ms))
+		c->removed = 0; /* removed_ms means nothing half a wrap later */
+	return c->removed;
+}
+
 /*
- * A remove event read while nobody knew this page left no quarantine behind, and its zap may still be to come (R16). So
- * a page that was found in known memory begins with one; what a zap takes meanwhile is found absent when it is armed.
+ * A remove event read while nobody knew this page left no quarantine of its own behind, and its zap may still be to come
+ * (R16). So a page that was found in known memory is held until the last of them is over; what a zap takes meanwhile is
+ * found absent when it is armed. Memory that has only grown need not wait.
  */
 static int manage(struct hn *hn, hn_addr haddr, int nid, bool quarantine)
 {
 	struct hn_entry *e = hn_entry_make(hn, haddr);
-	uint32_t now = hn_now_ms(hn);
+	uint32_t now = hn_now_ms(hn), until;
 	int err = 0;
 
 	if (!e)
 		return HN_ENOSPC;
+	quarantine = zap_pending(hn->core, now, &until) && quarantine;
 	hn_lock(&e->lock);
 	if (e->state == HN_UNMANAGED && hn_entry_held(e, HN_E_NO_ARM, now)) {
 		err = HN_EBUSY;
@@ -278,7 +289,7 @@ static int manage(struct hn *hn, hn_addr haddr, int nid, bool quarantine)
 		hn_entry_set_managed(hn, e, nid);
 		if (quarantine) {
 			e->flags = HN_E_NO_ARM;
-			e->hold_ms = now + hn->core->par.quarantine_ms;
+			e->hold_ms = until;
 		}
 	}
 	hn_unlock(&e->lock);

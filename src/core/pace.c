@@ -8,6 +8,32 @@
 #define TICK_MS 1000u      /* longest time between two passes ... */
 #define LEAST_MS 100u      /* ... and shortest, unless the user's period is shorter */
 
+/* A permille of a CPU is so many ns in each ms. */
+#define NS_PER_MS_PERMILLE 1000
+
+static int64_t most(uint32_t permille) { return (int64_t)permille * NS_PER_MS_PERMILLE * HN_CREDIT_MS; }
+
+void hn_credit_start(struct hn_credit *c, uint32_t permille, uint32_t now_ms)
+{
+	*c = (struct hn_credit){ most(permille), now_ms };
+}
+
+void hn_credit_use(struct hn_credit *c, uint32_t permille, uint64_t used_ns, uint32_t now_ms)
+{
+	c->ns += (int64_t)permille * NS_PER_MS_PERMILLE * (now_ms - c->ms);
+	c->ms = now_ms;
+	if (c->ns > most(permille))
+		c->ns = most(permille);
+	c->ns -= (int64_t)used_ns;
+}
+
+uint32_t hn_credit_wait_ms(const struct hn_credit *c, uint32_t permille)
+{
+	int64_t per_ms = (int64_t)permille * NS_PER_MS_PERMILLE;
+
+	return c->ns >= 0 || !per_ms ? 0 : (uint32_t)((per_ms - 1 - c->ns) / per_ms);
+}
+
 void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms)
 {
 	p->period_ms = par->start_ms;

@@ -11,6 +11,23 @@
 
 #include "core/types.h"
 
+/*
+ * A share of one CPU, on average: what was not used is saved up, for HN_CREDIT_MS at most, so that a burst (a program that
+ * has just begun, a change of phase) is not held up by a limit that is for long.
+ */
+#define HN_CREDIT_MS 30000u
+
+struct hn_credit {
+	int64_t ns; /* CPU time that may still be used; negative: too much was */
+	uint32_t ms;
+};
+
+/* Full. */
+void hn_credit_start(struct hn_credit *c, uint32_t permille, uint32_t now_ms);
+void hn_credit_use(struct hn_credit *c, uint32_t permille, uint64_t used_ns, uint32_t now_ms);
+/* How long nothing more may be used, ms; 0: go on. */
+uint32_t hn_credit_wait_ms(const struct hn_credit *c, uint32_t permille);
+
 struct hn_pace_params {
 	uint32_t start_ms;     /* period at the start, and after a change; >= 1 */
 	uint32_t min_ms;       /* shortest and ... */

@@ -338,6 +338,7 @@ static void test_hold_over_the_wrap_of_the_clock(void **state)
 
 	f->now_ns = ((uint64_t)UINT32_MAX - 40) * 1000000u;
 	fake_map(f, 0, 1, 0);
+	fake_dontneed_event(f, fake_at(20), HN_PAGE_SIZE);
 	assert_int_equal(hn_manage(&f->hn, fake_at(0), 0), 0);
 	e = fake_entry(f, 0);
 	assert_int_equal(hn_arm_run(&f->hn, fake_at(0), 1), 0);
@@ -401,6 +402,28 @@ static void test_quarantine_of_what_was_not_known(void **state)
 	assert_int_equal(f->stats.arm_refused[HN_ARM_ABSENT], 1);
 	assert_int_equal(hn_state_of(&f->hn, fake_at(30)), HN_UNMANAGED);
 	assert_true(fake_read(f, fake_at(30), 0));
+}
+
+/* Quarantine is for what may be about to be dropped: memory that was only found to have grown is asked about at once. */
+static void test_grown_memory_needs_no_quarantine(void **state)
+{
+	struct fake *f = *state;
+
+	fake_map(f, 8, 4, 0);
+	assert_int_equal(hn_manage(&f->hn, fake_at(8), 0), 0);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(8), 1), 1);
+	fake_dontneed_event(f, fake_at(20), HN_PAGE_SIZE); /* elsewhere; who knows what else that thread is about to drop */
+	fake_ms(f, 1);
+	assert_int_equal(hn_manage(&f->hn, fake_at(9), 0), 0);
+	fake_ms(f, FAKE_QUARANTINE_MS - 2); /* from the event, not from when the page was found */
+	assert_int_equal(hn_manage(&f->hn, fake_at(10), 0), 0);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(9), 2), 0);
+	fake_ms(f, 1);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(9), 2), 2);
+	assert_int_equal(hn_manage(&f->hn, fake_at(10), 0), 0); /* as each look does with all it finds */
+	fake_ms(f, 0x80000000u); /* half a wrap later the clock says nothing about an old event */
+	assert_int_equal(hn_manage(&f->hn, fake_at(11), 0), 0);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(11), 1), 1);
 }
 
 /* Memory that was registered in the same hold of the gate: no event on it can have been read. */
@@ -474,6 +497,7 @@ int main(void)
 		fake_test(test_hold_does_not_return_after_half_a_wrap),
 		fake_test(test_quarantine_after_remove),
 		fake_test(test_quarantine_of_what_was_not_known),
+		fake_test(test_grown_memory_needs_no_quarantine),
 		fake_test(test_fresh_memory_needs_no_quarantine),
 		fake_test(test_second_remove_in_quarantine),
 	};

@@ -156,6 +156,35 @@ static void test_a_change_is_noticed_in_seconds(void **state)
 	assert_int_equal(r.p.period_ms, 1000);
 }
 
+/* A burst as long as what was saved up allows, then the share; time that was not used is not saved for ever. */
+static void test_credit(void **state)
+{
+	struct hn_credit c;
+	uint32_t now = UINT32_MAX - 1000, start; /* the clock wraps on the way */
+
+	(void)state;
+	hn_credit_start(&c, 100, now);
+	hn_credit_use(&c, 100, 3000000000u, now);
+	assert_int_equal(hn_credit_wait_ms(&c, 100), 0);
+	hn_credit_use(&c, 100, 1, now);
+	assert_int_equal(hn_credit_wait_ms(&c, 100), 1);
+	hn_credit_use(&c, 100, 50000000, now);
+	assert_int_equal(hn_credit_wait_ms(&c, 100), 501);
+	hn_credit_use(&c, 100, 0, now += 501);
+	assert_int_equal(hn_credit_wait_ms(&c, 100), 0);
+	hn_credit_use(&c, 100, 0, now += 86400000);
+	hn_credit_use(&c, 100, 3000000001u, now);
+	assert_int_equal(hn_credit_wait_ms(&c, 100), 1);
+	hn_credit_use(&c, 0, 1000000000, now); /* 0: no limit */
+	assert_int_equal(hn_credit_wait_ms(&c, 0), 0);
+	hn_credit_start(&c, 20, now);
+	for (start = now; now - start < 300000; now += 100 + hn_credit_wait_ms(&c, 20))
+		hn_credit_use(&c, 20, 30000000, now);
+	assert_in_range(now - start, 300000, 303000);
+	hn_credit_use(&c, 20, 0, now);
+	assert_true(c.ns > -30000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +195,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_sticks),
 		cmocka_unit_test(test_a_round_takes_its_period),
 		cmocka_unit_test(test_a_change_is_noticed_in_seconds),
+		cmocka_unit_test(test_credit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
