@@ -42,7 +42,8 @@ struct hn_stacks {
 };
 
 struct hn_agent {
-	struct hn_shm *shm;
+	struct hn_shm *shm; /* others may write to it: nothing read from it is an index or a pointer unchecked */
+	struct hn_config config; /* of the run, as it was at load */
 	uint32_t pid; /* of the process that this state is about */
 	struct hn_slot *slot;
 	struct hn_live *live;
@@ -125,7 +126,7 @@ struct hn_slot *hn_slot_take(struct hn_shm *shm, enum hn_slot_state state);
 /* The ranges of layout.h. */
 bool hn_config_is_sane(const struct hn_config *c);
 /* The record beside a slot, made ready; NULL when there is no memory for it. */
-struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot);
+struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot, uint32_t nr_nodes);
 void hn_slot_say(struct hn_slot *slot, const char *what, int err);
 /* Map and check the shared memory named in the environment; NULL when there is none or it is not to be trusted. */
 struct hn_shm *hn_shm_open(void);

@@ -129,6 +129,22 @@ struct hn_shm {
 	struct hn_record record[HN_SHM_SLOTS]; /* slot i's */
 };
 
+/* A machine that is none was not described by a controller of ours. */
+static inline bool hn_machine_is_sane(const struct hn_machine *m)
+{
+	uint32_t i;
+
+	if (m->nr_nodes < 1 || m->nr_nodes > HN_MAX_NODES || m->nr_cpus > HN_MAX_CPUS)
+		return false;
+	for (i = 0; i < m->nr_cpus; i++)
+		if (m->cpu_node[i] < HN_NO_NODE || m->cpu_node[i] >= (int)m->nr_nodes)
+			return false;
+	for (i = 0; i < m->nr_nodes; i++)
+		if (m->os_nid[i] < 0 || m->os_nid[i] >= 1024)
+			return false;
+	return true;
+}
+
 static inline struct hn_record *hn_slot_record(struct hn_shm *shm, const struct hn_slot *slot)
 {
 	return &shm->record[slot - shm->slot];

@@ -33,6 +33,7 @@
 struct run {
 	struct hn_live live;
 	struct hn_config config; /* in force; the scanner's */
+	struct hn_machine machine;
 	struct hn_worker scanner, keeper, handler[HN_MAX_HANDLERS];
 	struct hn_word over; /* the keeper is to end; the handlers have fd_stop */
 };
@@ -178,7 +179,7 @@ static int start_worker(void (*fn)(void *arg), void *arg)
 
 static int start_threads(void)
 {
-	uint32_t i, nr = hn_agent.shm->config.handlers;
+	uint32_t i, nr = hn_agent.config.handlers;
 	int err;
 
 	hn_worker_init(&run->scanner, &run->live);
@@ -215,7 +216,7 @@ static void take_over_orders(void)
 
 static bool set_up(void)
 {
-	const struct hn_config *c = &hn_agent.shm->config;
+	const struct hn_config *c = &hn_agent.config;
 	struct hn_live_error why;
 	long err;
 
@@ -224,6 +225,9 @@ static bool set_up(void)
 	if (err)
 		return give_up("not managed: close_range is not available", (int)-err);
 	settle_in();
+	run->machine = hn_agent.shm->machine;
+	if (!hn_machine_is_sane(&run->machine))
+		return give_up("not managed: the shared memory of the run describes no machine", 0);
 	hn_agent.slot = hn_slot_take(hn_agent.shm, HN_SLOT_LIVE);
 	if (!hn_agent.slot) { /* counted there; nobody to tell */
 		hn_store_release(&hn_agent.state, HN_AGENT_FAILED);
@@ -233,14 +237,14 @@ static bool set_up(void)
 	if (hn_agent.returns)
 		take_over_orders();
 	hn_agent.slot->mover_used = c->mover;
-	fill_setup(&run->live, c, &hn_agent.shm->machine);
+	fill_setup(&run->live, c, &run->machine);
 	link_counters(&run->live, hn_agent.slot);
-	run->live.record = hn_slot_open_record(hn_agent.shm, hn_agent.slot);
+	run->live.record = hn_slot_open_record(hn_agent.shm, hn_agent.slot, run->machine.nr_nodes);
 	if (hn_live_open(&run->live, &why))
 		return give_up(why.what, why.err);
 	hn_agent.slot->arm_used = run->live.way->arming;
 	drop_privileges();
-	if (init_engine(&run->live, &run->config, &hn_agent.shm->machine))
+	if (init_engine(&run->live, &run->config, &run->machine))
 		return give_up("not managed: the engine does not take these settings", 0);
 	err = start_threads();
 	if (err)

@@ -15,11 +15,11 @@
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
-/* Ours, and nobody else's to write. */
+/* Ours, nobody else's to write, and under no other name. */
 static bool trusted(const struct stat *st)
 {
 	return S_ISREG(st->st_mode) && st->st_uid == (uid_t)HN_SYS(SYS_geteuid, 0, 0, 0, 0, 0, 0) &&
-	       (st->st_mode & 077) == 0 && st->st_size >= (off_t)sizeof(struct hn_shm);
+	       (st->st_mode & 077) == 0 && st->st_nlink == 1 && st->st_size == (off_t)sizeof(struct hn_shm);
 }
 
 /* A setting out of range is nobody's wish: whoever wrote it was not one of ours. */
@@ -32,26 +32,17 @@ bool hn_config_is_sane(const struct hn_config *c)
 		 c->cpu_percent > 1600 || c->budget_mib_s > 1048576 || c->max_stall_us > 10000000 || c->arm >= HN_NR_ARM_CHOICES);
 }
 
+/*
+ * Settings are copied and looked at then: other processes of the run have this memory too, some may have given up
+ * privileges that this one has, and what they can write must not be more than numbers here.
+ */
 static bool sane(const struct hn_shm *s)
 {
-	const struct hn_config *c = &s->config;
-	const struct hn_machine *m = &s->machine;
-	uint32_t i;
-
 	if (s->magic != HN_SHM_MAGIC || s->header_bytes != offsetof(struct hn_shm, slot) ||
 	    s->slot_bytes != sizeof(struct hn_slot) || s->nr_slots != HN_SHM_SLOTS)
 		return false;
-	if (!hn_config_is_sane(c))
-		return false;
-	if (m->nr_nodes < 1 || m->nr_nodes > HN_MAX_NODES || m->nr_cpus > HN_MAX_CPUS)
-		return false;
-	for (i = 0; i < m->nr_cpus; i++)
-		if (m->cpu_node[i] < HN_NO_NODE || m->cpu_node[i] >= (int)m->nr_nodes)
-			return false;
-	for (i = 0; i < m->nr_nodes; i++)
-		if (m->os_nid[i] < 0 || m->os_nid[i] >= 1024)
-			return false;
-	return true;
+	hn_agent.config = s->config;
+	return hn_config_is_sane(&hn_agent.config);
 }
 
 struct hn_shm *hn_shm_open(void)
@@ -61,7 +52,7 @@ struct hn_shm *hn_shm_open(void)
 	struct stat st;
 	int fd;
 
-	if (!path || (fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0)
+	if (!path || (fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)) < 0)
 		return NULL;
 	if (fstat(fd, &st) == 0 && trusted(&st))
 		p = mmap(NULL, sizeof(struct hn_shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -78,7 +69,7 @@ struct hn_shm *hn_shm_open(void)
 }
 
 /* Populated by the kernel, which can say that there is no room; a store would be a SIGBUS. */
-struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot)
+struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot, uint32_t nr_nodes)
 {
 	struct hn_record *r = hn_slot_record(shm, slot);
 
@@ -88,7 +79,7 @@ struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot)
 		HN_SYS(SYS_mprotect, r, sizeof(*r), PROT_NONE, 0, 0, 0);
 		return NULL;
 	}
-	hn_record_init(r, shm->machine.nr_nodes);
+	hn_record_init(r, nr_nodes);
 	hn_store_release(&slot->has_record, 1);
 	return r;
 }
@@ -141,7 +132,7 @@ struct hn_slot *hn_slot_take(struct hn_shm *shm, enum hn_slot_state state)
 		if (!hn_cas_acquire(&s->state, HN_SLOT_FREE, state))
 			continue;
 		memset((char *)s + sizeof(s->state), 0, sizeof(*s) - sizeof(s->state));
-		s->config = shm->config;
+		s->config = hn_agent.config;
 		s->start_ticks = start_ticks();
 		s->pid_ns = pid_ns();
 		read_comm(s->comm, sizeof(s->comm));

@@ -93,7 +93,7 @@ static bool has_grown(void)
 	spark.looks = 0;
 	spark.wait = !spark.wait ? 1 : spark.wait * 2 < ANYWAY_LOOKS ? spark.wait * 2 : ANYWAY_LOOKS;
 	spark.seen_kib = kib;
-	return kib * 1024 >= (uint64_t)hn_agent.shm->config.min_mib << 20;
+	return kib * 1024 >= (uint64_t)hn_agent.config.min_mib << 20;
 }
 
 /*
@@ -110,7 +110,7 @@ static void note_unreadable(void)
 /* Descriptors are open for a moment only; reads are positioned, so that even a mixed-up number could harm nothing. */
 static bool is_worth_it(void)
 {
-	uint32_t enough = (hn_agent.shm->config.min_mib + 1) / 2, found = 0;
+	uint32_t enough = (hn_agent.config.min_mib + 1) / 2, found = 0;
 	long maps = hn_sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC), pagemap;
 
 	if (maps < 0) {

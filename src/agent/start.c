@@ -26,7 +26,7 @@ __attribute__((constructor)) static void load(void)
 	hn_who_learn(&hn_agent.rseq_from_robust, &hn_agent.tp_from_robust);
 	hn_agent.pid = (uint32_t)hn_sys_getpid();
 	hn_fork_handle();
-	if (hn_agent.shm->config.start_now)
+	if (hn_agent.config.start_now)
 		hn_agent_start();
 	else
 		hn_spark_arm((uint32_t)hn_sys_gettid());

@@ -77,7 +77,7 @@ static void put_evidence(const struct hn_machine *m, const struct hn_region_row 
 
 static void advise_process(const struct hn_seen *s)
 {
-	const struct hn_machine *m = &s->shm->machine;
+	const struct hn_machine *m = &s->run->machine;
 	const struct hn_record *r = s->p.record;
 
 	printf("%s (pid %" PRIu32 ")%s\n", s->p.comm, s->p.pid, s->slot ? "" : ", ended");
@@ -118,7 +118,7 @@ int hn_cmd_advise(int argc, char **argv)
 			told++;
 		}
 	if (!nr)
-		hn_say_no_process(pid);
+		hn_say_no_process(&a, pid);
 	else if (!told)
 		hn_say("%" PRIu32 ": has no record to judge by", pid);
 	hn_seen_free(seen, nr);

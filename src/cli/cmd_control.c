@@ -26,7 +26,8 @@ static error_t list_parse(int key, char *arg, struct argp_state *state)
 static const struct argp list_argp = {
 	.parser = list_parse,
 	.doc = "List the processes under `hugenuma run': those of this user, or everybody's for root.\v"
-	       "LOCAL is the share of sampled accesses from the page's own node lately.\n\n"
+	       "LOCAL is the share of sampled accesses from the page's own node lately. Shared memory that is not "
+	       "what it ought to be (somebody else's, open to others, a link) is named and not looked at.\n\n"
 	       "Exit status: 0, also when there is none; 125 when the list could not be made.",
 };
 
@@ -36,9 +37,9 @@ static void list_line(const struct hn_target *t)
 	const char *mode;
 
 	hn_process_read(&p, t->slot, true);
-	mode = p.slot.state.v == HN_SLOT_UNMANAGED ? "unmanaged" : hn_mode_name(hn_load_acquire(&t->slot->mode));
-	printf("%7" PRIu32 "  %-15s  %-9s  %6u  %9" PRIu64 "  %7s  %9" PRIu64 "  %8.1f\n", p.pid, p.comm, mode,
-	       (unsigned)t->shm->machine.nr_nodes, p.slot.stats.managed_pages * (HN_PAGE_SIZE >> 20),
+	mode = p.slot.state.v == HN_SLOT_UNMANAGED ? "unmanaged" : hn_mode_name(p.slot.mode.v);
+	printf("%7" PRIu32 "  %-15s  %-9s  %6u  %9" PRIu64 "  %7s  %9" PRIu64 "  %8.1f\n", t->pid, p.comm, mode,
+	       (unsigned)t->run->machine.nr_nodes, p.slot.stats.managed_pages * (HN_PAGE_SIZE >> 20),
 	       hn_text_share(p.shares.end_local, p.shares.end_samples).s, p.slot.stats.migrated,
 	       (double)p.elapsed_ms / 1e3);
 }
@@ -57,6 +58,7 @@ int hn_cmd_list(int argc, char **argv)
 		       "LOCAL", "MIGRATED", "SECONDS");
 		for (size_t i = 0; i < nr; i++)
 			list_line(&t[i]);
+		hn_attach_say_refused(&a);
 	}
 	hn_attach_close(&a);
 	free(t);
@@ -68,7 +70,7 @@ int hn_cmd_list(int argc, char **argv)
 /* True when the process does as it was told, or has ended. */
 static bool order_one(const struct hn_target *t, uint32_t mode)
 {
-	uint32_t pid = t->slot->pid;
+	uint32_t pid = t->pid;
 	int err;
 
 	if (hn_load_acquire(&t->slot->state) != HN_SLOT_LIVE)
@@ -95,7 +97,7 @@ static int order_all(int argc, char **argv, const struct argp *argp, uint32_t mo
 	for (size_t i = 0; t && i < nr; i++)
 		good &= order_one(&t[i], mode);
 	if (t && nr == 0)
-		hn_say_no_process(pid);
+		hn_say_no_process(&a, pid);
 	hn_attach_close(&a);
 	free(t);
 	if (!t || fflush(stdout) != 0)

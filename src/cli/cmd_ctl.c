@@ -134,16 +134,25 @@ static int ctl_check(const struct ctl *ctl, struct hn_config *c)
 	return 0;
 }
 
+/* A copy: what is in shared memory may change, to anything. */
+static struct hn_config ctl_config(const struct hn_target *t)
+{
+	struct hn_process p;
+
+	hn_process_read(&p, t->slot, true);
+	return p.slot.config;
+}
+
 static int ctl_set(const struct ctl *ctl, const struct hn_target *t)
 {
-	struct hn_config c = t->slot->config;
+	struct hn_config c = ctl_config(t);
 	int err;
 
 	if (ctl_check(ctl, &c) != 0)
 		return 1;
 	err = hn_attach_configure(t, &c, HN_PATIENCE_MS);
 	if (err == -ETIMEDOUT)
-		hn_say_no_answer(t->slot->pid);
+		hn_say_no_answer(t->pid);
 	return err == -ETIMEDOUT;
 }
 
@@ -151,16 +160,14 @@ static int ctl_targets(const struct ctl *ctl, const struct hn_target *t, size_t 
 {
 	int res = 0;
 
-	if (nr == 0) {
-		hn_say_no_process(ctl->pid);
-		return 1;
-	}
 	for (size_t i = 0; i < nr && res == 0; i++) {
+		struct hn_config c = ctl_config(&t[i]);
+
 		if (hn_load_acquire(&t[i].slot->state) != HN_SLOT_LIVE)
 			continue;
 		if (!ctl->set && nr > 1)
-			printf("# %" PRIu32 "\n", t[i].slot->pid);
-		res = ctl->set ? ctl_set(ctl, &t[i]) : ctl_get(ctl, &t[i].slot->config);
+			printf("# %" PRIu32 "\n", t[i].pid);
+		res = ctl->set ? ctl_set(ctl, &t[i]) : ctl_get(ctl, &c);
 	}
 	return res;
 }
@@ -172,6 +179,10 @@ static int ctl_process(const struct ctl *ctl)
 	struct hn_target *t = hn_targets_find(&a, ctl->pid, &nr);
 	int res = t ? ctl_targets(ctl, t, nr) : HUGENUMA_EXIT_FAILED;
 
+	if (t && nr == 0) {
+		hn_say_no_process(&a, ctl->pid);
+		res = 1;
+	}
 	hn_attach_close(&a);
 	free(t);
 	return res;

@@ -86,7 +86,7 @@ static int explain(const struct hn_seen *seen, const struct wish *w)
 	int err = hn_attach_ask(seen, w->addr, HN_PATIENCE_MS, &e.answer);
 
 	e.answered = err == 0;
-	e.mapped = seen->slot && hn_mapping_at(&e.mapping, w->pid, w->addr) == 0;
+	e.mapped = seen->slot && hn_mapping_at(&e.mapping, seen->p.here, w->addr) == 0;
 	e.now_ms = hn_now_ms();
 	if (err == -ETIMEDOUT)
 		hn_say("%" PRIu32 ": has not answered in %u s; this is what is on record", w->pid, HN_PATIENCE_MS / 1000);
@@ -114,8 +114,10 @@ int hn_cmd_explain(int argc, char **argv)
 	for (size_t i = 0; i < nr && status == 1; i++)
 		if (seen[i].p.pid == w.pid)
 			status = explain(&seen[i], &w);
-	if (status == 1 && (!nr || seen[0].p.pid != w.pid))
+	if (status == 1 && (!nr || seen[0].p.pid != w.pid)) {
+		hn_attach_say_refused(&a);
 		hn_say("%" PRIu32 ": no managed process has this PID; `hugenuma list' shows them", w.pid);
+	}
 	hn_seen_free(seen, nr);
 	hn_attach_close(&a);
 	return status;

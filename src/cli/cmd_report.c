@@ -79,12 +79,12 @@ static json_t *report_of_pid(uint32_t pid)
 		hn_say("out of memory");
 	nr = hn_seen_find(&a, pid, &seen);
 	/* a pid may be in two runs only when one of them is over */
-	while (same < nr && seen[same].shm == seen[0].shm)
+	while (same < nr && seen[same].run == seen[0].run)
 		same++;
 	if (nr)
 		report = hn_report_of(seen, same);
 	else
-		hn_say_no_process(pid);
+		hn_say_no_process(&a, pid);
 	hn_seen_free(seen, nr);
 	hn_attach_close(&a);
 	return report;

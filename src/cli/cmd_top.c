@@ -145,7 +145,7 @@ static int batch_run(const struct hn_top_wish *w)
 		}
 		good = hn_attach(&a) == 0 && hn_top_refresh(&top, &a) && batch_print(&top, w);
 		for (size_t k = 0; k < top.nr_seen; k++)
-			top.seen[k].shm = NULL; /* goes with `a' */
+			top.seen[k].run = NULL; /* goes with `a' */
 		hn_attach_close(&a);
 	}
 	hn_top_fini(&top);

@@ -23,8 +23,9 @@ struct hn_target *hn_targets_find(struct hn_attached *a, uint32_t pid, size_t *n
 	return t;
 }
 
-void hn_say_no_process(uint32_t pid)
+void hn_say_no_process(const struct hn_attached *a, uint32_t pid)
 {
+	hn_attach_say_refused(a);
 	hn_say("%" PRIu32 ": no managed process, and no `hugenuma run', has this PID; `hugenuma list' shows them", pid);
 }
 

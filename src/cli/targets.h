@@ -14,7 +14,7 @@
  */
 struct hn_target *hn_targets_find(struct hn_attached *a, uint32_t pid, size_t *nr);
 
-void hn_say_no_process(uint32_t pid);
+void hn_say_no_process(const struct hn_attached *a, uint32_t pid);
 void hn_say_no_answer(uint32_t pid);
 
 #endif

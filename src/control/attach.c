@@ -3,6 +3,9 @@
 
 #include "control/ended.h"
 #include "control/proc.h"
+#include "control/say.h"
+#include "control/settings.h"
+#include "control/trust.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,77 +21,135 @@
 #define PREFIX "hugenuma."
 #define POLL_MS 10
 
-static bool attach_is_ours(const struct stat *st)
+/* ---- finding runs ---- */
+
+static void attach_refuse(struct hn_attached *a, const char *parent, const char *name, const char *why)
 {
-	return (st->st_uid == geteuid() || geteuid() == 0) && (st->st_mode & 077) == 0;
+	char *text = a->nr_refused < HN_REFUSALS_TOLD ? a->refused[a->nr_refused] : NULL;
+
+	a->nr_refused++;
+	if (!text)
+		return;
+	snprintf(text, sizeof(a->refused[0]), "%s/%s: not looked at: it %s", parent, name, why);
+	hn_make_printable(text);
 }
 
-/* Another version's file is not for us. */
-static bool attach_is_known(const struct hn_shm *s)
+void hn_attach_say_refused(const struct hn_attached *a)
 {
-	return s->magic == HN_SHM_MAGIC && s->header_bytes == offsetof(struct hn_shm, slot) &&
-	       s->slot_bytes == sizeof(struct hn_slot) && s->nr_slots == HN_SHM_SLOTS &&
-	       s->machine.nr_nodes >= 1 && s->machine.nr_nodes <= HN_MAX_NODES;
+	for (size_t i = 0; i < a->nr_refused && i < HN_REFUSALS_TOLD; i++)
+		hn_say("%s", a->refused[i]);
+	if (a->nr_refused > HN_REFUSALS_TOLD)
+		hn_say("... and %zu more", a->nr_refused - HN_REFUSALS_TOLD);
 }
 
-static struct hn_shm *attach_map(int dir)
+/* Our own files were written by us. Of others root believes about a process only that which has the file mapped. */
+static bool attach_is_of(const struct hn_run_seen *r, uint32_t pid)
 {
-	struct stat st;
-	struct hn_shm *s = MAP_FAILED;
-	int fd = openat(dir, "run", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	return r->owner == geteuid() || hn_process_maps(pid, r->dev, r->ino);
+}
 
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && attach_is_ours(&st) && st.st_size == sizeof(*s))
-		s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (s == MAP_FAILED)
-		return NULL;
-	if (attach_is_known(s))
-		return s;
-	munmap(s, sizeof(*s));
+/* What is needed of the header, copied; NULL, or what is wrong with it. */
+static const char *attach_copy_header(struct hn_run_seen *r)
+{
+	const struct hn_shm *s = r->shm;
+
+	if (s->magic != HN_SHM_MAGIC || s->header_bytes != offsetof(struct hn_shm, slot) ||
+	    s->slot_bytes != sizeof(struct hn_slot) || s->nr_slots != HN_SHM_SLOTS)
+		return "is of another version of hugenuma";
+	r->config = s->config;
+	r->machine = s->machine;
+	r->nr_loaded = hn_load_acquire(&s->loaded);
+	r->nr_missed = hn_load_acquire(&s->slots_missed);
+	r->controller_pid = __atomic_load_n(&s->controller_pid, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* from here on only the copies are looked at */
+	if (!hn_machine_is_sane(&r->machine))
+		return "describes no machine that can be";
+	hn_config_make_sane(&r->config);
+	if (!attach_is_of(r, r->controller_pid))
+		r->controller_pid = 0;
 	return NULL;
 }
 
-static int attach_keep(struct hn_attached *a, struct hn_shm *s, char *dir)
+static void run_free(struct hn_run_seen *r)
 {
-	struct hn_shm **run = realloc(a->run, (a->nr + 1) * sizeof(struct hn_shm *));
-	char **dirs = realloc(a->dir, (a->nr + 1) * sizeof(char *));
-
-	a->run = run ? run : a->run;
-	a->dir = dirs ? dirs : a->dir;
-	if (!run || !dirs || !dir) {
-		free(dir);
-		munmap(s, sizeof(*s));
-		return -ENOMEM;
+	if (r->shm) {
+		hn_unguard(r->shm);
+		munmap(r->shm, sizeof(*r->shm));
 	}
-	a->dir[a->nr] = dir;
-	a->run[a->nr++] = s;
+	close(r->dir);
+	free(r);
+}
+
+/* Returns what is wrong with it, or NULL; also NULL, with nothing mapped, when there is no file. */
+static const char *attach_map(struct hn_run_seen *r)
+{
+	const char *why;
+	struct stat st;
+	int fd = hn_open_trusted(r->dir, "run", O_RDWR, &st, &why);
+	void *p;
+
+	if (fd < 0)
+		return why;
+	p = st.st_size == sizeof(*r->shm) ?
+		    mmap(NULL, sizeof(*r->shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	close(fd);
+	if (p == MAP_FAILED)
+		return st.st_size ? "has not the size of a run of this version of hugenuma" : NULL; /* 0: just being made */
+	if (!hn_guard(p, sizeof(*r->shm))) {
+		munmap(p, sizeof(*r->shm));
+		return "is one of too many";
+	}
+	r->shm = p;
+	r->owner = st.st_uid;
+	r->dev = st.st_dev;
+	r->ino = st.st_ino;
+	return attach_copy_header(r);
+}
+
+static int attach_keep(struct hn_attached *a, struct hn_run_seen *r)
+{
+	struct hn_run_seen **run = realloc(a->run, (a->nr + 1) * sizeof(struct hn_run_seen *));
+
+	if (!run)
+		return -ENOMEM;
+	a->run = run;
+	a->run[a->nr++] = r;
 	return 0;
 }
 
-static char *attach_path(const char *parent, const char *name)
+/* Directories of other users are nothing to complain about; what bears our number, or all for root, ought to be in order. */
+static bool attach_concerns_us(const char *name)
 {
-	char *path;
-
-	return asprintf(&path, "%s/%s", parent, name) < 0 ? NULL : path;
+	return geteuid() == 0 || strtoul(name + strlen(PREFIX), NULL, 10) == geteuid();
 }
 
-static int attach_dir(struct hn_attached *a, int parent, const char *parent_name, const char *name)
+static int attach_dir(struct hn_attached *a, int parent, const char *parent_name, const char *name, bool own)
 {
-	int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	struct hn_shm *s = NULL;
+	struct hn_run_seen *r;
+	const char *why;
 	struct stat st;
+	int dir, err = 0;
 
-	if (dir < 0)
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || (st.st_uid == geteuid()) != own)
 		return 0;
-	if (fstat(dir, &st) == 0 && attach_is_ours(&st))
-		s = attach_map(dir);
-	close(dir);
-	return s ? attach_keep(a, s, attach_path(parent_name, name)) : 0;
+	dir = hn_open_trusted(parent, name, O_RDONLY | O_DIRECTORY, &st, &why);
+	r = dir >= 0 ? calloc(1, sizeof(*r)) : NULL;
+	if (r) {
+		r->dir = dir;
+		why = attach_map(r);
+		if (!why && r->shm && (err = attach_keep(a, r)) == 0)
+			return 0;
+		run_free(r);
+	} else if (dir >= 0) {
+		close(dir);
+		err = -ENOMEM;
+	}
+	if (why && attach_concerns_us(name))
+		attach_refuse(a, parent_name, name, why);
+	return err;
 }
 
-static int attach_in(struct hn_attached *a, const char *parent)
+static int attach_in(struct hn_attached *a, const char *parent, bool own)
 {
 	DIR *d = opendir(parent);
 	const struct dirent *e;
@@ -98,53 +159,67 @@ static int attach_in(struct hn_attached *a, const char *parent)
 		return 0;
 	while (!err && (e = readdir(d)))
 		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) == 0)
-			err = attach_dir(a, dirfd(d), parent, e->d_name);
+			err = attach_dir(a, dirfd(d), parent, e->d_name, own);
 	closedir(d);
 	return err;
 }
 
+/* Our own first: whoever makes many keeps nobody from his own, and of two that claim a process ours is asked. */
 int hn_attach(struct hn_attached *a)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	int err;
+	int err = 0;
 
 	*a = (struct hn_attached){ 0 };
-	err = attach_in(a, "/dev/shm");
-	if (!err && runtime && runtime[0] == '/')
-		err = attach_in(a, runtime);
+	for (int own = 1; own >= 0 && !err; own--) {
+		err = attach_in(a, "/dev/shm", own);
+		if (!err && runtime && runtime[0] == '/')
+			err = attach_in(a, runtime, own);
+	}
 	return err;
 }
 
 void hn_attach_close(struct hn_attached *a)
 {
-	for (size_t i = 0; i < a->nr; i++) {
-		munmap(a->run[i], sizeof(*a->run[i]));
-		free(a->dir[i]);
-	}
+	for (size_t i = 0; i < a->nr; i++)
+		run_free(a->run[i]);
 	free(a->run);
-	free(a->dir);
 	*a = (struct hn_attached){ 0 };
+}
+
+/* ---- finding processes ---- */
+
+/* A copy of the slot, if it is in use by a process (which lives, or does not any more) that may be in it. */
+static bool attach_read(const struct hn_run_seen *r, const struct hn_slot *slot, bool alive, struct hn_process *p)
+{
+	if (!hn_slot_is_used(slot) || hn_slot_is_alive(r->shm, slot) != alive)
+		return false;
+	hn_process_read(p, slot, alive);
+	return p->pid && (!alive || (hn_process_locate(p) && attach_is_of(r, p->here)));
 }
 
 size_t hn_attach_find(const struct hn_attached *a, uint32_t pid, struct hn_target *t, size_t room)
 {
+	struct hn_process p;
 	size_t found = 0;
 
 	for (size_t i = 0; i < a->nr; i++) {
-		struct hn_shm *s = a->run[i];
+		struct hn_run_seen *r = a->run[i];
 
 		for (unsigned k = 0; k < HN_SHM_SLOTS; k++) {
-			struct hn_slot *slot = &s->slot[k];
+			struct hn_slot *slot = &r->shm->slot[k];
 
-			if (!hn_slot_is_alive(s, slot) || (pid && slot->pid != pid && s->controller_pid != pid))
+			if (!attach_read(r, slot, true, &p) || (pid && p.pid != pid && r->controller_pid != pid))
 				continue;
 			if (found < room)
-				t[found] = (struct hn_target){ s, slot };
+				t[found] = (struct hn_target){ r, slot, p.pid };
 			found++;
 		}
 	}
 	return found;
 }
+
+/* ---- giving orders ---- */
 
 static int attach_wait(const struct hn_target *t, const struct hn_word *w, uint32_t wanted, unsigned ms)
 {
@@ -152,7 +227,7 @@ static int attach_wait(const struct hn_target *t, const struct hn_word *w, uint3
 	uint64_t end = hn_now_ms() + ms;
 
 	while (hn_load_acquire(w) != wanted) {
-		if (!hn_slot_is_alive(t->shm, t->slot))
+		if (!hn_slot_is_alive(t->run->shm, t->slot))
 			return -ESRCH;
 		if (hn_now_ms() >= end)
 			return -ETIMEDOUT;
@@ -191,7 +266,7 @@ struct seen_list {
 	size_t nr, room;
 };
 
-static struct hn_seen *seen_add(struct seen_list *l, struct hn_shm *shm, struct hn_slot *slot)
+static struct hn_seen *seen_add(struct seen_list *l, const struct hn_run_seen *run, struct hn_slot *slot)
 {
 	struct hn_seen *list;
 
@@ -202,48 +277,50 @@ static struct hn_seen *seen_add(struct seen_list *l, struct hn_shm *shm, struct 
 		l->list = list;
 		l->room += 16;
 	}
-	l->list[l->nr] = (struct hn_seen){ .shm = shm, .slot = slot };
+	l->list[l->nr] = (struct hn_seen){ .run = run, .slot = slot };
 	return &l->list[l->nr++];
 }
 
-static bool seen_has(const struct seen_list *l, const struct hn_shm *shm, uint32_t pid)
+static bool seen_has(const struct seen_list *l, const struct hn_run_seen *run, uint32_t pid)
 {
 	for (size_t i = 0; i < l->nr; i++)
-		if (l->list[i].shm == shm && l->list[i].p.pid == pid)
+		if (l->list[i].run == run && l->list[i].p.pid == pid)
 			return true;
 	return false;
 }
 
 /* Living processes, or those that have ended and not been harvested. */
-static void seen_slots(struct seen_list *l, struct hn_shm *shm, uint32_t pid, bool alive)
+static void seen_slots(struct seen_list *l, const struct hn_run_seen *run, uint32_t pid, bool alive)
 {
+	struct hn_process p;
+
 	for (unsigned k = 0; k < HN_SHM_SLOTS; k++) {
-		struct hn_slot *slot = &shm->slot[k];
+		struct hn_slot *slot = &run->shm->slot[k];
 		struct hn_seen *s;
 
-		if (!hn_slot_is_used(slot) || hn_slot_is_alive(shm, slot) != alive ||
-		    (pid && slot->pid != pid && shm->controller_pid != pid) || seen_has(l, shm, slot->pid))
+		if (!attach_read(run, slot, alive, &p) || (pid && p.pid != pid && run->controller_pid != pid) ||
+		    seen_has(l, run, p.pid))
 			continue;
-		s = seen_add(l, shm, alive ? slot : NULL);
+		s = seen_add(l, run, alive ? slot : NULL);
 		if (!s)
 			return;
-		hn_process_read(&s->p, slot, alive);
-		s->p.record = hn_record_copy(shm, slot, !alive);
+		s->p = p;
+		s->p.record = hn_record_copy(run->shm, slot, !alive);
 	}
 }
 
 /* Those that have been; the latest first. */
-static void seen_ended(struct seen_list *l, struct hn_shm *shm, const char *dir, uint32_t pid)
+static void seen_ended(struct seen_list *l, const struct hn_run_seen *run, uint32_t pid)
 {
 	struct hn_process p;
 	struct hn_seen *s;
 
 	for (unsigned i = 0; i < HN_ENDED_MAX; i++) {
-		if (!hn_ended_read(dir, i, &p))
+		if (!hn_ended_read(run->dir, i, &p))
 			continue;
 		s = NULL;
-		if ((!pid || p.pid == pid || shm->controller_pid == pid) && !seen_has(l, shm, p.pid))
-			s = seen_add(l, shm, NULL);
+		if ((!pid || p.pid == pid || run->controller_pid == pid) && !seen_has(l, run, p.pid))
+			s = seen_add(l, run, NULL);
 		if (s)
 			s->p = p;
 		else
@@ -259,7 +336,7 @@ size_t hn_seen_find(const struct hn_attached *a, uint32_t pid, struct hn_seen **
 		seen_slots(&l, a->run[i], pid, true);
 	for (size_t i = 0; i < a->nr; i++) {
 		seen_slots(&l, a->run[i], pid, false);
-		seen_ended(&l, a->run[i], a->dir[i], pid);
+		seen_ended(&l, a->run[i], pid);
 	}
 	*list = l.list;
 	return l.nr;
@@ -281,14 +358,14 @@ int hn_attach_ask(const struct hn_seen *s, hn_addr addr, unsigned ms, struct hn_
 	struct hn_query *q;
 	uint32_t number;
 
-	if (!s->slot || !hn_slot_is_alive(s->shm, s->slot))
+	if (!s->slot || !hn_slot_is_alive(s->run->shm, s->slot))
 		return -ESRCH;
 	if (!hn_load_acquire(&s->slot->has_record))
 		return -ENOENT;
-	q = &hn_slot_record(s->shm, s->slot)->query;
+	q = &hn_slot_record(s->run->shm, s->slot)->query;
 	number = hn_query_ask(q, addr);
 	while (!hn_query_read(q, number, addr, answer)) {
-		if (!hn_slot_is_alive(s->shm, s->slot))
+		if (!hn_slot_is_alive(s->run->shm, s->slot))
 			return -ESRCH;
 		if (hn_now_ms() >= end)
 			return -ETIMEDOUT;

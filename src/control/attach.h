@@ -3,7 +3,7 @@
  * attach.h - the runs of this user that are alive, and the processes in them, from outside.
  *
  * A run is found by its directory (shm.h); only files that belong to the caller and that nobody else can write are
- * looked at. root sees everybody's.
+ * looked at. root sees everybody's, and believes none of it: see docs/security.md.
  */
 #ifndef HN_CONTROL_ATTACH_H
 #define HN_CONTROL_ATTACH_H
@@ -12,21 +12,41 @@
 #include "control/ledger.h"
 
 #include <stddef.h>
+#include <sys/types.h>
+
+/* One run. What is read of it is copied first and looked at then. */
+struct hn_run_seen {
+	struct hn_shm *shm; /* mapped, writable, guarded (trust.h); others may write to it at any time */
+	int dir;            /* its directory */
+	uid_t owner;
+	dev_t dev;
+	ino_t ino;
+	uint32_t controller_pid;   /* 0: it has ended, or is not what it says */
+	uint32_t nr_loaded, nr_missed;
+	struct hn_config config;   /* within their ranges */
+	struct hn_machine machine;
+};
+
+#define HN_REFUSALS_TOLD 4
 
 struct hn_attached {
-	struct hn_shm **run; /* mapped, writable */
-	char **dir;          /* where each is */
+	struct hn_run_seen **run; /* our own first */
 	size_t nr;
+	size_t nr_refused; /* that ought to be runs of ours (root: of anybody) but are not to be trusted, the first few why */
+	char refused[HN_REFUSALS_TOLD][512];
 };
 
 /* Map all of them. 0 or -errno (out of memory); finding none is no error. Close in any case. */
 int hn_attach(struct hn_attached *a);
 void hn_attach_close(struct hn_attached *a);
+/* Tell the user what was refused, and why. */
+void hn_attach_say_refused(const struct hn_attached *a);
 
 /* A managed process, or one that could not be, that is alive. */
 struct hn_target {
-	struct hn_shm *shm;
+	const struct hn_run_seen *run;
 	struct hn_slot *slot;
+	uint32_t pid;
 };
 
 /*
@@ -39,7 +59,7 @@ size_t hn_attach_find(const struct hn_attached *a, uint32_t pid, struct hn_targe
  * ended: what it left, as long as its run goes on. Several with one pid (exec): the living one, else the latest.
  */
 struct hn_seen {
-	struct hn_shm *shm;   /* of its run, for settings and machine */
+	const struct hn_run_seen *run;
 	struct hn_slot *slot; /* NULL: it has ended */
 	struct hn_process p;
 };

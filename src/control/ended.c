@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "control/ended.h"
 
+#include "control/trust.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,16 +67,8 @@ void hn_ended_write(const char *dir, unsigned n, const struct hn_process *p, con
 	close(fd);
 }
 
-static bool ended_load(int fd, struct hn_process *p)
+static bool ended_load_record(int fd, struct hn_process *p)
 {
-	struct header h;
-
-	if (!read_all(fd, &h, sizeof(h)) || h.magic != HN_SHM_MAGIC || h.process_bytes != sizeof(*p) ||
-	    !read_all(fd, p, sizeof(*p)))
-		return false;
-	p->record = NULL;
-	if (h.record_bytes != sizeof(*p->record))
-		return h.record_bytes == 0;
 	p->record = aligned_alloc(4096, sizeof(*p->record));
 	if (p->record && read_all(fd, p->record, sizeof(*p->record)))
 		return true;
@@ -83,18 +77,36 @@ static bool ended_load(int fd, struct hn_process *p)
 	return false;
 }
 
-bool hn_ended_read(const char *dir, unsigned i, struct hn_process *p)
+/* Read as bytes: what is no bool, for one, must not be looked at as one. */
+bool hn_ended_load(int fd, struct hn_process *p)
 {
-	char name[600];
+	struct header h;
+
+	if (!read_all(fd, &h, sizeof(h)) || h.magic != HN_SHM_MAGIC || h.process_bytes != sizeof(*p) ||
+	    (h.record_bytes && h.record_bytes != sizeof(*p->record)) || !read_all(fd, p, sizeof(*p)))
+		return false;
+	p->record = NULL;
+	p->here = 0;
+	memset(&p->running, 0, sizeof(p->running));
+	if (h.record_bytes && !ended_load_record(fd, p))
+		return false;
+	hn_process_make_sane(p);
+	return true;
+}
+
+bool hn_ended_read(int dir, unsigned i, struct hn_process *p)
+{
+	const char *why;
+	struct stat st;
+	char name[32];
 	bool ok;
 	int fd;
 
-	if (!ended_name(name, sizeof(name), dir, i, ""))
-		return false;
-	fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	snprintf(name, sizeof(name), "ended.%u", i);
+	fd = hn_open_trusted(dir, name, O_RDONLY, &st, &why);
 	if (fd < 0)
 		return false;
-	ok = ended_load(fd, p);
+	ok = hn_ended_load(fd, p);
 	close(fd);
 	return ok;
 }

@@ -165,7 +165,7 @@ static void put_decisions(FILE *out, const struct hn_explanation *e, unsigned mo
 			continue;
 		ms = d.time_ns / 1000000;
 		fprintf(out, "  %8.1f s ago  ", e->now_ms > ms ? (double)(e->now_ms - ms) / 1e3 : 0.0);
-		hn_decision_sentence(out, &d, &e->seen->shm->machine, e->seen->p.pid);
+		hn_decision_sentence(out, &d, &e->seen->run->machine, e->seen->p.here);
 		fprintf(out, ".\n");
 	}
 }
@@ -174,7 +174,7 @@ static void put_decisions(FILE *out, const struct hn_explanation *e, unsigned mo
 
 static void put_managed(FILE *out, const struct hn_explanation *e)
 {
-	const struct hn_machine *m = &e->seen->shm->machine;
+	const struct hn_machine *m = &e->seen->run->machine;
 	const struct hn_answer *a = &e->answer;
 
 	fprintf(out, "The page is managed and lies");
@@ -185,7 +185,7 @@ static void put_managed(FILE *out, const struct hn_explanation *e)
 		fprintf(out, "; it is in place, without a hint.\n");
 	if (a->last_nid >= 0 || a->last_tid) {
 		fprintf(out, "The last sample of it: ");
-		put_thread(out, e->seen->p.pid, a->last_tid);
+		put_thread(out, e->seen->p.here, a->last_tid);
 		put_at(out, "on", m, a->last_nid);
 		fprintf(out, ".\n");
 	} else {
@@ -203,11 +203,11 @@ static void put_managed(FILE *out, const struct hn_explanation *e)
 
 static void put_change_managed(FILE *out, const struct hn_explanation *e)
 {
-	const struct hn_machine *m = &e->seen->shm->machine;
+	const struct hn_machine *m = &e->seen->run->machine;
 	const struct hn_answer *a = &e->answer;
 
 	fprintf(out, "What would change it: ");
-	switch (e->seen->shm->config.policy) {
+	switch (e->seen->run->config.policy) {
 	case HN_POLICY_AUTOMATIC:
 	case HN_POLICY_KERNEL:
 	case HN_POLICY_TWO_STAGE:
@@ -224,7 +224,11 @@ static void put_change_managed(FILE *out, const struct hn_explanation *e)
 	case HN_POLICY_PLUGIN: fprintf(out, "only the plug-in policy knows"); break;
 	case HN_POLICY_OBSERVE: fprintf(out, "nothing: --policy observe never moves a page"); break;
 	default:
+<<<<<<< HEAD
 		fprintf(out, "any sample: policy `%s' is for tests", hn_policies[e->seen->shm->config.policy].name);
+=======
+		fprintf(out, "any sample: policy `%s' is for tests", hn_policy_names[e->seen->run->config.policy]);
+>>>>>>> 04a8d1a (Shared memory that others may have prepared is looked at with suspicion)
 		break;
 	}
 	fprintf(out, ".\n");

@@ -4,6 +4,7 @@
 #include "control/ended.h"
 #include "control/proc.h"
 #include "control/say.h"
+#include "control/settings.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -123,8 +124,32 @@ static void slot_copy(struct hn_slot *to, const struct hn_slot *from)
 
 	for (size_t i = 0; i < sizeof(*to) / sizeof(uint64_t); i++)
 		dst[i] = hn_stat_read(&src[i]);
-	to->comm[sizeof(to->comm) - 1] = 0;
-	to->message[sizeof(to->message) - 1] = 0;
+}
+
+/* Longer than any process has run: a clock that was tampered with must not overflow what is made of it. */
+#define ELAPSED_MAX_MS ((uint64_t)1 << 48)
+
+static void record_make_sane(struct hn_record *r)
+{
+	if (r->nr_regions > HN_RECORD_REGIONS)
+		r->nr_regions = 0;
+	if (!hn_heat_is_sane(&r->heat))
+		memset(&r->heat, 0, sizeof(r->heat));
+}
+
+void hn_process_make_sane(struct hn_process *p)
+{
+	p->comm[sizeof(p->comm) - 1] = 0;
+	p->slot.comm[sizeof(p->slot.comm) - 1] = 0;
+	p->slot.message[sizeof(p->slot.message) - 1] = 0;
+	hn_make_printable(p->comm);
+	hn_make_printable(p->slot.comm);
+	hn_make_printable(p->slot.message);
+	hn_config_make_sane(&p->slot.config);
+	if (p->elapsed_ms > ELAPSED_MAX_MS)
+		p->elapsed_ms = ELAPSED_MAX_MS;
+	if (p->record)
+		record_make_sane(p->record);
 }
 
 void hn_process_read(struct hn_process *p, const struct hn_slot *slot, bool running)
@@ -136,9 +161,14 @@ void hn_process_read(struct hn_process *p, const struct hn_slot *slot, bool runn
 	p->pid = p->slot.pid;
 	p->running = running;
 	memcpy(p->comm, p->slot.comm, sizeof(p->comm));
-	hn_make_printable(p->comm);
 	p->elapsed_ms = p->slot.started_ms && now > p->slot.started_ms ? now - p->slot.started_ms : 0;
+	hn_process_make_sane(p);
 	hn_shares_of(&p->slot.stats, &p->shares);
+}
+
+bool hn_process_locate(struct hn_process *p)
+{
+	return !hn_process_of_ns_is_gone(p->pid, p->slot.start_ticks, p->slot.pid_ns, &p->here);
 }
 
 /* A slot is in use once its owner has written its pid. */
@@ -164,7 +194,7 @@ static bool slot_is_superseded(const struct hn_shm *shm, const struct hn_slot *s
 
 static bool slot_has_ended(const struct hn_shm *shm, const struct hn_slot *slot)
 {
-	return hn_process_of_ns_is_gone(slot->pid, slot->start_ticks, slot->pid_ns) || slot_is_superseded(shm, slot);
+	return hn_process_of_ns_is_gone(slot->pid, slot->start_ticks, slot->pid_ns, NULL) || slot_is_superseded(shm, slot);
 }
 
 bool hn_slot_is_alive(const struct hn_shm *shm, const struct hn_slot *slot)
@@ -199,6 +229,7 @@ struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot,
 	if (ended && nr > HN_RECORD_REGIONS)
 		nr = copy->nr_regions;
 	copy->nr_regions = nr <= HN_RECORD_REGIONS ? nr : 0;
+	record_make_sane(copy);
 	if (ended)
 		hn_record_finish(copy, slot->started_ms);
 	return copy;
@@ -321,6 +352,7 @@ void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm)
 		if (state == HN_SLOT_FREE)
 			continue;
 		hn_process_read(&p, &shm->slot[i], true);
+		hn_process_locate(&p);
 		ledger_add(l, &p, state, hn_record_copy(shm, &shm->slot[i], false));
 	}
 	if (l->nr)

@@ -27,7 +27,8 @@ struct hn_shares {
 
 /* One process that managed pages, or several added up (then pid is 0 and the series is empty). */
 struct hn_process {
-	uint32_t pid;
+	uint32_t pid;        /* in its own namespace */
+	uint32_t here;       /* in ours, while it lives; 0: not known */
 	bool running;        /* still there when the run ended */
 	char comm[16];       /* printable */
 	uint64_t elapsed_ms; /* from the agent's start to the process's end, or to now */
@@ -76,6 +77,13 @@ bool hn_slot_is_used(const struct hn_slot *slot);
  * hn_record_copy makes one, complete when the process has ended: NULL when there is none, or no memory. free() it.
  */
 void hn_process_read(struct hn_process *p, const struct hn_slot *slot, bool running);
+/* Find out p->here. False: the process has ended. */
+bool hn_process_locate(struct hn_process *p);
+/*
+ * What is in shared memory or in a file was written by whoever could: afterwards texts are terminated and printable, and
+ * what counts or indexes is within its range, in the process and in its record.
+ */
+void hn_process_make_sane(struct hn_process *p);
 struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot, bool ended);
 
 /* The sum of samples refused, or failed, for whatever reason. */

@@ -122,7 +122,7 @@ static void put_nodes(const struct page *p, const char *name, const char *unit, 
 	family(p, name, unit, kind, help);
 	for (size_t i = 0; i < p->nr; i++) {
 		const struct hn_record *r = p->seen[i].p.record;
-		const struct hn_machine *m = &p->seen[i].shm->machine;
+		const struct hn_machine *m = &p->seen[i].run->machine;
 
 		for (uint32_t n = 0; r && n < m->nr_nodes; n++) {
 			fprintf(p->out, "hugenuma_%s%s", name, kind == COUNTER ? "_total" : "");

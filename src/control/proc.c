@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -86,21 +87,56 @@ static uint32_t innermost_pid(const char *name)
 	return (uint32_t)strtoul(end, NULL, 10);
 }
 
-bool hn_process_of_ns_is_gone(uint32_t pid, uint64_t start_ticks, uint32_t pid_ns)
+bool hn_process_of_ns_is_gone(uint32_t pid, uint64_t start_ticks, uint32_t pid_ns, uint32_t *here)
 {
 	const struct dirent *e;
+	uint32_t number = pid;
 	bool gone = true;
-	DIR *d;
+	DIR *d = NULL;
 
-	if (!pid_ns || !own_pid_ns() || pid_ns == own_pid_ns())
-		return hn_process_is_gone(pid, start_ticks);
-	d = opendir("/proc");
-	while (gone && d && (e = readdir(d)))
-		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && innermost_pid(e->d_name) == pid)
-			gone = hn_process_is_gone((uint32_t)strtoul(e->d_name, NULL, 10), start_ticks);
-	if (d)
+	if (!pid_ns || !own_pid_ns() || pid_ns == own_pid_ns()) {
+		gone = hn_process_is_gone(pid, start_ticks);
+	} else if ((d = opendir("/proc"))) {
+		while (gone && (e = readdir(d)))
+			if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && innermost_pid(e->d_name) == pid) {
+				number = (uint32_t)strtoul(e->d_name, NULL, 10);
+				gone = hn_process_is_gone(number, start_ticks);
+			}
 		closedir(d);
-	return d && gone;
+	} else {
+		gone = false;
+		number = 0;
+	}
+	if (here)
+		*here = gone ? 0 : number;
+	return gone;
+}
+
+/* A line: START-END PERMS OFFSET MAJOR:MINOR INODE NAME. */
+bool hn_maps_line_is_of(const char *line, dev_t dev, ino_t ino)
+{
+	unsigned major_nr, minor_nr;
+	uint64_t inode;
+
+	return sscanf(line, "%*x-%*x %*s %*x %x:%x %" SCNu64, &major_nr, &minor_nr, &inode) == 3 && inode == ino &&
+	       major_nr == major(dev) && minor_nr == minor(dev);
+}
+
+bool hn_process_maps(uint32_t pid, dev_t dev, ino_t ino)
+{
+	char path[64], *line = NULL;
+	bool found = false;
+	size_t room = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/maps", pid);
+	f = pid ? fopen(path, "re") : NULL;
+	while (f && !found && getline(&line, &room, f) > 0)
+		found = hn_maps_line_is_of(line, dev, ino);
+	if (f)
+		fclose(f);
+	free(line);
+	return found;
 }
 
 uint64_t hn_now_ms(void)

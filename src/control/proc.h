@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /*
  * True when the process with this pid and start time (clock ticks after boot, field 22 of /proc/PID/stat) has ended;
@@ -15,9 +16,16 @@
 bool hn_process_is_gone(uint32_t pid, uint64_t start_ticks);
 /*
  * The same for a process that may be in another PID namespace (inode pid_ns, 0: unknown) than this one and has its pid
- * there. Only namespaces below our own can be looked into; start times are the same in all.
+ * there. Only namespaces below our own can be looked into; start times are the same in all. *here, if wanted: its number
+ * in our own namespace, 0 when it is gone or cannot be told.
  */
-bool hn_process_of_ns_is_gone(uint32_t pid, uint64_t start_ticks, uint32_t pid_ns);
+bool hn_process_of_ns_is_gone(uint32_t pid, uint64_t start_ticks, uint32_t pid_ns, uint32_t *here);
+
+/* Has the process (of our own namespace) this file mapped? False also when that cannot be told. */
+bool hn_process_maps(uint32_t pid, dev_t dev, ino_t ino);
+
+/* Is this line of /proc/PID/maps about that file? */
+bool hn_maps_line_is_of(const char *line, dev_t dev, ino_t ino);
 
 /* CLOCK_MONOTONIC, ms. */
 uint64_t hn_now_ms(void);

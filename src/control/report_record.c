@@ -142,7 +142,7 @@ static void put_kernel(struct hn_object *o, const struct hn_process *p)
 	json_t *array = json_array();
 	struct hn_kernel_view v;
 
-	if (!p->running || hn_kernel_view(&v, p->pid) != 0) {
+	if (!p->running || !p->here || hn_kernel_view(&v, p->here) != 0) {
 		json_decref(kernel.json);
 		json_decref(array);
 		hn_put_text(o, "kernel", NULL);

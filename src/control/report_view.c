@@ -92,16 +92,16 @@ json_t *hn_report_load(const char *path, char *err, size_t err_len)
 json_t *hn_report_of(struct hn_seen *seen, size_t nr)
 {
 	char *argv[] = { nr ? seen[0].p.comm : NULL, NULL };
-	const struct hn_shm *shm = seen[0].shm;
-	struct hn_run_options options = { .config = shm->config, .argv = argv };
+	const struct hn_run_seen *from = seen[0].run;
+	struct hn_run_options options = { .config = from->config, .argv = argv };
 	struct hn_ledger ledger = { 0 };
 	struct hn_run_result run = {
 		.options = &options,
-		.machine = &shm->machine,
+		.machine = &from->machine,
 		.ledger = &ledger,
 		.status = -1,
-		.nr_loaded = shm->loaded.v,
-		.nr_missed = shm->slots_missed.v,
+		.nr_loaded = from->nr_loaded,
+		.nr_missed = from->nr_missed,
 	};
 	struct hn_object o;
 	struct timespec t;

@@ -114,6 +114,20 @@ uint64_t hn_setting_get(const struct hn_setting *s, const struct hn_config *c)
 	return s->kind == HN_SETTING_NODES ? *(const uint64_t *)at : *(const uint32_t *)at;
 }
 
+void hn_config_make_sane(struct hn_config *c)
+{
+	struct hn_config good;
+
+	hn_config_defaults(&good);
+	for (unsigned i = 0; i < hn_nr_settings; i++) {
+		const struct hn_setting *s = &hn_settings[i];
+		uint64_t v = hn_setting_get(s, c);
+
+		if (s->kind != HN_SETTING_NODES && (v < s->min || v > s->max))
+			*setting_word(s, c) = *setting_word(s, &good);
+	}
+}
+
 /* "0-2,5" */
 static void nodes_text(uint64_t nodes, char *buf, size_t len)
 {

@@ -37,6 +37,8 @@ extern const struct hn_setting hn_settings[];
 extern const unsigned hn_nr_settings;
 
 void hn_config_defaults(struct hn_config *c);
+/* What is out of its range gets its default. */
+void hn_config_make_sane(struct hn_config *c);
 
 /* NULL when there is no such key. */
 const struct hn_setting *hn_setting_find(const char *key);

@@ -76,9 +76,18 @@ static int shm_make_file(struct hn_run_dir *d)
 	return err;
 }
 
+/* Nobody else may put something of his in the place of what we make there. */
+static bool shm_parent_is_safe(const char *parent)
+{
+	struct stat st;
+
+	return stat(parent, &st) == 0 && S_ISDIR(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0) &&
+	       (!(st.st_mode & 022) || (st.st_mode & S_ISVTX));
+}
+
 static int shm_make_in(struct hn_run_dir *d, const char *parent)
 {
-	int err = shm_make_dir(d, parent);
+	int err = shm_parent_is_safe(parent) ? shm_make_dir(d, parent) : -EPERM;
 
 	if (err)
 		return err;
@@ -142,7 +151,7 @@ static bool sweep_has_live_agent(const struct hn_shm *s)
 {
 	for (unsigned i = 0; i < HN_SHM_SLOTS; i++)
 		if (hn_load_acquire(&s->slot[i].state) != HN_SLOT_FREE &&
-		    !hn_process_of_ns_is_gone(s->slot[i].pid, s->slot[i].start_ticks, s->slot[i].pid_ns))
+		    !hn_process_of_ns_is_gone(s->slot[i].pid, s->slot[i].start_ticks, s->slot[i].pid_ns, NULL))
 			return true;
 	return false;
 }

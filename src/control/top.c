@@ -309,11 +309,11 @@ static void add_thread(struct hn_top_table *table, const struct hn_seen *seen, c
 
 	if (!row)
 		return;
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task/%" PRIu32 "/comm", seen->p.pid, t->tid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task/%" PRIu32 "/comm", seen->p.here, t->tid);
 	hn_read_text(path, name, sizeof(name));
 	cell_count(&row->cell[0], t->tid);
 	cell_text(&row->cell[1], name[0] ? name : "(ended)");
-	cell_node(&row->cell[2], &seen->shm->machine, t->node);
+	cell_node(&row->cell[2], &seen->run->machine, t->node);
 	cell_count(&row->cell[3], t->samples);
 	cell_share(&row->cell[4], t->local, t->samples);
 	cell_count(&row->cell[5], t->moved);
@@ -344,13 +344,13 @@ static void add_nodes(struct hn_top_table *table, const struct hn_seen *seen)
 {
 	const struct hn_record *r = seen->p.record;
 
-	for (uint32_t i = 0; r && i < seen->shm->machine.nr_nodes; i++) {
+	for (uint32_t i = 0; r && i < seen->run->machine.nr_nodes; i++) {
 		const struct hn_node_row *n = &r->node[i];
 		struct hn_top_row *row = row_add(table, i);
 
 		if (!row)
 			return;
-		cell_node(&row->cell[0], &seen->shm->machine, (int)i);
+		cell_node(&row->cell[0], &seen->run->machine, (int)i);
 		cell_count(&row->cell[1], n->pages * (HN_PAGE_SIZE >> 20));
 		cell_count(&row->cell[2], n->samples);
 		cell_share(&row->cell[3], n->local, n->samples);
@@ -388,7 +388,7 @@ static void add_regions(struct hn_top_table *table, const struct hn_seen *seen)
 		cell_share(&row->cell[4], g->recent_local, (uint64_t)g->recent_local + g->recent_remote);
 		cell_count(&row->cell[5], g->local + g->remote);
 		cell_count(&row->cell[6], g->migrated);
-		cell_node(&row->cell[7], &seen->shm->machine, main_user(g, seen->shm->machine.nr_nodes));
+		cell_node(&row->cell[7], &seen->run->machine, main_user(g, seen->run->machine.nr_nodes));
 		strip_of(&seen->p, g->start, g->end, -1, row->strip);
 	}
 }

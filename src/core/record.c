@@ -13,6 +13,7 @@
  */
 #include "core/record.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /*
@@ -258,12 +259,15 @@ static void heat_coarsen(struct hn_heat *h)
 	h->nr_rows = nr;
 }
 
+/* Programs have 47 bits of address: as many to a row make one row of everything. */
+#define HEAT_SHIFT_MAX 47u
+
 /* The row of addr, made where there is none. */
 static uint32_t heat_row(struct hn_heat *h, hn_addr addr)
 {
 	uint32_t i, k;
 
-	for (;;) {
+	while (h->shift < HEAT_SHIFT_MAX) {
 		uint64_t key = addr >> h->shift;
 
 		for (i = 0; i < h->nr_rows && h->key[i] < key; i++)
@@ -274,6 +278,8 @@ static uint32_t heat_row(struct hn_heat *h, hn_addr addr)
 			break;
 		heat_coarsen(h);
 	}
+	if (h->shift >= HEAT_SHIFT_MAX)
+		return 0;
 	for (k = h->nr_rows++; k > i; k--) {
 		h->key[k] = h->key[k - 1];
 		heat_move_row(h, k, k - 1);
@@ -302,7 +308,7 @@ static void heat_halve(struct hn_heat *h)
 		}
 	}
 	h->nr_points = (h->nr_points + 1) / 2;
-	h->step_ms *= 2;
+	h->step_ms = h->step_ms > UINT32_MAX / 2 ? UINT32_MAX : h->step_ms * 2;
 }
 
 void hn_heat_add(struct hn_heat *h, hn_addr addr, int nid, bool local, uint64_t ms)
@@ -311,7 +317,7 @@ void hn_heat_add(struct hn_heat *h, hn_addr addr, int nid, bool local, uint64_t 
 	uint32_t row;
 
 	/* 49 days are what a point can be told apart in */
-	if (nid < 0 || (uint32_t)nid >= h->nodes || ms > UINT32_MAX)
+	if (nid < 0 || (uint32_t)nid >= h->nodes || ms >= UINT32_MAX)
 		return;
 	while ((point = (ms < h->start_ms ? 0 : ms - h->start_ms) / h->step_ms) >= h->points)
 		heat_halve(h);
@@ -359,11 +365,36 @@ static void count_in_heat(struct hn_heat *h, const struct hn_decision *d, uint64
 	hn_heat_add(h, d->haddr, d->thread_nid, d->outcome == HN_FAULT_LOCAL, ms > started_ms ? ms - started_ms : 0);
 }
 
+/* At the first time the map is as hn_record_init made it, or it is none. */
+static void begin_heat(struct hn_record_cursor *c, const struct hn_heat *h)
+{
+	if (c->heat.nodes)
+		return;
+	memcpy(&c->heat, h, offsetof(struct hn_heat, key));
+	c->heat.nr_rows = c->heat.nr_points = 0;
+	if (!hn_heat_is_sane(&c->heat))
+		c->heat.nodes = 0;
+}
+
+/* Points that are not in use any more have become zeros. */
+static void publish_heat(struct hn_heat *to, struct hn_record_cursor *c)
+{
+	const struct hn_heat *from = &c->heat;
+
+	if (from->nr_points > c->heat_points)
+		c->heat_points = from->nr_points;
+	memcpy(to->cell, from->cell, (size_t)c->heat_points * from->rows * from->nodes * sizeof(*to->cell));
+	memcpy(to->local, from->local, (size_t)c->heat_points * from->rows * sizeof(*to->local));
+	memcpy(to, from, offsetof(struct hn_heat, local));
+	c->heat_points = from->nr_points;
+}
+
 static void take_in(struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms)
 {
-	uint32_t next, first = hn_record_first(r, &next), i;
+	uint32_t next, first = hn_record_first(r, &next), begin = c->next, i;
 	struct hn_decision d;
 
+	begin_heat(c, &r->heat);
 	if (c->next < first) {
 		r->missed += first - c->next;
 		c->next = first;
@@ -378,8 +409,10 @@ static void take_in(struct hn_record *r, struct hn_record_cursor *c, uint64_t st
 		i = count_in_region(c->now.row, c->now.nr, &d);
 		if (i < c->now.nr)
 			c->now.young[i][d.outcome != HN_FAULT_LOCAL]++;
-		count_in_heat(&r->heat, &d, started_ms);
+		count_in_heat(&c->heat, &d, started_ms);
 	}
+	if (c->next != begin && c->heat.nodes)
+		publish_heat(&r->heat, c);
 	r->followed = c->next;
 }
 

@@ -159,6 +159,8 @@ struct hn_region_table {
 struct hn_record_cursor {
 	uint32_t next;      /* decision to take in next */
 	uint64_t recent_ms; /* when the present generation began */
+	struct hn_heat heat; /* what is published: the copy in shared memory is others' to write, too */
+	uint32_t heat_points; /* published at most so far */
 	struct hn_region_table now, before;
 };
 

@@ -58,36 +58,38 @@ uint64_t hn_hist_percentile(const struct hn_hist *h, unsigned permille)
 	return max;
 }
 
-/* Halve the resolution: keep every other point, starting with the first. */
-static void series_decimate(struct hn_series *s)
+/* Halve the resolution of a full series: keep every other point, starting with the first. Returns how many. */
+static uint32_t series_decimate(struct hn_series *s)
 {
 	uint32_t i;
 
-	for (i = 0; 2 * i < s->nr; i++)
+	for (i = 0; 2 * i < HN_SERIES_MAX; i++)
 		s->point[i] = s->point[2 * i];
-	s->nr = i;
 	s->every *= 2;
+	return i;
 }
 
 void hn_series_offer(struct hn_stats *st, uint64_t time_ms)
 {
 	struct hn_series *s = &st->series;
 	struct hn_series_point *p;
+	uint32_t nr; /* read once: others may have the memory too */
 
 	if (s->every == 0)
 		s->every = 1;
 	if (s->nr && ++s->skipped < s->every)
 		return;
 	s->skipped = 0;
-	if (s->nr == HN_SERIES_MAX)
-		series_decimate(s);
-	p = &s->point[s->nr];
+	nr = s->nr;
+	if (nr >= HN_SERIES_MAX)
+		nr = series_decimate(s);
+	p = &s->point[nr];
 	p->time_ms = time_ms;
 	p->samples = hn_stat_read(&st->samples);
 	p->local = hn_stat_read(&st->local);
 	p->migrated = hn_stat_read(&st->migrated);
 	p->armed = hn_stat_read(&st->armed);
-	s->nr++;
+	s->nr = nr + 1;
 }
 
 static uint64_t sum(const uint64_t *v, unsigned nr)

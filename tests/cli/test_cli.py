@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: MIT
 """The hugenuma command from outside: exit statuses, options, signals, table, report, doctor.
 
-    test_cli.py [HUGENUMA]       default: $HUGENUMA, else build/hugenuma
+    test_cli.py [HUGENUMA [WORD...]]    default: $HUGENUMA, else build/hugenuma; with words only tests that have one in
+                                        their name
 
 The agent is a stand-in (fake_agent.c) with known counters, so what is shown of them is checked to the digit.
 """
 import csv
+import ctypes
 import html.parser
 import json
 import os
@@ -29,6 +31,7 @@ HUGENUMA = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.environ.get(
 XML = os.path.join(HERE, "three-nodes.xml")
 TMP = tempfile.mkdtemp(prefix="hugenuma-test-cli.")
 AGENT = os.path.join(TMP, "fake-agent.so")
+HOSTILE = os.path.join(TMP, "hostile")
 TIMEOUT = 60
 LAST = []  # process ids of the commands run
 
@@ -1540,20 +1543,263 @@ def test_doctor_without_permission():
     found('KERNEL=="userfaultfd", MODE="0666"', checks["permission"]["mend"])
 
 
+# ---- shared memory that somebody else has prepared ----
+
+NOBODY = 65534
+CONTROL_CHARACTERS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+
+
+def need_root():
+    if os.geteuid() != 0:
+        raise Skip("needs root, to be somebody else")
+
+
+class Hostile:
+    """A run directory of another user (or our own) with a `run' of some kind in it, alive while the block lasts."""
+    number = 0
+
+    def __init__(self, kind, pid="", seed=0, uid=NOBODY):
+        Hostile.number += 1
+        self.dir = f"/dev/shm/hugenuma.{uid}.{os.getpid()}.{Hostile.number:016x}"
+        self.file = self.dir + "/run"
+        self.args, self.uid = [kind, str(pid), str(seed)], uid
+
+    def as_owner(self):
+        if self.uid != os.geteuid():
+            os.setgroups([])
+            os.setgid(self.uid)
+            os.setuid(self.uid)
+
+    def __enter__(self):
+        os.chmod(TMP, 0o755)
+        os.mkdir(self.dir, 0o700)
+        os.chown(self.dir, self.uid, self.uid)
+        self.child = subprocess.Popen([HOSTILE, self.file, *self.args], stdout=subprocess.PIPE, text=True,
+                                      preexec_fn=self.as_owner)
+        self.pid = self.child.pid
+        same(self.child.stdout.readline(), "ready\n")
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.communicate()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def loaded(self):
+        return int(subprocess.run([HOSTILE, self.file, "loaded"], stdout=subprocess.PIPE, check=True, text=True).stdout)
+
+
+def test_a_user_can_claim_only_his_own_processes():
+    """root looks at everybody's runs: what a user says about a process that is not in his run is not believed."""
+    need_root()
+    with Hostile("valid") as other:
+        found(rf"^ *{other.pid} +claims ", command("list").stdout)
+        found("claims", command("report", str(other.pid)).stdout)
+    for pid in ("1", str(os.getpid())):
+        with Hostile("valid", pid):
+            absent(rf"^ *{pid} ", command("list").stdout)
+            for args in (("report", pid), ("explain", pid, "0"), ("pause", pid), ("ctl", pid, "get"), ("advise", pid)):
+                same(command(*args).returncode, 1, args)
+            absent(f'pid="{pid}"', command("metrics").stdout)
+    with Living() as p, Hostile("valid", p.pid):
+        lines = [line for line in command("list").stdout.splitlines() if line.split()[0] == p.pid]
+        same(len(lines), 1, lines)
+        found(f"^ *{p.pid} +sleep ", lines[0])
+
+
+def test_an_unprivileged_user_sees_only_his_own():
+    need_root()
+    copy = path("hugenuma-of-nobody")
+    shutil.copy(HUGENUMA, copy)
+    with Living() as p, Hostile("valid") as own:
+        r = subprocess.run([copy, "list"], env=environment(), capture_output=True, text=True, timeout=TIMEOUT,
+                           preexec_fn=own.as_owner)
+        same((r.returncode, r.stderr), (0, ""))
+        found(rf"^ *{own.pid} +claims ", r.stdout)
+        absent(rf"^ *{p.pid} ", r.stdout)
+
+
+def told(h, why):
+    """list says that this is not looked at, ends as ever, and shows nothing of it."""
+    r = command("list")
+    same(r.returncode, 0, r.stderr)
+    found(rf"^hugenuma: {re.escape(h.dir)}: not looked at: it {re.escape(why)}$", r.stderr)
+    absent("claims", r.stdout)
+    r = command("report", str(h.pid))
+    same(r.returncode, 1)
+    found(f"^hugenuma: {re.escape(h.dir)}: not looked at: .*\n^hugenuma: {h.pid}: no managed process", r.stderr)
+
+
+def test_what_is_not_trusted_is_named_and_not_looked_at():
+    need_root()
+    for uid in (NOBODY, os.geteuid()):
+        for kind, why in (("magic", "is of another version of hugenuma"), ("machine", "describes no machine that can be"),
+                          ("short", "has not the size of a run of this version of hugenuma"),
+                          ("long", "has not the size of a run of this version of hugenuma")):
+            with Hostile(kind, uid=uid) as h:
+                told(h, why)
+        with Hostile("valid", uid=uid) as h:
+            os.chmod(h.file, 0o604)
+            told(h, "is open to other users (expected mode 0600, of directories 0700)")
+            os.chmod(h.file, 0o600)
+            os.chmod(h.dir, 0o750)
+            told(h, "is open to other users (expected mode 0600, of directories 0700)")
+            os.chmod(h.dir, 0o700)
+            os.link(h.file, h.dir + "/other")
+            told(h, "has more than one name (a hard link)")
+            os.unlink(h.dir + "/other")
+            os.rename(h.file, h.dir + "/other")
+            os.symlink("other", h.file)
+            told(h, "is a symbolic link")
+            os.unlink(h.file)
+            os.mkfifo(h.file, 0o600)
+            os.chown(h.file, uid, uid)
+            told(h, "is no regular file")
+            os.unlink(h.file)
+            os.rename(h.dir + "/other", h.file)
+            found("claims", command("list").stdout)
+            os.rename(h.dir, h.dir + "x")
+            os.symlink(h.dir + "x", h.dir)
+            r = command("list")
+            found(f"{re.escape(h.dir)}: not looked at: it is a symbolic link$", r.stderr)
+            same(r.stdout.count("claims"), 1, r.stdout)  # the real one is there under its other name
+            os.unlink(h.dir)
+            os.rename(h.dir + "x", h.dir)
+
+
+def test_many_that_are_not_trusted_are_told_in_short():
+    need_root()
+    made = [f"/dev/shm/hugenuma.{NOBODY}.\x1b[2J{i}" for i in range(9)]
+    try:
+        for name in made:
+            os.mkdir(name, 0o755)
+        r = command("list")
+        same((r.returncode, len(r.stderr.splitlines())), (0, 5), r.stderr)
+        found(r"^hugenuma: \.\.\. and 5 more$", r.stderr)
+        absent(CONTROL_CHARACTERS, r.stderr)
+    finally:
+        for name in made:
+            os.rmdir(name)
+
+
+def look_at(pid):
+    """Every command that looks at a process, in every format."""
+    commands = [("list",), ("explain", pid, hex(ARENA)), ("advise", pid), ("metrics",), ("ctl", pid, "get"), ("top", "-b", "-n1")]
+    commands += [("report", f"--format={f}", pid) for f in ("text", "json", "csv", "html")]
+    commands += [("top", "-b", "-n1", f"--screen={s}", f"--pid={pid}") for s in ("threads", "nodes", "regions")]
+    for args in commands:
+        # as `explain' waits for an agent to answer, and there is none
+        p = subprocess.Popen([HUGENUMA, *args], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             stdin=subprocess.DEVNULL)
+        try:
+            out, err = p.communicate(timeout=0.4 if args[0] == "explain" else TIMEOUT)
+        except subprocess.TimeoutExpired:
+            same(args[0], "explain", "hangs")
+            p.terminate()
+            out, err = p.communicate()
+            same(p.returncode, -signal.SIGTERM, f"{args}: {err}")
+            continue
+        if p.returncode not in (0, 1):
+            raise AssertionError(f"{args}: exit status {p.returncode}: {err[-500:]}")
+        absent(CONTROL_CHARACTERS, (out + err).decode("utf-8"), f"output of {args}")
+
+
+def test_wild_contents_hurt_nobody():
+    need_root()
+    for seed in range(5):
+        with Hostile("wild", seed=seed) as h:
+            look_at(str(h.pid))
+
+
+def test_contents_that_change_meanwhile_hurt_nobody():
+    need_root()
+    for kind in ("flicker", "shrink"):
+        with Hostile(kind) as h:
+            for _ in range(3):
+                look_at(str(h.pid))
+
+
+def test_files_of_ended_processes_are_not_trusted():
+    """A FIFO would hold root's command, contents of any kind break it."""
+    need_root()
+    with Hostile("valid") as h:
+        ended = h.dir + "/ended.0"
+        os.mkfifo(ended, 0o600)
+        look_at(str(h.pid))
+        os.unlink(ended)
+        with Living() as p:
+            own = os.path.dirname(next(f for d in os.listdir("/dev/shm") for f in [f"/dev/shm/{d}/run"]
+                                       if d.startswith(f"hugenuma.{os.geteuid()}.{p.run.pid}.")))
+            os.symlink(own + "/run", ended)
+            look_at(str(h.pid))
+        os.unlink(ended)
+        with open("/dev/urandom", "rb") as f:
+            noise = f.read(1 << 20)
+        with open(ended, "wb") as f:
+            f.write(noise)
+        look_at(str(h.pid))
+
+
+def test_the_agent_trusts_only_what_is_its_users():
+    """The real agent, told of a file: it counts itself in there, or it keeps away and the program runs all the same."""
+    need_root()
+    agent = os.path.join(os.path.dirname(HUGENUMA), "libhugenuma-agent.so")
+    me = os.geteuid()
+
+    def counted(h, file=None):
+        before = h.loaded()
+        r = subprocess.run(["/bin/echo", "runs"], env={"LD_PRELOAD": agent, "HUGENUMA_SHM": file or h.file},
+                           capture_output=True, text=True, timeout=TIMEOUT)
+        same((r.returncode, r.stdout, r.stderr), (0, "runs\n", ""))
+        return h.loaded() - before
+
+    with Hostile("valid", uid=me) as h:
+        same(counted(h), 1, "our own")
+        os.chmod(h.file, 0o660)
+        same(counted(h), 0, "open to others")
+        os.chmod(h.file, 0o600)
+        os.symlink("run", h.dir + "/link")
+        same(counted(h, h.dir + "/link"), 0, "a symbolic link")
+        os.link(h.file, h.dir + "/hard")
+        same(counted(h), 0, "two names")
+        os.unlink(h.dir + "/hard")
+        os.chown(h.file, NOBODY, NOBODY)
+        same(counted(h), 0, "another user's")
+    for kind in ("magic", "machine", "short", "long"):
+        with Hostile(kind, uid=me) as h:
+            # a machine that is none is found when there is something to manage, see scanner.c
+            same(counted(h), 1 if kind == "machine" else 0, kind)
+    os.mkfifo(path("fifo"), 0o600)
+    for odd in (path("fifo"), "/dev/zero", "/dev/tty", TMP, ""):
+        r = subprocess.run(["/bin/echo", "runs"], env={"LD_PRELOAD": agent, "HUGENUMA_SHM": odd}, capture_output=True,
+                           text=True, timeout=TIMEOUT)
+        same((r.returncode, r.stdout, r.stderr), (0, "runs\n", ""), odd)
+
+
 # ---- running them ----
 
-def build_fake_agent():
+def build_helpers():
     cc = os.environ.get("CC", "cc").split()
-    subprocess.run([*cc, "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC",
-                    "-I" + SRC, "-I" + ROOT + "/include", "-o", AGENT, HERE + "/fake_agent.c",
-                    SRC + "/core/stats.c", SRC + "/core/record.c", SRC + "/linux/sync_native.c"], check=True)
+    for what in (["-shared", "-fPIC", "-o", AGENT, HERE + "/fake_agent.c"], ["-o", HOSTILE, HERE + "/hostile.c"]):
+        subprocess.run([*cc, "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-I" + SRC,
+                        "-I" + ROOT + "/include", *what, SRC + "/core/stats.c", SRC + "/core/record.c",
+                        SRC + "/linux/sync_native.c"], check=True)
+
+
+def have_shared_memory_of_our_own():
+    """Where we may: what other runs on this machine have there would be counted among ours."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() == 0 and libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, 0x44000, None) == 0:
+        libc.mount(b"hugenuma-test", b"/dev/shm", b"tmpfs", 0, b"mode=1777")
 
 
 def main():
     tests = [(n[len("test_"):].replace("_", " "), f) for n, f in {**globals(), **in_step.TESTS}.items() if n.startswith("test_")]
+    tests = [t for t in tests if len(sys.argv) < 3 or any(word in t[0] for word in sys.argv[2:])]
     failed = 0
     try:
-        build_fake_agent()
+        build_helpers()
+        have_shared_memory_of_our_own()
         print(f"1..{len(tests)}")
         for i, (name, test) in enumerate(tests, 1):
             try:
