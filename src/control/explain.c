@@ -224,11 +224,7 @@ static void put_change_managed(FILE *out, const struct hn_explanation *e)
 	case HN_POLICY_PLUGIN: fprintf(out, "only the plug-in policy knows"); break;
 	case HN_POLICY_OBSERVE: fprintf(out, "nothing: --policy observe never moves a page"); break;
 	default:
-<<<<<<< HEAD
-		fprintf(out, "any sample: policy `%s' is for tests", hn_policies[e->seen->shm->config.policy].name);
-=======
-		fprintf(out, "any sample: policy `%s' is for tests", hn_policy_names[e->seen->run->config.policy]);
->>>>>>> 04a8d1a (Shared memory that others may have prepared is looked at with suspicion)
+		fprintf(out, "any sample: policy `%s' is for tests", hn_policies[e->seen->run->config.policy].name);
 		break;
 	}
 	fprintf(out, ".\n");
