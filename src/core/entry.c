@@ -216,9 +216,16 @@ static void count_disarm(struct hn *hn, enum hn_disarm_cause cause)
 	hn_stat_add(&hn->stats->disarmed[cause], 1);
 }
 
+static void note_disarm(struct hn *hn, const struct hn_entry *e, enum hn_disarm_cause cause)
+{
+	if (hn->ops->note_disarm)
+		hn->ops->note_disarm(hn->be, hn_entry_addr(hn, (uint32_t)(e - hn_entries(hn))), cause);
+}
+
 void hn_entry_to_mapped(struct hn *hn, struct hn_entry *e, enum hn_disarm_cause cause)
 {
 	count_disarm(hn, cause);
+	note_disarm(hn, e, cause);
 	e->state = HN_MAPPED;
 	e->gen++;
 	e->page = HN_NO_INDEX;
@@ -226,8 +233,10 @@ void hn_entry_to_mapped(struct hn *hn, struct hn_entry *e, enum hn_disarm_cause 
 
 void hn_entry_to_unmanaged(struct hn *hn, struct hn_entry *e)
 {
-	if (e->state == HN_ARMED)
+	if (e->state == HN_ARMED) {
 		count_disarm(hn, HN_DISARM_EVENT);
+		note_disarm(hn, e, HN_DISARM_EVENT);
+	}
 	e->state = HN_UNMANAGED;
 	e->gen++;
 	e->page = HN_NO_INDEX;

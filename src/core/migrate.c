@@ -101,6 +101,8 @@ static enum hn_outcome finish_locked(struct hn *hn, struct hn_fault_ctx *f, uint
 		/* Parts of the page could not be put in their places while we read it, and nobody waits for us (I3). */
 		hn_displaced_resolve(hn, 0, ~(hn_addr)0);
 	}
+	if (hn->ops->note_migrate_end)
+		hn->ops->note_migrate_end(hn->be, f->haddr, f->tid, f->verdict, out);
 	return out;
 }
 
@@ -138,6 +140,8 @@ enum hn_outcome hn_migrate_misplaced(struct hn *hn, struct hn_fault_ctx *f)
 	bool have, used = false;
 	int err;
 
+	if (hn->ops->note_migrate_start)
+		hn->ops->note_migrate_start(hn->be, f->haddr, f->tid, f->verdict);
 	err = hn->ops->target_get(hn->be, f->verdict->target_nid, &target);
 	have = err == 0;
 	if (have) {

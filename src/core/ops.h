@@ -7,7 +7,7 @@
  * (but copy: hn_lead_release, and note_event: hn_for_each_armed), take an engine lock, or touch managed memory of the
  * program except as described. Results are 0 or a negative errno.
  * "Locks held" lists what the engine holds around the call: G = the event gate (shared), E = the lock of the entry
- * concerned, P = the page lock. All pointers are non-NULL; all ops but isolate must be present.
+ * concerned, P = the page lock. All pointers are non-NULL; all ops but isolate and those for onlookers must be present.
  *
  * The backend must have read and handed in (event.c) every address-space event before the kernel lets a put-back
  * through; -EAGAIN is how it says that one is still unread.
@@ -33,6 +33,9 @@ struct hn_message {
 	int fd;
 	hn_addr start, end, to;
 };
+
+struct hn_verdict;
+struct hn_decision;
 
 struct hn_ops {
 	/* Monotonic time in ns. Locks held: any. */
@@ -148,6 +151,16 @@ struct hn_ops {
 	 * or -EAGAIN: an event comes first. Consumes `zeros`. Locks held: gate exclusive.
 	 */
 	int (*hole_fill)(void *be, hn_addr addr, uint32_t zeros);
+
+	/* ---- for onlookers; each may be NULL, and has nothing to say in what is done ---- */
+
+	/* A hint has ended: the page at haddr is in place again, or gone. Locks held: G or gate exclusive, E. */
+	void (*note_disarm)(void *be, hn_addr haddr, enum hn_disarm_cause cause);
+	/* A migration begins; and how it ended, v->failure with HN_FAULT_FAILED. Same thread. Locks held: P; none. */
+	void (*note_migrate_start)(void *be, hn_addr haddr, uint32_t tid, const struct hn_verdict *v);
+	void (*note_migrate_end)(void *be, hn_addr haddr, uint32_t tid, const struct hn_verdict *v, enum hn_outcome out);
+	/* What goes on record, at that time. Locks held: lead, or none. */
+	void (*note_decision)(void *be, const struct hn_decision *d);
 };
 
 #endif

@@ -102,8 +102,12 @@ static void put_on_record(struct hn *hn, const struct hn_message *m, uint64_t re
 		.policy = (uint8_t)hn->core->par.policy,
 	};
 
-	if (hn->record && (out >= HN_FAULT_LOCAL || out == HN_FAULT_WAITED))
+	if (out < HN_FAULT_LOCAL && out != HN_FAULT_WAITED)
+		return;
+	if (hn->record)
 		hn_record_decision(hn->record, &d);
+	if (hn->ops->note_decision)
+		hn->ops->note_decision(hn->be, &d);
 }
 
 static void serve_fault(struct hn *hn, const struct hn_message *m, uint64_t read_ns)

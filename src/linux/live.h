@@ -250,13 +250,22 @@ bool hn_live_event_unread(void *be);
 void hn_live_wake(void *be, hn_addr addr, uint64_t bytes);
 void hn_live_yield(void *be);
 enum hn_arm_error hn_arm_error_of(int err);
+/* ---- trace.c: probes for bpftrace and the like (docs/tracing.md); ops of struct hn_ops, and what the backend itself sees ---- */
+void hn_trace_arm(hn_addr haddr, uint32_t wanted, uint32_t armed, enum hn_arm_error why);
+void hn_trace_fault(hn_addr addr, uint32_t tid);
+void hn_trace_disarm(void *be, hn_addr haddr, enum hn_disarm_cause cause);
+void hn_trace_migrate_start(void *be, hn_addr haddr, uint32_t tid, const struct hn_verdict *v);
+void hn_trace_migrate_end(void *be, hn_addr haddr, uint32_t tid, const struct hn_verdict *v, enum hn_outcome out);
+void hn_trace_verdict(void *be, const struct hn_decision *d);
 /* In the initializer of a way's ops. */
 #define HN_LIVE_OPS                                                                                                     \
 	.now_ns = hn_live_now_ns, .thread_node = hn_live_thread_node, .target_get = hn_live_target_get,                 \
 	.target_put = hn_live_target_put, .copy = hn_live_copy, .wake = hn_live_wake,                                   \
 	.event_unread = hn_live_event_unread, .read_message = hn_live_read_message,                                     \
 	.wait_message = hn_live_wait_message, .note_event = hn_live_note_event, .yield = hn_live_yield,                 \
-	.hole_get = hn_live_hole_get, .hole_put = hn_live_hole_put
+	.hole_get = hn_live_hole_get, .hole_put = hn_live_hole_put,                                                     \
+	.note_disarm = hn_trace_disarm, .note_migrate_start = hn_trace_migrate_start,                                   \
+	.note_migrate_end = hn_trace_migrate_end, .note_decision = hn_trace_verdict
 
 /* ---- way_move.c ---- */
 /*

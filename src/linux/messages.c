@@ -19,6 +19,7 @@ static void translate(const struct uffd_msg *from, struct hn_message *m)
 		m->kind = HN_MSG_FAULT;
 		m->start = from->arg.pagefault.address;
 		m->tid = from->arg.pagefault.feat.ptid;
+		hn_trace_fault(m->start, m->tid);
 		break;
 	case UFFD_EVENT_REMAP:
 		m->kind = HN_MSG_REMAP;

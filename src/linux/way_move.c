@@ -62,6 +62,7 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 	uint32_t armed = hn_move_out(hn_live_of(be), haddr, first, nr, &err);
 
 	*why = hn_arm_error_of(err);
+	hn_trace_arm(haddr, nr, armed, *why);
 	return armed;
 }
 

@@ -88,6 +88,7 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 			break;
 	}
 	*why = done < huge ? hn_arm_error_of(err) : HN_ARM_ABSENT;
+	hn_trace_arm(haddr, nr, (uint32_t)(done >> HN_PAGE_SHIFT), *why);
 	return (uint32_t)(done >> HN_PAGE_SHIFT);
 }
 
