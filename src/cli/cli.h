@@ -17,6 +17,7 @@ int hn_cmd_stop(int argc, char **argv);
 int hn_cmd_ctl(int argc, char **argv);
 int hn_cmd_explain(int argc, char **argv);
 int hn_cmd_report(int argc, char **argv);
+int hn_cmd_record(int argc, char **argv);
 int hn_cmd_top(int argc, char **argv);
 int hn_cmd_advise(int argc, char **argv);
 int hn_cmd_metrics(int argc, char **argv);

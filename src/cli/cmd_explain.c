@@ -5,6 +5,7 @@
 #include "cli/targets.h"
 #include "control/explain.h"
 #include "control/proc.h"
+#include "control/recording_view.h"
 #include "control/run.h"
 #include "control/say.h"
 
@@ -17,7 +18,8 @@
 #define DECISIONS_MAX 64
 
 struct wish {
-	uint32_t pid;
+	uint32_t pid;     /* 0: `file` */
+	const char *file; /* a recording */
 	hn_addr addr;
 	uint32_t decisions;
 };
@@ -50,16 +52,18 @@ static error_t explain_parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case KEY_DECISIONS: w->decisions = (uint32_t)hn_arg_number(state, "decisions", arg, 1, DECISIONS_MAX); return 0;
 	case ARGP_KEY_ARG:
-		if (state->arg_num == 0)
+		if (state->arg_num == 0 && strspn(arg, "0123456789") != strlen(arg))
+			w->file = arg;
+		else if (state->arg_num == 0)
 			w->pid = hn_arg_pid(state, arg);
 		else if (state->arg_num == 1)
 			w->addr = parse_addr(state, arg);
 		else
-			argp_error(state, "'%s': expected a PID and one address", arg);
+			argp_error(state, "'%s': expected a PID or a FILE, and one address", arg);
 		return 0;
 	case ARGP_KEY_END:
 		if (state->arg_num < 2)
-			argp_error(state, "expected a PID and an address");
+			argp_error(state, "expected a PID or a FILE, and an address");
 		return 0;
 	default: return ARGP_ERR_UNKNOWN;
 	}
@@ -68,14 +72,15 @@ static error_t explain_parse(int key, char *arg, struct argp_state *state)
 static const struct argp explain_argp = {
 	.options = options,
 	.parser = explain_parse,
-	.args_doc = "PID ADDRESS",
+	.args_doc = "PID ADDRESS\nFILE ADDRESS",
 	.doc = "Say of the memory at ADDRESS in process PID whether it is managed, who touched it lately, what was "
 	       "decided about it, "
 	       "by which rule, and what would change that.\v"
-	       "ADDRESS is hexadecimal, with or without 0x. Of a process that has ended, as long as its `hugenuma run' "
+	       "ADDRESS is hexadecimal, with or without 0x. FILE is what `hugenuma record' wrote, here or elsewhere: then it is "
+	       "said what was decided. What consists of digits only is a PID; ./FILE is a file in any case. Of a process that has ended, as long as its `hugenuma run' "
 	       "goes on, "
 	       "the decisions on record are shown.\n\n"
-	       "Exit status: 0 when the question was answered, whatever the answer; 1 when there is no such process, "
+	       "Exit status: 0 when the question was answered, whatever the answer; 1 when there is no such process or file, "
 	       "or its agent "
 	       "did not answer; 125 for bad usage.",
 };
@@ -98,6 +103,16 @@ static int explain(const struct hn_seen *seen, const struct wish *w)
 	return fflush(stdout) != 0 ? HUGENUMA_EXIT_FAILED : err == -ETIMEDOUT ? 1 : 0;
 }
 
+static int explain_file(const struct wish *w)
+{
+	char err[1024];
+
+	if (hn_recording_explain(stdout, w->file, w->addr, w->decisions, err, sizeof(err)) == 0)
+		return fflush(stdout) == 0 ? 0 : HUGENUMA_EXIT_FAILED;
+	hn_say("%s", err);
+	return 1;
+}
+
 int hn_cmd_explain(int argc, char **argv)
 {
 	struct wish w = { .decisions = 10 };
@@ -108,6 +123,8 @@ int hn_cmd_explain(int argc, char **argv)
 
 	if (argp_parse(&explain_argp, argc, argv, 0, NULL, &w) != 0)
 		return HUGENUMA_EXIT_FAILED;
+	if (w.file)
+		return explain_file(&w);
 	if (hn_attach(&a) != 0)
 		hn_say("out of memory");
 	nr = hn_seen_find(&a, w.pid, &seen);

@@ -59,7 +59,7 @@ static const struct argp report_argp = {
 	       "decisions.\v"
 	       "PID is that of a managed process, or of a `hugenuma run': then of all its processes. A process that "
 	       "has ended is found "
-	       "as long as its run goes on. FILE is a report that `hugenuma run --report' wrote. What consists of "
+	       "as long as its run goes on. FILE is a report that `hugenuma run --report' wrote, or a recording (the last report in it). What consists of "
 	       "digits only is a "
 	       "PID; ./FILE is a file in any case.\n\n"
 	       "MiB are 2^20 bytes. `managed huge' is the agent's count of the huge pages it manages. Of a living "

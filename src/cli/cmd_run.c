@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "control/machine.h"
+#include "control/recorder.h"
 #include "control/run.h"
 #include "control/say.h"
 #include "control/settings.h"
@@ -18,6 +20,8 @@ enum {
 	KEY_SET,
 	KEY_PROGRESS,
 	KEY_REPORT,
+	KEY_RECORD,
+	KEY_RECORD_MAX_MIB,
 	KEY_QUIET = 'q',
 };
 
@@ -28,6 +32,9 @@ static const struct argp_option plain_options[] = {
 	{ "set", KEY_SET, "KEY=VALUE", 0, "set anything by its name in configuration files; `hugenuma ctl' lists them", 2 },
 	{ "progress", KEY_PROGRESS, NULL, 0, "print a line a second on standard error, also with --quiet", 3 },
 	{ "report", KEY_REPORT, "FILE.json", 0, "write everything counted to this file at the end (docs/report.md)", 3 },
+	{ "record", KEY_RECORD, "FILE", 0, "write decisions and counters to this file as they are made (docs/record-format.md)", 3 },
+	{ "record-max-mib", KEY_RECORD_MAX_MIB, "N", 0,
+	  "keep this file below N MiB: the older half of it makes room (4..1024, default 64)", 3 },
 	{ "quiet", KEY_QUIET, NULL, 0, "print errors only, no table at the end", 3 },
 };
 
@@ -87,6 +94,12 @@ static error_t run_parse_plain(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_REPORT:
 		parse_text(state, &o->report, "report", "a file name", arg);
+		return 0;
+	case KEY_RECORD:
+		parse_text(state, &o->record, "record", "a file name", arg);
+		return 0;
+	case KEY_RECORD_MAX_MIB:
+		o->record_max_mib = (uint32_t)hn_arg_number(state, "record-max-mib", arg, HN_RECORD_MIN_MIB, HN_RECORD_MAX_MIB);
 		return 0;
 	case KEY_QUIET:
 		o->quiet = true;
@@ -189,7 +202,7 @@ static const char run_doc[] =
 
 int hn_cmd_run(int argc, char **argv)
 {
-	struct hn_run_options o = { 0 };
+	struct hn_run_options o = { .record_max_mib = HN_RECORD_DEFAULT_MIB };
 	struct option_table table;
 	struct argp argp = { table.option, run_parse, "PROGRAM [ARGUMENT...]", run_doc, NULL, NULL, NULL };
 	char err[512];

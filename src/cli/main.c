@@ -21,6 +21,7 @@ static const struct command {
 } commands[] = {
 	{ "run", "hugenuma run", hn_cmd_run, "run a program and balance its huge pages" },
 	{ "list", "hugenuma list", hn_cmd_list, "show the managed processes" },
+	{ "record", "hugenuma record", hn_cmd_record, "write down what is decided, to look at later or elsewhere" },
 	{ "explain", "hugenuma explain", hn_cmd_explain, "say why a page is where it is" },
 	{ "top", "hugenuma top", hn_cmd_top, "show the managed processes as they run" },
 	{ "report", "hugenuma report", hn_cmd_report, "show what was done, by node, region and time" },

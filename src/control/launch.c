@@ -81,7 +81,7 @@ int hn_agent_find(char *buf, size_t len, char *err, size_t err_len)
 
 /* ---- signals ---- */
 
-static const int taken_signals[] = { SIGCHLD, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGPIPE };
+static const int taken_signals[] = { SIGCHLD, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGXFSZ };
 
 #define NR_TAKEN (sizeof(taken_signals) / sizeof(taken_signals[0]))
 

@@ -313,6 +313,7 @@ void hn_ledger_take(struct hn_ledger *l, const struct hn_process *p) { ledger_ad
 
 void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
 {
+	struct hn_record *record;
 	struct hn_process p;
 
 	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
@@ -328,7 +329,10 @@ void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
 		if (!ended)
 			continue;
 		hn_process_read(&p, slot, false);
-		ledger_add(l, &p, hn_load_acquire(&slot->state), hn_record_copy(shm, slot, true));
+		record = hn_record_copy(shm, slot, true);
+		if (l->ended)
+			l->ended(l->ended_arg, &p, record);
+		ledger_add(l, &p, hn_load_acquire(&slot->state), record);
 		hn_messages_forget_slot(&l->messages, i);
 		slot_free(shm, slot);
 	}

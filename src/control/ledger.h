@@ -41,6 +41,9 @@ struct hn_process {
 #define HN_LEDGER_RECORDS 16
 
 struct hn_ledger {
+	/* told of each process that has ended, before its slot is freed; NULL: nobody is */
+	void (*ended)(void *arg, const struct hn_process *p, const struct hn_record *record);
+	void *ended_arg;
 	const char *keep_dir;    /* where what has ended is left for `hugenuma report' (ended.h); NULL: nowhere */
 	struct hn_process *list; /* processes that have ended, and at the end also those still running */
 	size_t nr;

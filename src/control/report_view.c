@@ -2,6 +2,7 @@
 #include "control/report_view.h"
 
 #include "control/proc.h"
+#include "control/recording_view.h"
 #include "control/report_json.h"
 #include "control/say.h"
 
@@ -69,17 +70,25 @@ const char *hn_get_printable(const json_t *o, const char *key, char *buf, size_t
 	return buf;
 }
 
+bool hn_report_is_known(const json_t *report)
+{
+	return hn_get_count(report, "schema_version") == HN_REPORT_SCHEMA_VERSION && hn_get_array(report, "processes") &&
+	       hn_get_nr_nodes(report) > 0;
+}
+
 json_t *hn_report_load(const char *path, char *err, size_t err_len)
 {
 	json_error_t e;
-	json_t *report = json_load_file(path, 0, &e);
+	json_t *report;
 
+	if (hn_is_recording(path))
+		return hn_recording_report(path, err, err_len);
+	report = json_load_file(path, 0, &e);
 	if (!report) {
 		hn_set_error(err, err_len, "%s: %s", path, e.line > 0 ? "no JSON" : e.text);
 		return NULL;
 	}
-	if (hn_get_count(report, "schema_version") == HN_REPORT_SCHEMA_VERSION && hn_get_array(report, "processes") &&
-	    hn_get_nr_nodes(report) > 0)
+	if (hn_report_is_known(report))
 		return report;
 	hn_set_error(err, err_len, "%s: no report of hugenuma that this version can read (schema_version %d)", path,
 		     HN_REPORT_SCHEMA_VERSION);

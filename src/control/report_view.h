@@ -13,7 +13,9 @@
 
 #include <stdio.h>
 
-/* The report in a file, or NULL with a line in err. */
+/* Is it a report that this version can read? NULL is none. */
+bool hn_report_is_known(const json_t *report);
+/* The report in a file, or the last one in a recording; NULL with a line in err. */
 json_t *hn_report_load(const char *path, char *err, size_t err_len);
 /* A report of these processes, all of one run, as they are now; NULL when out of memory. Takes their records. */
 json_t *hn_report_of(struct hn_seen *seen, size_t nr);

@@ -6,6 +6,8 @@
 #include "control/probe.h"
 #include "control/proc.h"
 #include "control/progress.h"
+#include "control/record_attached.h"
+#include "control/recorder.h"
 #include "control/report_json.h"
 #include "control/say.h"
 #include "control/shm.h"
@@ -31,6 +33,7 @@ struct run {
 	struct hn_ledger ledger;
 	struct hn_progress progress;
 	struct hn_child child;
+	struct hn_recorder recorder; /* where options->record is set */
 	char agent[PATH_MAX];
 	char report[PATH_MAX];
 	unsigned real_nodes;
@@ -62,6 +65,7 @@ static int run_prepare(struct run *r)
 	if (hn_agent_find(r->agent, sizeof(r->agent), err, sizeof(err)) != 0 ||
 	    (o->report && hn_report_check(o->report, r->report, sizeof(r->report), err, sizeof(err)) != 0) ||
 	    hn_machine_build(&r->machine, o->topology, &r->real_nodes, err, sizeof(err)) != 0 ||
+	    (o->record && hn_recorder_open(&r->recorder, o->record, o->record_max_mib, err, sizeof(err)) != 0) ||
 	    hn_run_dir_create(&r->dir, &o->config, &r->machine, err, sizeof(err)) != 0) {
 		hn_say("%s", err);
 		return -1;
@@ -122,14 +126,33 @@ static int run_start(struct run *r)
 	return r->child.exec_errno == ENOENT ? HUGENUMA_EXIT_NOT_FOUND : HUGENUMA_EXIT_CANNOT_EXECUTE;
 }
 
+static void run_record(struct run *r)
+{
+	hn_recorder_poll(&r->recorder, r->dir.shm);
+	if (hn_recorder_report_due(&r->recorder))
+		hn_record_look(&r->recorder);
+}
+
+static void record_ended(void *recorder, const struct hn_process *p, const struct hn_record *record)
+{
+	hn_recorder_take(recorder, p, record);
+}
+
 static void run_watch(struct run *r)
 {
-	hn_progress_start(&r->progress, r->start_ms);
-	while (!r->child.ended) {
-		uint64_t now = hn_now_ms();
+	int poll_ms = r->options->record ? HN_RECORDER_POLL_MS : POLL_MS;
+	uint64_t now = hn_now_ms(), polled = now;
 
-		hn_child_wait(&r->child, hn_progress_wait_ms(&r->progress, now, POLL_MS));
-		hn_ledger_poll(&r->ledger, r->dir.shm);
+	hn_progress_start(&r->progress, r->start_ms);
+	for (; !r->child.ended; now = hn_now_ms()) {
+		hn_child_wait(&r->child, hn_progress_wait_ms(&r->progress, now, poll_ms));
+		now = hn_now_ms();
+		if (r->options->record)
+			run_record(r);
+		if (!r->options->record || r->child.ended || now - polled >= POLL_MS) {
+			hn_ledger_poll(&r->ledger, r->dir.shm);
+			polled = now;
+		}
 		now = hn_now_ms();
 		if (r->options->progress && !r->child.ended && hn_progress_due(&r->progress, now))
 			hn_progress_print(&r->progress, now, &r->ledger, r->dir.shm);
@@ -158,6 +181,21 @@ static void run_report(struct run *r)
 		hn_table_print(stderr, &result);
 	if (r->options->report && hn_report_write(&result, r->report, err, sizeof(err)) != 0)
 		hn_say("%s", err);
+	if (r->options->record) {
+		hn_recorder_report(&r->recorder, hn_report_json(&result));
+		if (hn_recorder_end(&r->recorder) && !r->options->quiet)
+			hn_record_say(&r->recorder);
+	}
+}
+
+static void run_start_recording(struct run *r)
+{
+	if (!r->options->record)
+		return;
+	r->recorder.from_start = true;
+	hn_recorder_begin(&r->recorder);
+	r->ledger.ended = record_ended;
+	r->ledger.ended_arg = &r->recorder;
 }
 
 static int run_all(struct run *r)
@@ -175,10 +213,13 @@ static int run_all(struct run *r)
 		hn_run_dir_close(&r->dir, true);
 		return failed;
 	}
+	run_start_recording(r);
 	r->ledger.keep_dir = r->dir.dir;
 	run_watch(r);
 	r->ledger.keep_dir = NULL;
 	hn_ledger_finish(&r->ledger, r->dir.shm);
+	if (r->options->record)
+		hn_recorder_poll(&r->recorder, r->dir.shm);
 	run_report(r);
 	/* Children of processes that still run look for the file: it stays as long as it may be wanted. */
 	hn_run_dir_close(&r->dir, r->ledger.nr_running == 0);
@@ -195,8 +236,10 @@ int hn_run(const struct hn_run_options *o)
 		return HUGENUMA_EXIT_FAILED;
 	}
 	r->options = o;
+	r->recorder.file.fd = -1;
 	r->ledger.messages.quiet = o->quiet;
 	status = run_all(r);
+	hn_recorder_close(&r->recorder);
 	hn_ledger_fini(&r->ledger);
 	free(r);
 	return status;

@@ -16,6 +16,8 @@ struct hn_run_options {
 	struct hn_config config; /* see settings.h */
 	const char *topology; /* NULL: this machine */
 	const char *report;   /* NULL: none */
+	const char *record;   /* NULL: none */
+	uint32_t record_max_mib;
 	bool progress;
 	bool quiet;
 	char **argv;          /* the program and its arguments, NULL-terminated */

@@ -12,6 +12,7 @@
  *   FAKE_DUMP   file to write what the controller passed
  *   FAKE_RECORD 0: keep no record
  *   FAKE_REGION "LOCAL REMOTE RECENT_LOCAL RECENT_REMOTE FROM0 FROM1 ON0 ON1": counters of the first region instead
+ *   FAKE_MORE   "N BURST US": decide N times more, in bursts that are US microseconds apart
  *   FAKE_PLACE  answer questions, in a thread, and say this of every address (enum hn_place); 1: managed, on node 1
  */
 #include "agent/layout.h"
@@ -179,6 +180,30 @@ static void *answer(void *arg)
 	return NULL;
 }
 
+/* Decision i is known by its number; the rest of it is no two times the same, so that it takes room. */
+static void *decide_more(void *arg)
+{
+	unsigned nr = 0, burst = 1, us = 0;
+	uint64_t x = 88172645463325252ull;
+	struct hn_record *r = arg;
+
+	sscanf(getenv("FAKE_MORE"), "%u %u %u", &nr, &burst, &us);
+	for (unsigned i = 0; i < nr; i++) {
+		struct hn_decision d = { .haddr = PAGE(i % 512), .tid = i, .outcome = HN_FAULT_LOCAL, .target_nid = -1 };
+
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		d.time_ns = now_ms() * 1000000 + x % 1000000;
+		d.service_ns = (uint32_t)(x >> 32);
+		d.last_tid = (uint32_t)x;
+		hn_record_decision(r, &d);
+		if (i % burst == burst - 1)
+			usleep(us);
+	}
+	return NULL;
+}
+
 static void start_record(struct hn_shm *shm, struct hn_slot *slot)
 {
 	const char *keep = getenv("FAKE_RECORD");
@@ -187,6 +212,8 @@ static void start_record(struct hn_shm *shm, struct hn_slot *slot)
 	if (keep && strcmp(keep, "0") == 0)
 		return;
 	fill_record(shm, slot);
+	if (getenv("FAKE_MORE"))
+		pthread_create(&t, NULL, decide_more, hn_slot_record(shm, slot));
 	if (getenv("FAKE_PLACE"))
 		pthread_create(&t, NULL, answer, hn_slot_record(shm, slot));
 }

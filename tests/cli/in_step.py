@@ -193,7 +193,7 @@ def test_bash_completes_what_there_is():
 
         commands = command_tables.commands(HUGENUMA)
         expect(commands, "")
-        expect(["report", "resume"], "re")
+        expect([c for c in commands if c.startswith("re")], "re")
         expect(commands, "help", "")
         for command in commands:
             common = ["--help", "--usage"] + (["--version"] if command != "check" else [])

@@ -911,11 +911,12 @@ def test_explain_mappings():
 
 
 def test_explain_errors():
-    for args, text in ((("explain",), "expected a PID and an address"), (("explain", "1"), "expected a PID and an address"),
-                       (("explain", "x", "0"), "'x': expected a PID"), (("explain", "1", "0x"), "'0x': expected an address"),
+    for args, text in ((("explain",), "expected a PID or a FILE, and an address"),
+                       (("explain", "1"), "expected a PID or a FILE, and an address"),
+                       (("explain", "0", "0"), "'0': expected a PID"), (("explain", "1", "0x"), "'0x': expected an address"),
                        (("explain", "1", "-1"), "'-1': "), (("explain", "1", "0x0x1"), "expected an address"),
                        (("explain", "1", "0x800000000000"), "expected an address"),
-                       (("explain", "1", "2", "3"), "'3': expected a PID and one address"),
+                       (("explain", "1", "2", "3"), "'3': expected a PID or a FILE, and one address"),
                        (("explain", "--decisions=65", "1", "2"), "--decisions: '65': expected a whole number from 1 to 64")):
         r = command(*args)
         same((r.returncode, r.stdout), (125, ""), args)
@@ -1793,8 +1794,8 @@ def have_shared_memory_of_our_own():
         libc.mount(b"hugenuma-test", b"/dev/shm", b"tmpfs", 0, b"mode=1777")
 
 
-def main():
-    tests = [(n[len("test_"):].replace("_", " "), f) for n, f in {**globals(), **in_step.TESTS}.items() if n.startswith("test_")]
+def main(functions):
+    tests = [(n[len("test_"):].replace("_", " "), f) for n, f in functions.items() if n.startswith("test_")]
     tests = [t for t in tests if len(sys.argv) < 3 or any(word in t[0] for word in sys.argv[2:])]
     failed = 0
     try:
@@ -1819,4 +1820,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main({**globals(), **in_step.TESTS}))
