@@ -58,6 +58,8 @@ struct hn_agent {
 	uint32_t returns;        /* from LEFT ... */
 	uint32_t kept_mode;      /* ... with the orders of the time before: enum hn_mode */
 	struct hn_config kept_config;
+	const struct hugenuma_policy *plugin; /* loaded; NULL: none, and why not is in plugin_error */
+	char plugin_error[200];
 	struct hn_word working;  /* handlers and keeper that have not ended */
 	uint32_t nr_threads;
 	uint32_t tid[HN_AGENT_THREADS];
@@ -120,6 +122,12 @@ void hn_spark_reset(void);
 bool hn_spark_forbid(void);
 /* Look now whether the process is worth managing, and start if so. */
 void hn_spark_look(void);
+
+/* ---- plugin.c ---- */
+/* Program side, when the agent is loaded. */
+void hn_plugin_load(void);
+/* Its name and its rules, for readers. */
+void hn_plugin_introduce(struct hn_slot *slot);
 
 /* ---- slot.c ---- */
 struct hn_slot *hn_slot_take(struct hn_shm *shm, enum hn_slot_state state);

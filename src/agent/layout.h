@@ -21,9 +21,10 @@
 #include "core/types.h"
 
 #define HN_SHM_ENV "HUGENUMA_SHM"
-#define HN_SHM_MAGIC 0x0000000341554e48ULL /* "HNUA", then the layout version */
+#define HN_SHM_MAGIC 0x0000000441554e48ULL /* "HNUA", then the layout version */
 #define HN_SHM_SLOTS 128
 #define HN_MAX_CPUS 4096
+#define HN_PLUGIN_PATH 256
 
 /* How pages are armed: moved to staging, or protected in place, which takes Linux 7.3; auto: in place where possible. */
 enum hn_arm_choice { HN_ARM_AUTO, HN_ARM_MOVE, HN_ARM_RWP, HN_NR_ARM_CHOICES };
@@ -56,6 +57,7 @@ struct hn_config {
 	uint32_t cpu_percent;     /* of one CPU, for all threads of the agent; 0: no limit, else 1..1600; default 10 */
 	uint32_t budget_mib_s;    /* migrated per second at most; 0: no limit; default 1024 */
 	uint32_t max_stall_us;    /* a migration may keep a thread waiting so long; 0: no limit; default 0 */
+	char plugin[HN_PLUGIN_PATH]; /* policy to load, an absolute path; "": none. In force while policy is HN_POLICY_PLUGIN */
 	uint64_t nodes;           /* bit n: pages may go to node n, by the kernel's number, or of virtual nodes; 0: to all */
 };
 
@@ -84,6 +86,12 @@ enum hn_mode {
 	HN_NR_MODES,
 };
 
+/* What the agent has loaded says about itself. NUL-terminated; sizes as in hugenuma/policy.h. */
+struct hn_rule {
+	char name[24];
+	char text[72];
+};
+
 struct hn_slot {
 	struct hn_word state;     /* enum hn_slot_state; taken by compare-and-swap, freed by the controller only */
 	uint32_t pid;
@@ -94,6 +102,9 @@ struct hn_slot {
 	uint32_t mover_used;
 	struct hn_word has_record;/* 1: the record beside this slot is in use */
 	uint32_t pid_ns;          /* inode of the PID namespace that pid is a number of; 0: unknown */
+	char policy_name[24];     /* of the plug-in policy that was loaded, and its rules; "": none */
+	uint32_t nr_rules;
+	struct hn_rule rule[HN_MAX_RULES];
 	uint32_t arm_used;        /* HN_ARM_MOVE or HN_ARM_RWP; HN_ARM_AUTO: none, it came to nothing */
 	struct hn_word wanted_mode; /* enum hn_mode, set by whoever steers the process ... */
 	struct hn_word mode;      /* ... and by its agent, when it is so; within a second */
@@ -143,6 +154,12 @@ static inline bool hn_machine_is_sane(const struct hn_machine *m)
 		if (m->os_nid[i] < 0 || m->os_nid[i] >= 1024)
 			return false;
 	return true;
+}
+
+/* How many rules there are to look at, whatever is written there. */
+static inline uint32_t hn_slot_rules(const struct hn_slot *slot)
+{
+	return slot->nr_rules < HN_MAX_RULES ? slot->nr_rules : HN_MAX_RULES;
 }
 
 static inline struct hn_record *hn_slot_record(struct hn_shm *shm, const struct hn_slot *slot)

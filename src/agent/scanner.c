@@ -236,9 +236,13 @@ static bool set_up(void)
 	run->config = *c;
 	if (hn_agent.returns)
 		take_over_orders();
+	if (run->config.policy == HN_POLICY_PLUGIN && !hn_agent.plugin)
+		return give_up(hn_agent.plugin_error, 0);
+	hn_plugin_introduce(hn_agent.slot);
 	hn_agent.slot->mover_used = c->mover;
 	fill_setup(&run->live, c, &run->machine);
 	link_counters(&run->live, hn_agent.slot);
+	run->live.plugin = hn_agent.plugin;
 	run->live.record = hn_slot_open_record(hn_agent.shm, hn_agent.slot, run->machine.nr_nodes);
 	if (hn_live_open(&run->live, &why))
 		return give_up(why.what, why.err);
@@ -461,8 +465,10 @@ static void reconfigure(struct hn_worker *w, struct pace *p)
 		run->config.cpu_percent = c.cpu_percent;
 		run->config.nodes = c.nodes;
 		allow_nodes(w, &run->config);
-		run->config.policy = c.policy;
-		hn_policy_set(&w->hn, c.policy);
+		if (c.policy != HN_POLICY_PLUGIN || hn_agent.plugin) {
+			run->config.policy = c.policy;
+			hn_policy_set(&w->hn, c.policy);
+		}
 		run->live.core->par.expiry_ms = expiry_of(c.period_ms); /* nobody but this thread looks at it */
 		pace_start(p, &run->config);
 	}

@@ -25,7 +25,8 @@ static bool trusted(const struct stat *st)
 /* A setting out of range is nobody's wish: whoever wrote it was not one of ours. */
 bool hn_config_is_sane(const struct hn_config *c)
 {
-	return !(c->period_ms < 1 || c->period_ms > 600000 || c->window_mib < 2 || c->window_mib > 1048576 || c->handlers < 1 ||
+	return memchr(c->plugin, 0, sizeof(c->plugin)) && (c->policy != HN_POLICY_PLUGIN || c->plugin[0] == '/') &&
+	       !(c->period_ms < 1 || c->period_ms > 600000 || c->window_mib < 2 || c->window_mib > 1048576 || c->handlers < 1 ||
 		 c->handlers > HN_MAX_HANDLERS || c->mover > HN_MOVER_KERNEL || c->policy >= HN_NR_POLICIES ||
 		 c->max_armed_mib < 2 || c->max_armed_mib > 2 * HN_MAX_STAGED || c->min_mib < 1 || c->shared > HN_SHARED_SPREAD || c->settle_ms > 3600000 ||
 		 c->period_min_ms < 1 || c->period_min_ms > 600000 || c->period_max_ms < 1 || c->period_max_ms > 600000 ||

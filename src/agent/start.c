@@ -24,6 +24,7 @@ __attribute__((constructor)) static void load(void)
 		return;
 	}
 	hn_who_learn(&hn_agent.rseq_from_robust, &hn_agent.tp_from_robust);
+	hn_plugin_load();
 	hn_agent.pid = (uint32_t)hn_sys_getpid();
 	hn_fork_handle();
 	if (hn_agent.config.start_now)

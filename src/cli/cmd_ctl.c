@@ -68,7 +68,7 @@ static const struct argp ctl_argp = {
 static void ctl_list(void)
 {
 	struct hn_config c;
-	char value[32], expected[192];
+	char value[HN_PLUGIN_PATH], expected[320];
 
 	hn_config_defaults(&c);
 	for (unsigned i = 0; i < hn_nr_settings; i++) {
@@ -85,7 +85,7 @@ static void ctl_list(void)
 
 static int get_one(const struct hn_setting *s, const struct hn_config *c)
 {
-	char value[32];
+	char value[HN_PLUGIN_PATH];
 
 	hn_setting_text(s, c, value, sizeof(value));
 	printf("%s = %s\n", s->key, value);
@@ -143,12 +143,25 @@ static struct hn_config ctl_config(const struct hn_target *t)
 	return p.slot.config;
 }
 
+/* Objects are loaded when a program starts, and then only. */
+static int ctl_check_policy(const struct hn_config *c, const struct hn_target *t)
+{
+	struct hn_process p;
+
+	hn_process_read(&p, t->slot, true);
+	if (c->policy != HN_POLICY_PLUGIN || (p.slot.policy_name[0] && strcmp(c->plugin, p.slot.config.plugin) == 0))
+		return 0;
+	hn_say("policy.name: '%s': shared objects are loaded by `hugenuma run --policy' only; process %" PRIu32 " has %s",
+	       c->plugin, p.pid, p.slot.policy_name[0] ? p.slot.config.plugin : "none");
+	return 1;
+}
+
 static int ctl_set(const struct ctl *ctl, const struct hn_target *t)
 {
 	struct hn_config c = ctl_config(t);
 	int err;
 
-	if (ctl_check(ctl, &c) != 0)
+	if (ctl_check(ctl, &c) != 0 || ctl_check_policy(&c, t) != 0)
 		return 1;
 	err = hn_attach_configure(t, &c, HN_PATIENCE_MS);
 	if (err == -ETIMEDOUT)

@@ -43,7 +43,7 @@ static const struct argp_option plain_options[] = {
 /* A switch needs no value. */
 static void parse_setting(struct argp_state *state, struct hn_config *c, const struct hn_setting *s, const char *arg)
 {
-	char expected[192];
+	char expected[320];
 
 	if (hn_setting_parse(s, c, arg ? arg : "on"))
 		return;
@@ -148,6 +148,8 @@ static void option_words(char *buf, size_t len, const struct hn_setting *s)
 
 	for (unsigned w = 0; at < len && (word = hn_setting_word(s, w)); w++)
 		at += (size_t)snprintf(buf + at, len - at, "%s%s", w ? "|" : "", word);
+	if (s->kind == HN_SETTING_POLICY && at < len)
+		snprintf(buf + at, len - at, "|FILE.so");
 }
 
 static void option_from_setting(struct option_table *t, struct argp_option *to, unsigned i, const struct hn_config *defaults)
@@ -198,7 +200,7 @@ static const char run_doc[] =
 	"Files: /etc/hugenuma.conf and ~/.config/hugenuma.conf, lines KEY = VALUE; `hugenuma ctl' lists the keys.\n\n"
 	"Environment: each setting as HUGENUMA_ and its key in capitals (scan.period_ms is HUGENUMA_SCAN_PERIOD_MS); "
 	"HUGENUMA_CONFIG names a file to read instead of the two, or none when empty; HUGENUMA_AGENT names the agent library "
-	"to load instead of the one installed. The command line goes before the environment, that before the files.";
+	"to load instead of the one installed; HUGENUMA_POLICIES a folder of policies (NAME.so) instead of the one installed. The command line goes before the environment, that before the files.";
 
 int hn_cmd_run(int argc, char **argv)
 {

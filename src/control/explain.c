@@ -37,7 +37,16 @@ static void put_at(FILE *out, const char *word, const struct hn_machine *m, int 
 
 /* ---- decisions ---- */
 
-static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_machine *m)
+/* In its own words, where a plug-in policy has decided. */
+static void put_plugin(FILE *out, const struct hn_decision *d, const struct hn_slot *slot)
+{
+	if (d->rule < hn_slot_rules(slot))
+		fprintf(out, "because %s", slot->rule[d->rule].text);
+	else
+		fprintf(out, "because the plug-in policy said so");
+}
+
+static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_machine *m, const struct hn_slot *slot)
 {
 	fprintf(out, "it was left there, ");
 	switch (d->reason) {
@@ -59,7 +68,7 @@ static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_
 	case HN_REFUSE_BUDGET: fprintf(out, "because as much as may be had been migrated in that second"); break;
 	case HN_REFUSE_STALL: fprintf(out, "because migrations took longer than a thread may be kept waiting"); break;
 	case HN_REFUSE_ONCE: fprintf(out, "because --policy first-touch moves a page with its first sample only"); break;
-	case HN_REFUSE_PLUGIN: fprintf(out, "because the plug-in policy said so"); break;
+	case HN_REFUSE_PLUGIN: put_plugin(out, d, slot); break;
 	case HN_REFUSE_VERDICT:
 		fprintf(out, "because what the plug-in policy said made no sense: there is no such node or rule, or pages may "
 			     "not go there");
@@ -81,7 +90,7 @@ static void put_failed(FILE *out, const struct hn_decision *d, const struct hn_m
 		d->reason < HN_NR_FAILURES ? why[d->reason] : "for a reason this version does not know");
 }
 
-static void put_migrated(FILE *out, const struct hn_decision *d, const struct hn_machine *m)
+static void put_migrated(FILE *out, const struct hn_decision *d, const struct hn_machine *m, const struct hn_slot *slot)
 {
 	static const char *const why[HN_NR_REASONS] = {
 		[HN_REASON_FIRST] = "because this was the first sample of it",
@@ -91,15 +100,31 @@ static void put_migrated(FILE *out, const struct hn_decision *d, const struct hn
 		[HN_REASON_GROUP] = "because the threads of the process use that node more",
 		[HN_REASON_SPREAD] = "because several nodes use it, and such pages are spread over them",
 		[HN_REASON_TEST] = "as a policy for tests has it",
-		[HN_REASON_PLUGIN] = "because the plug-in policy said so",
 	};
 
-	fprintf(out, "it was moved to node %d, %s", hn_node_name(m, d->target_nid),
-		d->reason < HN_NR_REASONS ? why[d->reason] : "for a reason this version does not know");
+	fprintf(out, "it was moved to node %d, ", hn_node_name(m, d->target_nid));
+	if (d->reason == HN_REASON_PLUGIN)
+		put_plugin(out, d, slot);
+	else
+		fprintf(out, "%s", d->reason < HN_NR_REASONS ? why[d->reason] : "for a reason this version does not know");
 }
 
-void hn_decision_sentence(FILE *out, const struct hn_decision *d, const struct hn_machine *m, uint32_t pid)
+/* The policy that was asked and the rule that has decided, by the names that counters and reports have. */
+static void put_rule(FILE *out, const struct hn_decision *d, const struct hn_slot *slot)
 {
+	const char *policy = d->policy < HN_NR_POLICIES ? hn_policies[d->policy].name : "?", *rule = hn_reason_name(d);
+
+	if (d->policy == HN_POLICY_PLUGIN && slot->policy_name[0])
+		policy = slot->policy_name;
+	if (d->rule < hn_slot_rules(slot))
+		rule = slot->rule[d->rule].name;
+	fprintf(out, "%s%s%s", policy, rule ? ", rule " : "", rule ? rule : "");
+}
+
+void hn_decision_sentence(FILE *out, const struct hn_decision *d, const struct hn_machine *m, const struct hn_process *p)
+{
+	uint32_t pid = p->here; /* 0: not known; for the names of threads */
+
 	put_thread(out, pid, d->tid);
 	if (d->outcome == HN_FAULT_WAITED) {
 		fprintf(out, " touched the page while it was being decided about, and waited for that");
@@ -111,13 +136,15 @@ void hn_decision_sentence(FILE *out, const struct hn_decision *d, const struct h
 	fprintf(out, ": ");
 	switch (d->outcome) {
 	case HN_FAULT_LOCAL: fprintf(out, "it is where it is used, so it stayed"); break;
-	case HN_FAULT_REFUSED: put_refused(out, d, m); break;
-	case HN_FAULT_MIGRATED: put_migrated(out, d, m); break;
+	case HN_FAULT_REFUSED: put_refused(out, d, m, &p->slot); break;
+	case HN_FAULT_MIGRATED: put_migrated(out, d, m, &p->slot); break;
 	case HN_FAULT_FAILED: put_failed(out, d, m); break;
 	case HN_FAULT_RACED: fprintf(out, "it was to move, but the program changed the memory meanwhile"); break;
 	default: fprintf(out, "%s", hn_outcome_name(d->outcome)); break;
 	}
-	fprintf(out, " (the thread waited %s)", hn_text_ns(d->service_ns).s);
+	fprintf(out, " (");
+	put_rule(out, d, &p->slot);
+	fprintf(out, "; the thread waited %s)", hn_text_ns(d->service_ns).s);
 }
 
 /* Numbers of the latest decisions about the page, oldest first; returns how many, *all counts all on record. */
@@ -165,7 +192,7 @@ static void put_decisions(FILE *out, const struct hn_explanation *e, unsigned mo
 			continue;
 		ms = d.time_ns / 1000000;
 		fprintf(out, "  %8.1f s ago  ", e->now_ms > ms ? (double)(e->now_ms - ms) / 1e3 : 0.0);
-		hn_decision_sentence(out, &d, &e->seen->run->machine, e->seen->p.here);
+		hn_decision_sentence(out, &d, &e->seen->run->machine, &e->seen->p);
 		fprintf(out, ".\n");
 	}
 }

@@ -23,9 +23,8 @@ struct hn_explanation {
 /* Print it. Decisions about the page come from the process's record, the latest `most` of them. */
 void hn_explain_print(FILE *out, const struct hn_explanation *e, unsigned most);
 
-/* One decision as a sentence without a full stop, "thread 12 on node 1 ...". m tells the nodes' names; pid is
- * the process's in our own namespace, for the names of threads, 0 where it is not known. */
-void hn_decision_sentence(FILE *out, const struct hn_decision *d, const struct hn_machine *m, uint32_t pid);
+/* One decision of process p as a sentence without a full stop, "thread 12 on node 1 ...". m tells the nodes' names. */
+void hn_decision_sentence(FILE *out, const struct hn_decision *d, const struct hn_machine *m, const struct hn_process *p);
 
 /* What users call node n: the kernel's number, or the virtual node's. */
 int hn_node_name(const struct hn_machine *m, int n);

@@ -137,6 +137,19 @@ static void record_make_sane(struct hn_record *r)
 		memset(&r->heat, 0, sizeof(r->heat));
 }
 
+/* A process could have written anything there by now. */
+static void rules_make_printable(struct hn_slot *s)
+{
+	s->policy_name[sizeof(s->policy_name) - 1] = 0;
+	hn_make_printable(s->policy_name);
+	for (uint32_t i = 0; i < HN_MAX_RULES; i++) {
+		s->rule[i].name[sizeof(s->rule[i].name) - 1] = 0;
+		hn_make_printable(s->rule[i].name);
+		s->rule[i].text[sizeof(s->rule[i].text) - 1] = 0;
+		hn_make_printable(s->rule[i].text);
+	}
+}
+
 void hn_process_make_sane(struct hn_process *p)
 {
 	p->comm[sizeof(p->comm) - 1] = 0;
@@ -146,6 +159,7 @@ void hn_process_make_sane(struct hn_process *p)
 	hn_make_printable(p->slot.comm);
 	hn_make_printable(p->slot.message);
 	hn_config_make_sane(&p->slot.config);
+	rules_make_printable(&p->slot);
 	if (p->elapsed_ms > ELAPSED_MAX_MS)
 		p->elapsed_ms = ELAPSED_MAX_MS;
 	if (p->record)

@@ -30,16 +30,23 @@ static void family(const struct page *p, const char *name, const char *unit, enu
 	fprintf(p->out, "# HELP hugenuma_%s%s %s\n", name, total, help);
 }
 
-/* {pid="1",command="x"; names are printable by now: only two characters mean something in a label. */
-static void labels(const struct page *p, const struct hn_process *proc)
+/* Names are printable by now: only two characters mean something in a label. */
+static void put_label(const struct page *p, const char *key, const char *value)
 {
-	fprintf(p->out, "{pid=\"%" PRIu32 "\",command=\"", proc->pid);
-	for (const char *s = proc->comm; *s; s++) {
+	fprintf(p->out, ",%s=\"", key);
+	for (const char *s = value; *s; s++) {
 		if (*s == '"' || *s == '\\')
 			fputc('\\', p->out);
 		fputc(*s, p->out);
 	}
 	fputc('"', p->out);
+}
+
+/* {pid="1",command="x" */
+static void labels(const struct page *p, const struct hn_process *proc)
+{
+	fprintf(p->out, "{pid=\"%" PRIu32 "\"", proc->pid);
+	put_label(p, "command", proc->comm);
 }
 
 /* ---- plain numbers ---- */
@@ -112,6 +119,23 @@ static void put_reasons(const struct page *p, const char *name, const char *help
 			fprintf(p->out, "hugenuma_%s_total", name);
 			labels(p, &p->seen[i].p);
 			fprintf(p->out, ",reason=\"%s\"} %" PRIu64 "\n", reason[k].key, count[k]);
+		}
+	}
+}
+
+static void put_rules(const struct page *p, const char *name, size_t offset, const char *help)
+{
+	family(p, name, NULL, COUNTER, help);
+	for (size_t i = 0; i < p->nr; i++) {
+		const struct hn_slot *slot = &p->seen[i].p.slot;
+		const uint64_t *count = (const uint64_t *)((const char *)&slot->stats + offset);
+
+		for (uint32_t k = 0; slot->policy_name[0] && k < hn_slot_rules(slot); k++) {
+			fprintf(p->out, "hugenuma_%s_total", name);
+			labels(p, &p->seen[i].p);
+			put_label(p, "policy", slot->policy_name);
+			put_label(p, "rule", slot->rule[k].name);
+			fprintf(p->out, "} %" PRIu64 "\n", count[k]);
 		}
 	}
 }
@@ -191,6 +215,10 @@ static void put_all(const struct page *p)
 		    offsetof(struct hn_stats, refused), hn_refusal_names, HN_NR_REFUSALS);
 	put_reasons(p, "failed", "Migrations that failed, the page in its old place.",
 		    offsetof(struct hn_stats, failed), hn_failure_names, HN_NR_FAILURES);
+	put_rules(p, "policy_stayed", offsetof(struct hn_stats, rule_stayed),
+		  "Hint faults after which the page stayed, by the rule of a plug-in policy.");
+	put_rules(p, "policy_moved", offsetof(struct hn_stats, rule_moved),
+		  "Huge pages moved, by the rule of a plug-in policy.");
 	put_nodes(p, "node_managed_bytes", "bytes", GAUGE, offsetof(struct hn_node_row, pages), HN_PAGE_SIZE,
 		  "Memory in managed huge pages that lie on the node.");
 	put_nodes(p, "node_samples", NULL, COUNTER, offsetof(struct hn_node_row, samples), 1,

@@ -158,6 +158,37 @@ static json_t *series_json(struct hn_object *o, const struct hn_series *series)
 	return array;
 }
 
+static struct hn_object rule_json(const struct hn_slot *slot, uint32_t i)
+{
+	struct hn_object o = hn_object_new();
+
+	hn_put_text(&o, "name", slot->rule[i].name);
+	hn_put_text(&o, "text", slot->rule[i].text);
+	hn_put_count(&o, "stayed_count", slot->stats.rule_stayed[i]);
+	hn_put_count(&o, "moved_pages", slot->stats.rule_moved[i]);
+	return o;
+}
+
+/* Null without a policy that is a shared object. */
+static void put_plugin(struct hn_object *o, const struct hn_slot *slot)
+{
+	struct hn_object plugin;
+	json_t *rules;
+
+	if (!slot->policy_name[0]) {
+		hn_put_text(o, "plugin", NULL);
+		return;
+	}
+	plugin = hn_object_new();
+	rules = json_array();
+	for (uint32_t i = 0; i < hn_slot_rules(slot); i++)
+		hn_append_object(&plugin, rules, rule_json(slot, i));
+	hn_put_text(&plugin, "name", slot->policy_name);
+	hn_put_text(&plugin, "file", slot->config.plugin);
+	hn_put_array(&plugin, "rules", rules);
+	hn_put_object(o, "plugin", plugin);
+}
+
 static struct hn_object process_json(const struct hn_process *p, uint32_t nr_nodes)
 {
 	struct hn_object o = hn_object_new();
@@ -172,6 +203,7 @@ static struct hn_object process_json(const struct hn_process *p, uint32_t nr_nod
 	hn_put_text(&o, "message", message[0] ? message : NULL);
 	hn_put_text(&o, "mover", mover <= HN_MOVER_KERNEL ? hn_mover_names[mover] : "?");
 	hn_put_text(&o, "arm", arm == HN_ARM_MOVE || arm == HN_ARM_RWP ? hn_arm_names[arm] : NULL);
+	put_plugin(&o, &p->slot);
 	put_counters(&o, p, nr_nodes);
 	hn_put_array(&o, "series", series_json(&o, &p->slot.stats.series));
 	hn_put_record(&o, p, nr_nodes);

@@ -59,9 +59,9 @@ static void put_node(struct hn_object *o, const char *key, int nid)
 		hn_put_text(o, key, NULL);
 }
 
-static struct hn_object decision_json(const struct hn_decision *d, uint64_t started_ms)
+static struct hn_object decision_json(const struct hn_decision *d, const struct hn_slot *slot)
 {
-	uint64_t ms = d->time_ns / 1000000;
+	uint64_t ms = d->time_ns / 1000000, started_ms = slot->started_ms;
 	struct hn_object o = hn_object_new();
 
 	hn_put_count(&o, "time_ms", ms > started_ms ? ms - started_ms : 0);
@@ -74,6 +74,7 @@ static struct hn_object decision_json(const struct hn_decision *d, uint64_t star
 	hn_put_count(&o, "previous_thread_id", d->last_tid);
 	hn_put_text(&o, "outcome", hn_outcome_name(d->outcome));
 	hn_put_text(&o, "reason", hn_reason_name(d));
+	hn_put_text(&o, "plugin_rule", d->rule < hn_slot_rules(slot) ? slot->rule[d->rule].name : NULL);
 	hn_put_text(&o, "rule", d->policy < HN_NR_POLICIES ? hn_policies[d->policy].name : "?");
 	hn_put_count(&o, "service_ns", d->service_ns);
 	return o;
@@ -90,7 +91,7 @@ static void put_decisions(struct hn_object *o, const struct hn_process *p)
 		first = next - HN_REPORT_DECISIONS;
 	for (; first < next; first++)
 		if (hn_record_read(r, first, &d))
-			hn_append_object(o, array, decision_json(&d, p->slot.started_ms));
+			hn_append_object(o, array, decision_json(&d, &p->slot));
 	hn_put_array(o, "decisions", array);
 	hn_put_count(o, "decisions_total_count", next);
 	hn_put_count(o, "decisions_missed_count", r ? r->missed : 0);

@@ -3,6 +3,7 @@
 
 #include "control/launch.h"
 #include "control/machine.h"
+#include "control/plugin.h"
 #include "control/probe.h"
 #include "control/proc.h"
 #include "control/progress.h"
@@ -60,6 +61,10 @@ static int run_prepare(struct run *r)
 
 	if (!run_can_arm(&o->config)) {
 		hn_say("--arm rwp: this kernel's userfaultfd has no UFFDIO_RWPROTECT (Linux 7.3 or later is needed)");
+		return -1;
+	}
+	if (o->config.policy == HN_POLICY_PLUGIN && hn_plugin_try(o->config.plugin, err, sizeof(err)) != 0) {
+		hn_say("%s", err);
 		return -1;
 	}
 	if (hn_agent_find(r->agent, sizeof(r->agent), err, sizeof(err)) != 0 ||

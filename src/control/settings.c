@@ -2,6 +2,7 @@
 #include "control/settings.h"
 
 #include "control/names.h"
+#include "control/plugin.h"
 #include "control/say.h"
 #include "core/policy.h"
 
@@ -24,7 +25,7 @@
 #define NODES(field, key, option, live, doc) \
 	{ key, option, HN_SETTING_NODES, live, offsetof(struct hn_config, field), "", 0, 63, NULL, 0, doc }
 #define POLICY(field, key, option, live, doc) \
-	{ key, option, HN_SETTING_POLICY, live, offsetof(struct hn_config, field), "", 0, HN_POLICY_PLUGIN - 1, NULL, 0, doc }
+	{ key, option, HN_SETTING_POLICY, live, offsetof(struct hn_config, field), "", 0, HN_POLICY_PLUGIN, NULL, 0, doc }
 #define SWITCH(field, key, option, live, doc) \
 	{ key, option, HN_SETTING_SWITCH, live, offsetof(struct hn_config, field), "", 0, 1, NULL, 0, doc }
 
@@ -47,7 +48,7 @@ const struct hn_setting hn_settings[] = {
 	       "start the agent when a process starts, without waiting for huge pages"),
 	POLICY(policy, "policy.name", "policy", true,
 	       "when pages migrate, docs/policy.md; observe judges and never moves; first-touch moves once; always, alternate and "
-	       "random are for testing"),
+	       "random are for testing; a shared object of your own: hugenuma/policy.h"),
 	NUMBER(seed, "policy.seed", "seed", "", 0, UINT32_MAX, false, "seed of --policy=random"),
 	CHOICE(shared, "policy.shared", "shared", hn_shared_names, 2, false,
 	       "what becomes of pages that threads of several nodes use: they stay where they are, or are spread over these nodes"),
@@ -126,6 +127,8 @@ void hn_config_make_sane(struct hn_config *c)
 		if (s->kind != HN_SETTING_NODES && (v < s->min || v > s->max))
 			*setting_word(s, c) = *setting_word(s, &good);
 	}
+	c->plugin[sizeof(c->plugin) - 1] = 0;
+	hn_make_printable(c->plugin);
 }
 
 /* "0-2,5" */
@@ -156,7 +159,8 @@ void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char
 	else if (s->kind == HN_SETTING_SWITCH)
 		snprintf(buf, len, "%s", v ? "on" : "off");
 	else if (s->kind == HN_SETTING_POLICY)
-		snprintf(buf, len, "%s", v < HN_NR_POLICIES ? hn_policies[v].name : "?");
+		snprintf(buf, len, "%.*s", HN_PLUGIN_PATH - 1,
+			 v == HN_POLICY_PLUGIN ? c->plugin : v < HN_NR_POLICIES ? hn_policies[v].name : "?");
 	else
 		snprintf(buf, len, "%s", v < s->nr_words ? s->word[v] : "?");
 }
@@ -193,6 +197,8 @@ void hn_setting_expected(const struct hn_setting *s, char *buf, size_t len)
 				       hn_setting_word(s, i + 1) ? ", " :
 								     " or ",
 				       word);
+	if (s->kind == HN_SETTING_POLICY && at < len)
+		snprintf(buf + at, len - at, ", the path of a shared object, or its NAME in %s", hn_plugin_dir());
 }
 
 static bool parse_number(const struct hn_setting *s, const char *text, uint32_t *v)
@@ -209,17 +215,20 @@ static bool parse_number(const struct hn_setting *s, const char *text, uint32_t 
 	return true;
 }
 
-static bool parse_policy(const struct hn_setting *s, const char *text, uint32_t *v)
+static bool parse_policy(const struct hn_setting *s, struct hn_config *c, const char *text)
 {
 	const char *word;
 
 	for (unsigned i = 0; (word = hn_setting_word(s, i)); i++) {
 		if (strcmp(word, text) == 0) {
-			*v = i;
+			c->policy = i;
 			return true;
 		}
 	}
-	return false;
+	if (!hn_plugin_path(text, c->plugin, sizeof(c->plugin)))
+		return false;
+	c->policy = HN_POLICY_PLUGIN;
+	return true;
 }
 
 static bool parse_word(const char *const *word, unsigned nr, const char *text, uint32_t *v)
@@ -276,7 +285,7 @@ bool hn_setting_parse(const struct hn_setting *s, struct hn_config *c, const cha
 	switch (s->kind) {
 	case HN_SETTING_NUMBER: return parse_number(s, text, v);
 	case HN_SETTING_CHOICE: return parse_word(s->word, s->nr_words, text, v);
-	case HN_SETTING_POLICY: return parse_policy(s, text, v);
+	case HN_SETTING_POLICY: return parse_policy(s, c, text);
 	case HN_SETTING_NODES: return parse_nodes(text, (uint64_t *)(void *)((char *)c + s->offset));
 	case HN_SETTING_SWITCH: return parse_word(off_on, 2, text, v) || parse_word(no_yes, 2, text, v);
 	}
@@ -300,7 +309,7 @@ static char *trim(char *s)
 /* Changes `line`. */
 static int settings_line(struct hn_config *c, char *line, char *err, size_t err_len)
 {
-	char *equals = strchr(line, '='), *key, *value, expected[192];
+	char *equals = strchr(line, '='), *key, *value, expected[320];
 	const struct hn_setting *s;
 
 	if (!equals) {
@@ -420,7 +429,7 @@ static void variable_name(const struct hn_setting *s, char *buf, size_t len)
 
 static int settings_read_environment(struct hn_config *c, char *err, size_t err_len)
 {
-	char name[64], expected[192];
+	char name[64], expected[320];
 
 	for (unsigned i = 0; i < hn_nr_settings; i++) {
 		const char *value;

@@ -63,6 +63,29 @@ static void table_nonzero(FILE *out, const char *label, uint64_t n, const char *
 		table_row(out, label, "%s   %s", hn_text_count(n).s, what);
 }
 
+/* Of a plug-in policy: what its rules have decided. */
+static void table_rules(FILE *out, const struct hn_slot *slot)
+{
+	const char *sep = "   ";
+
+	if (!slot->policy_name[0])
+		return;
+	fprintf(out, "  %-17s %s", "policy rules", slot->policy_name);
+	for (uint32_t i = 0; i < hn_slot_rules(slot); i++) {
+		uint64_t stayed = slot->stats.rule_stayed[i], moved = slot->stats.rule_moved[i];
+
+		if (!stayed && !moved)
+			continue;
+		fprintf(out, "%s%s", sep, slot->rule[i].name);
+		if (stayed)
+			fprintf(out, " %s stayed", hn_text_count(stayed).s);
+		if (moved)
+			fprintf(out, " %s moved", hn_text_count(moved).s);
+		sep = ", ";
+	}
+	fputc('\n', out);
+}
+
 static void table_faults(FILE *out, const struct hn_process *p)
 {
 	const struct hn_stats *s = &p->slot.stats;
@@ -73,6 +96,7 @@ static void table_faults(FILE *out, const struct hn_process *p)
 		  hn_text_share(p->shares.end_local, p->shares.end_samples).s);
 	table_pages(out, "migrated", s->migrated);
 	table_reasons(out, "refused", s->refused, hn_refusal_names, HN_NR_REFUSALS);
+	table_rules(out, &p->slot);
 	table_reasons(out, "failed", s->failed, hn_failure_names, HN_NR_FAILURES);
 	table_row(out, "raced", "%s", hn_text_count(s->raced).s);
 	table_row(out, "waited", "%s", hn_text_count(s->waited).s);

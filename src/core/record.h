@@ -34,7 +34,7 @@ struct hn_decision {
 	uint8_t outcome;   /* enum hn_outcome: from HN_FAULT_LOCAL on, or HN_FAULT_WAITED */
 	uint8_t reason;    /* enum hn_refusal, hn_failure, or hn_reason of a migration */
 	uint8_t policy;    /* enum hn_policy_kind: the rule that was asked */
-	uint8_t pad2;
+	uint8_t rule;        /* of a plug-in policy; HN_NO_RULE: none */
 };
 
 _Static_assert(sizeof(struct hn_decision) == 40, "copied in whole words");

@@ -100,6 +100,7 @@ static void put_on_record(struct hn *hn, const struct hn_message *m, uint64_t re
 		.outcome = (uint8_t)out,
 		.reason = out == HN_FAULT_REFUSED ? v->refusal : out == HN_FAULT_MIGRATED ? v->reason : v->failure,
 		.policy = (uint8_t)hn->core->par.policy,
+		.rule = v->rule,
 	};
 
 	if (out < HN_FAULT_LOCAL && out != HN_FAULT_WAITED)

@@ -126,6 +126,7 @@ struct hn_live {
 	struct hn_core *core;
 	struct hn_stats *stats;
 	struct hn_record *record; /* NULL: there is none */
+	const struct hugenuma_policy *plugin; /* NULL: there is none */
 	struct hn_publish publish; /* scanner only */
 	int fd;       /* userfaultfd of program and staging */
 	int fd_trash; /* userfaultfd of trash, no events */

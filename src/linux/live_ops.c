@@ -80,5 +80,6 @@ void hn_live_yield(void *be)
 void hn_worker_init(struct hn_worker *w, struct hn_live *live)
 {
 	w->live = live;
-	w->hn = (struct hn){ .core = live->core, .ops = live->way->ops, .be = w, .stats = live->stats, .record = live->record };
+	w->hn = (struct hn){ .core = live->core, .ops = live->way->ops, .be = w, .stats = live->stats, .record = live->record,
+			     .plugin = live->plugin };
 }

@@ -113,17 +113,21 @@ static void fill_stats(struct hn_stats *s)
 static void decide(struct hn_record *r, uint64_t started_ms)
 {
 	static const struct hn_decision d[] = {
-		{ 100, PAGE(0), 101, 0, 20000, 0, 1, 0, -1, -1, HN_FAULT_REFUSED, HN_REFUSE_FILTER, 0, 0 },
-		{ 200, PAGE(0), 101, 101, 310000, 0, 1, 0, 1, 1, HN_FAULT_MIGRATED, HN_REASON_NODE, 0, 0 },
-		{ 600, PAGE(1), 102, 0, 10000, 0, 0, 0, -1, -1, HN_FAULT_LOCAL, 0, 0, 0 },
-		{ 700, PAGE(2), 103, 102, 40000, 0, 1, 0, 1, 1, HN_FAULT_FAILED, HN_FAIL_TARGET, 0, 0 },
-		{ 1000, PAGE(0), 102, 0, 0, 0, -1, -1, -1, -1, HN_FAULT_WAITED, 0, 0, 0 },
-		{ 1100, PAGE(65), 103, 103, 5000, 0, 1, 1, -1, 1, HN_FAULT_LOCAL, 0, 0, 0 },
+		{ 100, PAGE(0), 101, 0, 20000, 0, 1, 0, -1, -1, HN_FAULT_REFUSED, HN_REFUSE_FILTER, 0, HN_NO_RULE },
+		{ 200, PAGE(0), 101, 101, 310000, 0, 1, 0, 1, 1, HN_FAULT_MIGRATED, HN_REASON_NODE, 0, HN_NO_RULE },
+		{ 600, PAGE(1), 102, 0, 10000, 0, 0, 0, -1, -1, HN_FAULT_LOCAL, 0, 0, HN_NO_RULE },
+		{ 700, PAGE(2), 103, 102, 40000, 0, 1, 0, 1, 1, HN_FAULT_FAILED, HN_FAIL_TARGET, 0, HN_NO_RULE },
+		{ 800, PAGE(3), 103, 0, 7000, 0, 1, 0, -1, -1, HN_FAULT_REFUSED, HN_REFUSE_PLUGIN, HN_POLICY_PLUGIN, 0 },
+		{ 900, PAGE(3), 103, 103, 8000, 0, 1, 0, 1, 1, HN_FAULT_MIGRATED, HN_REASON_PLUGIN, HN_POLICY_PLUGIN, 1 },
+		{ 1000, PAGE(0), 102, 0, 0, 0, -1, -1, -1, -1, HN_FAULT_WAITED, 0, 0, HN_NO_RULE },
+		{ 1100, PAGE(65), 103, 103, 5000, 0, 1, 1, -1, 1, HN_FAULT_LOCAL, 0, 0, HN_NO_RULE },
 	};
 
 	for (unsigned i = 0; i < sizeof(d) / sizeof(d[0]); i++) {
 		struct hn_decision one = d[i];
 
+		if (one.policy == HN_POLICY_PLUGIN && !getenv("FAKE_PLUGIN"))
+			continue;
 		one.time_ns = (started_ms + one.time_ns) * 1000000;
 		hn_record_decision(r, &one);
 	}
@@ -218,6 +222,22 @@ static void start_record(struct hn_shm *shm, struct hn_slot *slot)
 		pthread_create(&t, NULL, answer, hn_slot_record(shm, slot));
 }
 
+/* What a plug-in policy says of itself; a process may have written anything there. */
+static void fill_rules(struct hn_slot *slot)
+{
+	if (!getenv("FAKE_PLUGIN"))
+		return;
+	snprintf(slot->policy_name, sizeof(slot->policy_name), "mine");
+	slot->nr_rules = 2;
+	snprintf(slot->rule[0].name, sizeof(slot->rule[0].name), "often");
+	snprintf(slot->rule[0].text, sizeof(slot->rule[0].text), "it is used\033\n often");
+	snprintf(slot->rule[1].name, sizeof(slot->rule[1].name), "other");
+	snprintf(slot->rule[1].text, sizeof(slot->rule[1].text), "others use it");
+	slot->stats.rule_stayed[0] = 31;
+	slot->stats.rule_stayed[1] = 2;
+	slot->stats.rule_moved[1] = 5;
+}
+
 /* The slot is the controller's to read once the pid is there. */
 static void fill_slot(struct hn_slot *slot, bool managed)
 {
@@ -234,6 +254,7 @@ static void fill_slot(struct hn_slot *slot, bool managed)
 		slot->regions = 3;
 		slot->scans = 5;
 		slot->agent_bytes = 1000000;
+		fill_rules(slot);
 		fill_stats(&slot->stats);
 	}
 	hn_stat_add(&slot->events, 0);
@@ -259,6 +280,7 @@ static void dump_passed(const struct hn_shm *shm, const char *path)
 		c->policy, c->seed, c->max_armed_mib, c->min_mib, c->start_now, c->initial_node, c->explicit_policy,
 		c->shared, c->settle_ms, c->period_min_ms, c->period_max_ms, c->cpu_percent, c->budget_mib_s, c->max_stall_us, c->nodes,
 		c->arm);
+	fprintf(f, "plugin=%s\n", c->plugin);
 	fprintf(f, "nr_nodes=%u\nis_virtual=%u\ndeal_threads=%u\nnr_cpus=%u\nos_nid=", m->nr_nodes, m->is_virtual,
 		m->deal_threads, m->nr_cpus);
 	for (uint32_t i = 0; i < m->nr_nodes; i++)

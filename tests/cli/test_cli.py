@@ -777,7 +777,7 @@ def documented_paths(text):
 
 
 def test_report_keys_are_documented():
-    report, _ = report_of("--", "true", env={"FAKE_TEXT": "x"})
+    report, _ = report_of("--", "true", env={"FAKE_TEXT": "x", "FAKE_PLUGIN": "1"})
     with Living() as p:
         live = json.loads(command("report", "--format=json", p.pid).stdout)
     with open(os.path.join(ROOT, "docs", "report.md"), encoding="utf-8") as f:
@@ -871,9 +871,10 @@ def test_explain_a_managed_page():
                      r"25\.0 % of them local\.",
                      r"Decided about it, the latest last \(3 on record\):",
                      r" +[\d.]+ s ago  thread 101 on node 1 touched the page on node 0: it was left there, because this was the "
-                     r"first sample of it and two in a row from one node are wanted \(the thread waited 20\.0 us\)\.",
+                     r"first sample of it and two in a row from one node are wanted \(automatic, rule filter; the thread waited "
+                     r"20\.0 us\)\.",
                      r" +[\d.]+ s ago  thread 101 on node 1 touched the page on node 0: it was moved to node 1, because the sample "
-                     r"before came from there too \(the thread waited 310 us\)\.",
+                     r"before came from there too \(automatic, rule node; the thread waited 310 us\)\.",
                      r" +[\d.]+ s ago  thread 102 touched the page while it was being decided about, and waited for that\.",
                      r"What would change it: one more sample from node 0 in a row moves it there\."):
             found(f"^{line}$", r.stdout)
@@ -883,6 +884,93 @@ def test_explain_a_managed_page():
         failed = command("explain", p.pid, hex(ARENA + 2 * PAGE)).stdout
         found("it was to move to node 1 and did not: no huge page was free there; it is where it was", failed)
         found("^No decision about this page is on record", command("explain", p.pid, hex(ARENA + 9 * PAGE)).stdout)
+
+
+def test_plugin_policy_is_shown():
+    """Its rules in the table, the report, the metrics and in what is explained; control characters in none."""
+    with Living(FAKE_PLACE="1", FAKE_PLUGIN="1") as p:
+        out = command("explain", p.pid, hex(ARENA + 3 * PAGE)).stdout
+        found(r"it was left there, because it is used\?\? often \(mine, rule often; the thread waited 7\.00 us\)\.$", out)
+        found(r"it was moved to node 1, because others use it \(mine, rule other; the thread waited 8\.00 us\)\.$", out)
+        metrics = command("metrics").stdout
+        found('^hugenuma_policy_stayed_total{pid="%s",command="sleep",policy="mine",rule="often"} 31$' % p.pid, metrics)
+        found('^hugenuma_policy_moved_total{pid="%s",command="sleep",policy="mine",rule="other"} 5$' % p.pid, metrics)
+    report, r = report_of("--", "true", env={"FAKE_PLUGIN": "1"})
+    same(report["processes"][0]["plugin"],
+         {"name": "mine", "file": "", "rules": [{"name": "often", "text": "it is used?? often", "stayed_count": 31, "moved_pages": 0},
+                                                {"name": "other", "text": "others use it", "stayed_count": 2, "moved_pages": 5}]})
+    same([d["plugin_rule"] for d in report["processes"][0]["decisions"] if d["rule"] == "plugin"], ["often", "other"])
+    found("^  policy rules      mine   often 31 stayed, other 2 stayed 5 moved$", run("--", "true", env={"FAKE_PLUGIN": "1"}).stderr)
+
+
+def compiled(name, source):
+    """A shared object of a few lines."""
+    file = path(name)
+    with open(file + ".c", "w", encoding="ascii") as f:
+        f.write('#include "hugenuma/policy.h"\n' + source)
+    subprocess.run(["cc", "-O1", "-fPIC", "-shared", "-I" + os.path.join(ROOT, "include"), "-o", file, file + ".c"], check=True)
+    os.chmod(file, 0o755)
+    return file
+
+
+POLICY = """
+static const struct hugenuma_rule rules[] = {{ "only", "it is so" }};
+static void judge(const struct hugenuma_fault *f, struct hugenuma_answer *a) {{ {judge} }}
+const struct hugenuma_policy {symbol} = {{ {abi}, {size}, "mine", "for a test", rules, 1, 0, judge }};
+"""
+
+
+def policy_source(symbol="hugenuma_policy", abi=1, size="sizeof(struct hugenuma_policy)", judge="a->node = -1; a->rule = 0;"):
+    return POLICY.format(symbol=symbol, abi=abi, size=size, judge=judge)
+
+
+def test_policies_that_cannot_be_used():
+    """Nothing is started: the command has tried the object in a child of its own."""
+    good = compiled("good.so", policy_source())
+    cases = [(compiled("no-symbol.so", policy_source(symbol="other")), "it exports no hugenuma_policy, expected"),
+             (compiled("abi.so", policy_source(abi=99)), "its abi is another, expected HUGENUMA_POLICY_ABI 1"),
+             (compiled("size.so", policy_source(size="8")), "its size is another, expected sizeof"),
+             (compiled("undefined.so", "void nowhere(void);" + policy_source(judge="nowhere();")), "undefined symbol: nowhere"),
+             (compiled("crash.so", policy_source(judge="*(volatile int *)0 = 1;")), "it crashed when it was asked (Segmentation"),
+             (compiled("tls.so", "__thread int x;\n" + policy_source(judge="a->node = x++; a->rule = 0;")),
+              "it crashed when it was asked"),
+             (compiled("hang.so", policy_source(judge="for (;;) __asm__ volatile (\"\");")), "it did not answer within 5 s"),
+             (compiled("exit.so", "#include <unistd.h>\n__attribute__((constructor)) static void f(void) { _exit(3); }" +
+                       policy_source()), "it ended the process that tried it (status 3)"),
+             (path("nothing.so"), "cannot be read: No such file or directory"), ("/etc/passwd", "invalid ELF header"),
+             (TMP, "it is no regular file, expected a shared object")]
+    shutil.copy(good, path("writable.so"))
+    os.chmod(path("writable.so"), 0o775)
+    cases.append((path("writable.so"), "others may write to it, expected"))
+    if os.geteuid() == 0:
+        shutil.copy(good, path("stranger.so"))
+        os.chown(path("stranger.so"), 1234, 0)
+        cases.append((path("stranger.so"), "it belongs to somebody else, expected"))
+    for file, words in cases:
+        r = run("--policy", file, "--", "touch", path("marker"))
+        same(r.returncode, 125, file)
+        found("^hugenuma: policy " + re.escape(f"{file}: {words}"), r.stderr)
+        same(os.path.exists(path("marker")), False, "program started")
+
+
+def test_policies_by_path_and_name():
+    good = compiled("good.so", policy_source())
+    for text in (good, os.path.relpath(good), os.path.join(TMP, "..", os.path.basename(TMP), "good.so")):
+        got = passed("--policy", text)
+        same((got["config"].split()[4], got["plugin"]), ("8", good), text)
+    got = passed("--policy", "good", env={"HUGENUMA_POLICIES": TMP})
+    same((got["config"].split()[4], got["plugin"]), ("8", good), "by name")
+    got = passed("--policy", good, "--policy=observe")
+    same(got["config"].split()[4], "4", "the last one wins")
+    r = run("--policy", "nosuch", "--", "true", env={"HUGENUMA_POLICIES": TMP})
+    same(r.returncode, 125)
+    found(re.escape(f"--policy: 'nosuch': expected ") + ".*, the path of a shared object, or its NAME in " + re.escape(TMP), r.stderr)
+    r = run("--policy", "/" + "x" * 300, "--", "true")
+    same(r.returncode, 125)
+    with Living() as p:
+        r = command("ctl", p.pid, "set", "policy.name=" + good)
+        same(r.returncode, 1)
+        found("shared objects are loaded by `hugenuma run --policy' only; process .* has none", r.stderr)
 
 
 def test_explain_what_is_not_managed():
@@ -1023,7 +1111,7 @@ def test_report_json_is_the_same_live_and_from_a_file():
     same([d["outcome"] for d in p["decisions"]], ["refused", "migrated", "local", "failed", "waited", "local"])
     same(p["decisions"][1], {"time_ms": 200, "address": hex(ARENA), "thread_id": 101, "thread_node": 1, "page_node": 0,
                              "target_node": 1, "previous_node": 1, "previous_thread_id": 101, "outcome": "migrated",
-                             "reason": "node", "rule": "automatic", "service_ns": 310000})
+                             "reason": "node", "rule": "automatic", "plugin_rule": None, "service_ns": 310000})
     same((p["kernel"], p["decisions_total_count"], p["decisions_missed_count"]), (None, 6, 0))
 
 

@@ -810,9 +810,9 @@ def test_kill_controller(b):
 class Steered:
     """A program at work under hugenuma, and what `hugenuma list` says of it."""
 
-    def __init__(self, b):
+    def __init__(self, b, policy="always"):
         self.b = b
-        self.child = b.start([b.hugenuma, "run", "-q", *EAGER, "--policy", "always", "--",
+        self.child = b.start([b.hugenuma, "run", "-q", *EAGER, "--policy", policy, "--",
                               b.program("control"), "work until told"])
         want(wait_for(lambda: self.line() and self.migrated() > 0, 20), "nothing is migrated")
 
@@ -912,6 +912,77 @@ def test_settings_at_run_time(b):
     same(ctl("set", "policy.name=always").status, 0, "set")
     want(wait_for(lambda: s.migrated() > before, 20), "nothing migrates after the change")
     s.end()
+
+
+# ---- policies that are shared objects ----
+
+def sticky(b):
+    return os.path.join(b.build, "examples", "policy-sticky.so")
+
+
+def nonsense(b):
+    return os.path.join(b.programs, "policy-nonsense.so")
+
+
+def rules_of(process):
+    return {rule["name"]: rule for rule in process["plugin"]["rules"]}
+
+
+def test_plugin_policy(b):
+    """The example places as well as the default does, each page by a rule of its own."""
+    options = [*EAGER, *([] if b.real_nodes else ["--topology", "node:2 pu:1"]), "--period-ms", "10"]
+    result = good(b.run([*options, "--policy", sticky(b)], [b.program("workers"), "two halves"]))
+    p = result.processes()[0]
+    rules = rules_of(p)
+    want(p["local_end_percent"] is not None and p["local_end_percent"] > 90, f"{p['local_end_percent']} % local at the end")
+    want(14 <= p["migrated_pages"] <= 20, f"{p['migrated_pages']} pages migrated, not about 16")
+    same(rules["three_in_a_row"]["moved_pages"], p["migrated_pages"], "moved by the rule")
+    same(rules["too_few"]["stayed_count"], p["refused"]["policy_count"], "stayed by the rule")
+    want(rules["too_few"]["stayed_count"] >= 28, f"every page was refused twice before: {rules}")
+    on_record = {d["plugin_rule"] for d in p["decisions"] if d["outcome"] in ("local", "refused", "migrated")}
+    want("local" in on_record and on_record <= {*rules, None}, f"rules on record: {on_record}")
+
+
+def test_plugin_policy_in_children(b):
+    result = managed(b, "forked by managed", 3, options=[*FAST, "--policy", sticky(b)])
+    for p in result.processes():
+        same(p["plugin"]["name"], "sticky", f"policy of {p['pid']}")
+
+
+def test_plugin_policy_that_makes_no_sense(b):
+    result = good(b.run([*EAGER, "--policy", nonsense(b)], [b.program("start"), "joinable workers"]))
+    refused = sum(p["refused"]["policy_invalid_count"] for p in result.processes())
+    moved = sum(rules_of(p)["anything"]["moved_pages"] for p in result.processes())
+    want(refused > 100, f"only {refused} verdicts were nonsense")
+    same(moved, sum(p["migrated_pages"] for p in result.processes()), "moved by the rule")
+
+
+def test_plugin_policy_at_run_time(b):
+    s = Steered(b, nonsense(b))
+
+    def ctl(*args):
+        return b.bare([b.hugenuma, "ctl", str(s.pid()), *args])
+
+    same(ctl("get", "policy.name").out, f"policy.name = {nonsense(b)}\n", "get")
+    same(ctl("set", "policy.name=observe").status, 0, "set")
+    want(wait_for(s.rests, 5), "pages migrate, though the policy only observes")
+    r = ctl("set", f"policy.name={sticky(b)}")
+    want(r.status == 1 and f"'{sticky(b)}': shared objects are loaded by" in r.err, f"another object: {r}")
+    before = s.migrated()
+    same(ctl("set", f"policy.name={nonsense(b)}").status, 0, "set back")
+    want(wait_for(lambda: s.migrated() > before, 20), "nothing migrates after the change")
+    s.end()
+
+
+def test_plugin_policy_that_is_gone(b):
+    """What was there at the start is not any more when a program of the run is executed: that one runs unmanaged."""
+    copy = os.path.join(b.tmp, "mine.so")
+    shutil.copy(sticky(b), copy)
+    command = ["sh", "-c", 'rm "$1"; shift; "$@"', "sh", copy, b.program("start"), "joinable workers"]
+    result = b.run([*EAGER, "--policy", copy], command, quiet=False)
+    same(result.status, 0, str(result))
+    want(re.search(rf"not managed: policy {re.escape(copy)}: it cannot be read here", result.err), f"not said: {result}")
+    same(result.processes(), [], "managed processes")
 
 
 def test_orders_in_any_order(b):
