@@ -764,7 +764,7 @@ def test_two_halves(b):
     p = result.processes()[0]
     local = p["local_end_percent"]
     want(local is not None and local > 90, f"{local} % local at the end")
-    want(14 <= p["migrated_pages"] <= 20, f"{p['migrated_pages']} pages migrated, not about 16")
+    want(14 <= p["migrated_pages"] <= 20, f"{p['migrated_pages']} pages migrated, not about 16\n{result}{p['nodes']}")
     want(p["migrated_to_node_pages"][1] >= 14, f"to nodes: {p['migrated_to_node_pages']}")
     share = [n / p["samples_count"] for n in p["samples_from_node_count"][:2]]
     want(min(share) > 0.25, f"samples from nodes: {p['samples_from_node_count']}")

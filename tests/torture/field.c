@@ -122,8 +122,10 @@ void field_visit(struct field *field, struct actor *a, size_t page, size_t strip
 	};
 
 	history_add(&field->history[page], &event);
-	for (size_t i = 0; i < HUGE_BASES; i++)
+	for (size_t i = 0; i < HUGE_BASES; i++) {
 		visit_line(field, a, page, (start + i) % HUGE_BASES * STRIPES + stripe, number, burst);
+		step(a);
+	}
 	count(field, a, page);
 	atomic_store_explicit(&s->number, number + burst, memory_order_release);
 	s->written_us = (uint32_t)((now_ns() - start_ns) / 1000);
@@ -161,6 +163,7 @@ void field_check_page(struct field *field, struct actor *a, size_t page)
 		if (is_counter(w))
 			continue;
 		found = load(&words[w]);
+		step(a);
 		if (found != expected) {
 			wrong_word(field, a, page, w, expected, found);
 			store(&words[w], expected);

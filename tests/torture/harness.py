@@ -14,7 +14,7 @@ SKIP_STATUS = 77
 # Beyond torture's own time: set-up, last checks, and its own patience with a thread that hangs.
 STUCK_SECONDS = 20
 GRACE_SECONDS = 40
-TOPOLOGY = "node:4 pu:2"
+VIRTUAL = ("--topology", "node:4 pu:2")
 
 
 def default_build():
@@ -105,18 +105,19 @@ def kill_group(child):
         pass
 
 
-def run(build, run_options, torture_options, seconds):
-    """Run torture for about `seconds` under build's hugenuma."""
+def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1):
+    """Run torture for about `seconds` under build's hugenuma, on a machine that is `slow` times slower than most."""
+    stuck = STUCK_SECONDS * slow
     with tempfile.TemporaryDirectory(prefix="hugenuma-torture-") as scratch:
         path = os.path.join(scratch, "report.json")
-        command = [build.command, "run", "--quiet", "--topology", TOPOLOGY, "--start-now", "--min-mib", "2",
+        command = [build.command, "run", "--quiet", *nodes, "--start-now", "--min-mib", "2",
                    "--report", path, *run_options, "--", build.torture, "--seconds", str(seconds),
-                   "--stuck-seconds", str(STUCK_SECONDS), *torture_options]
+                   "--stuck-seconds", str(stuck), *torture_options]
         # A process group of its own, so that a run that hangs goes with its children.
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                  text=True, errors="replace", env=build.environment(), start_new_session=True)
         try:
-            text, _ = child.communicate(timeout=seconds + STUCK_SECONDS + GRACE_SECONDS)
+            text, _ = child.communicate(timeout=seconds + stuck + GRACE_SECONDS * slow)
             status = child.returncode
         except subprocess.TimeoutExpired:
             kill_group(child)

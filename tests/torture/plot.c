@@ -92,6 +92,7 @@ void plot_write(struct plot *plot, struct actor *a, struct range range)
 
 		for (size_t w = b * BASE_WORDS; w < (b + 1) * BASE_WORDS; w++)
 			store(&plot->area.words[w], stamp(plot->salt, w, number));
+		step(a);
 	}
 	plot_settle(plot, range);
 }
@@ -171,8 +172,10 @@ size_t plot_verify_copy(struct plot *plot, struct actor *a, struct range range, 
 {
 	size_t errors = 0;
 
-	for (size_t i = 0; i < range.n; i++)
+	for (size_t i = 0; i < range.n; i++) {
 		errors += verify_base(plot, a, range.first + i, copy + i * BASE_WORDS);
+		step(a);
+	}
 	a->checked += range.n * BASE_WORDS;
 	count_checked(a);
 	return errors;

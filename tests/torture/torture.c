@@ -24,6 +24,11 @@ _Atomic bool stop_disturbers;
 struct field fields[MAX_FIELDS];
 size_t n_fields;
 
+static struct {
+	uint64_t ns;
+	const char *name, *doing;
+} longest; /* time without a step */
+
 static struct actor actors[MAX_ACTORS];
 static unsigned int n_actors;
 static _Thread_local const char *my_name, *my_doing;
@@ -64,7 +69,7 @@ void doing(struct actor *a, const char *what)
 	my_name = a->name;
 	my_doing = what;
 	atomic_store_explicit(&a->doing, what, memory_order_relaxed);
-	atomic_store_explicit(&a->alive_ns, now_ns(), memory_order_relaxed);
+	step(a);
 }
 
 void nap_us(unsigned int us)
@@ -110,21 +115,49 @@ static int create_fields(void)
 	return 0;
 }
 
+/* When did a worker last do something? Who waits at a checkpoint does not hang as long as the others do not. */
+static uint64_t look_for_steps(uint64_t now)
+{
+	uint64_t last = 0;
+
+	for (unsigned int i = 0; i < n_actors; i++) {
+		struct actor *a = &actors[i];
+		uint64_t steps = atomic_load(&a->steps);
+
+		if (steps != a->seen_steps || !a->alive_ns)
+			a->alive_ns = now;
+		a->seen_steps = steps;
+		if (a->id < opt.threads && a->alive_ns > last)
+			last = a->alive_ns;
+	}
+	return last;
+}
+
+static void note_longest(const struct actor *a, uint64_t ns)
+{
+	if (ns <= longest.ns)
+		return;
+	longest.ns = ns;
+	longest.name = a->name;
+	longest.doing = atomic_load(&a->doing);
+}
+
 /* A thread that sleeps for ever in a fault is an error as bad as a lost word, and must not look like a slow run. */
 static bool all_finished(bool disturbers_too)
 {
-	uint64_t limit = opt.stuck_seconds * 1000000000ull, now = now_ns();
+	uint64_t limit = opt.stuck_seconds * 1000000000ull, now = now_ns(), last = look_for_steps(now);
 	bool finished = true, stuck = false;
 
 	for (unsigned int i = 0; i < n_actors; i++) {
 		struct actor *a = &actors[i];
-		uint64_t alive = atomic_load(&a->alive_ns);
+		uint64_t alive = atomic_load(&a->waits) ? last : a->alive_ns;
 
 		if (atomic_load(&a->finished))
 			continue;
 		if (a->id < opt.threads || disturbers_too)
 			finished = false;
-		if (now > alive && now - alive > limit) {
+		note_longest(a, now - alive);
+		if (now - alive > limit) {
 			report_other(a->name, "thread %u stuck for %.1f s: %s", a->id, (double)(now - alive) / 1e9,
 				     atomic_load(&a->doing));
 			stuck = true;
@@ -169,6 +202,8 @@ static void final_check(void)
 	check_plots(a);
 	print_rounds();
 	printf("torture: %zu of %zu shared pages are huge at the end\n", huge, pages);
+	printf("torture: longest time without a step %.1f s (%s: %s)\n", (double)longest.ns / 1e9,
+	       longest.name ? longest.name : "-", longest.doing ? longest.doing : "-");
 }
 
 static int run(void)

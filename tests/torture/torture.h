@@ -69,13 +69,21 @@ struct actor {
 	uint64_t checked; /* words, since the last count_checked() */
 	/* For the watchdog and for reports. */
 	_Atomic(const char *) doing;
-	_Atomic uint64_t alive_ns;
+	_Atomic uint64_t steps; /* accesses or so: a slow machine makes few of them, a thread that hangs none */
+	_Atomic bool waits; /* for other workers, at a checkpoint */
 	_Atomic bool finished;
+	uint64_t seen_steps, alive_ns; /* the watchdog's: as it last looked, and when it last saw a new step */
 } __attribute__((aligned(64)));
 
 extern struct options opt;
 extern uint64_t start_ns;
 extern _Atomic bool stop_disturbers;
+
+/* The actor itself only. */
+static inline void step(struct actor *a)
+{
+	atomic_store_explicit(&a->steps, atomic_load_explicit(&a->steps, memory_order_relaxed) + 1, memory_order_relaxed);
+}
 
 static inline bool active(enum activity activity)
 {

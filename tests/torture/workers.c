@@ -91,16 +91,23 @@ static void plan(void)
 	atomic_store(&next_checkpoint, now + (opt.quick ? QUICK_CHECKPOINT_NS : CHECKPOINT_NS));
 }
 
+static void wait_for_others(struct actor *a, const char *where)
+{
+	doing(a, where);
+	atomic_store(&a->waits, true);
+	pthread_barrier_wait(&barrier);
+	atomic_store(&a->waits, false);
+	doing(a, where);
+}
+
 static void checkpoint(struct actor *a)
 {
-	doing(a, "waiting at a checkpoint");
-	pthread_barrier_wait(&barrier);
+	wait_for_others(a, "waiting at a checkpoint");
 	check_share(a);
-	doing(a, "waiting after a checkpoint");
-	pthread_barrier_wait(&barrier);
+	wait_for_others(a, "waiting after a checkpoint");
 	if (a->id == 0)
 		plan();
-	pthread_barrier_wait(&barrier);
+	wait_for_others(a, "waiting for the plan");
 }
 
 static void *work(void *arg)
