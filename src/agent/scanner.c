@@ -412,6 +412,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 		p->pass_ms = next_pass(p, c, now, managed);
 		if (now - p->aged_ms >= p->core.period_ms) {
 			hn_policy_age(&w->hn);
+			hn_threads_age(&w->hn);
 			p->aged_ms = now;
 		}
 	}

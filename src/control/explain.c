@@ -66,6 +66,11 @@ static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_
 		break;
 	case HN_REFUSE_NODES: fprintf(out, "because pages may not go there (--nodes, or the program's cpuset)"); break;
 	case HN_REFUSE_BUDGET: fprintf(out, "because as much as may be had been migrated in that second"); break;
+	case HN_REFUSE_THREAD:
+		fprintf(out, "because with --move-threads the thread or its group is to come to that node, or it is not decided yet who "
+			     "moves");
+		break;
+	case HN_REFUSE_ROOM: fprintf(out, "because the thread's node was short of memory"); break;
 	case HN_REFUSE_STALL: fprintf(out, "because migrations took longer than a thread may be kept waiting"); break;
 	case HN_REFUSE_ONCE: fprintf(out, "because --policy first-touch moves a page with its first sample only"); break;
 	case HN_REFUSE_PLUGIN: put_plugin(out, d, slot); break;
@@ -97,7 +102,7 @@ static void put_migrated(FILE *out, const struct hn_decision *d, const struct hn
 		[HN_REASON_THREAD] = "because the sample before came from the same thread there",
 		[HN_REASON_NODE] = "because the sample before came from there too",
 		[HN_REASON_MAJORITY] = "because nearly all of its last samples came from there, though others use it too",
-		[HN_REASON_GROUP] = "because the threads of the process use that node more",
+		[HN_REASON_GROUP] = "because the threads that share it use that node far more",
 		[HN_REASON_SPREAD] = "because several nodes use it, and such pages are spread over them",
 		[HN_REASON_TEST] = "as a policy for tests has it",
 	};
@@ -372,16 +377,40 @@ static void put_region(FILE *out, const struct hn_explanation *e)
 	}
 }
 
+/* Who touched it last, and what that thread uses otherwise. */
+static void put_user(FILE *out, const struct hn_explanation *e)
+{
+	const struct hn_record *r = e->seen->p.record;
+	const struct hn_machine *m = &e->seen->run->machine;
+
+	for (uint32_t i = 0; r && i < r->nr_threads; i++) {
+		const struct hn_thread_row *t = &r->thread[i];
+		uint64_t lately = (uint64_t)t->own_lately + t->shared_lately;
+
+		if (t->tid != e->answer.last_tid)
+			continue;
+		fprintf(out, "Most of what that thread uses lies");
+		put_at(out, "on", m, t->preferred);
+		if (t->group)
+			fprintf(out, "; it shares memory with the other threads of group %" PRIu32, t->group);
+		fprintf(out, "; %s of its samples lately were of pages that others use too.\n", hn_text_share(t->shared_lately, lately).s);
+		if (t->home >= 0)
+			fprintf(out, "It is kept on node %d, where its memory is (--move-threads).\n", hn_node_name(m, t->home));
+	}
+}
+
 void hn_explain_print(FILE *out, const struct hn_explanation *e, unsigned most)
 {
 	const struct hn_process *p = &e->seen->p;
 
 	fprintf(out, "0x%" PRIx64 ": in the 2 MiB page at 0x%" PRIx64 " of %s (pid %" PRIu32 ")%s.\n", e->addr,
 		hn_page_down(e->addr), p->comm, p->pid, e->seen->slot ? "" : ", which has ended");
-	if (e->answered && e->answer.place == HN_PLACE_MANAGED)
+	if (e->answered && e->answer.place == HN_PLACE_MANAGED) {
 		put_managed(out, e);
-	else if (e->answered)
+		put_user(out, e);
+	} else if (e->answered) {
 		put_unmanaged(out, e);
+	}
 	put_mapping(out, e);
 	put_region(out, e);
 	put_decisions(out, e, most);

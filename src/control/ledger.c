@@ -133,6 +133,8 @@ static void record_make_sane(struct hn_record *r)
 {
 	if (r->nr_regions > HN_RECORD_REGIONS)
 		r->nr_regions = 0;
+	if (r->nr_threads > HN_RECORD_THREADS)
+		r->nr_threads = 0;
 	if (!hn_heat_is_sane(&r->heat))
 		memset(&r->heat, 0, sizeof(r->heat));
 }
@@ -243,6 +245,11 @@ struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot,
 	if (ended && nr > HN_RECORD_REGIONS)
 		nr = copy->nr_regions;
 	copy->nr_regions = nr <= HN_RECORD_REGIONS ? nr : 0;
+	copy->thread_seq.v = 0;
+	nr = hn_record_copy_threads(r, copy->thread);
+	if (ended && nr > HN_RECORD_THREADS)
+		nr = copy->nr_threads;
+	copy->nr_threads = nr <= HN_RECORD_THREADS ? nr : 0;
 	record_make_sane(copy);
 	if (ended)
 		hn_record_finish(copy, slot->started_ms);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define REGIONS 64
+#define THREADS 64
 #define DECISIONS 40
 
 static const char style[] =
@@ -168,6 +169,37 @@ static void cell_node(FILE *out, const json_t *report, const json_t *d, const ch
 		fputs("<td>-</td>", out);
 }
 
+static void put_threads(FILE *out, const json_t *report, const json_t *p)
+{
+	const json_t *threads = hn_get_array(p, "threads");
+	size_t nr = json_array_size(threads);
+
+	if (!nr)
+		return;
+	fprintf(out,
+		"<h3>Threads</h3><p class=\"note\">%s known, in %s groups that use memory together.</p><div class=\"wide\"><table>"
+		"<tr><th>thread</th><th>on node</th><th>prefers</th><th>kept on</th><th>group</th><th>samples</th><th>local</th>"
+		"<th>shared lately</th><th class=\"l\">lately: pages by node</th></tr>\n",
+		hn_text_count(hn_get_count(p, "threads_total_count")).s,
+		hn_text_count(hn_get_count(p, "thread_groups_count")).s);
+	for (size_t i = 0; i < nr && i < THREADS; i++) {
+		const json_t *t = json_array_get(threads, i);
+		uint64_t shared = hn_get_count(t, "recent_shared_count"), samples = hn_get_count(t, "samples_count");
+
+		fprintf(out, "<tr><td>%" PRIu64 "</td>", hn_get_count(t, "thread_id"));
+		cell_node(out, report, t, "node");
+		cell_node(out, report, t, "preferred_node");
+		cell_node(out, report, t, "home_node");
+		cell_text(out, "", hn_get_count(t, "group") ? hn_text_count(hn_get_count(t, "group")).s : "-");
+		cell_count(out, samples);
+		cell_text(out, "", hn_text_share(hn_get_count(t, "local_count"), samples).s);
+		cell_text(out, "", hn_text_share(shared, shared + hn_get_count(t, "recent_own_count")).s);
+		cell_list(out, hn_get_array(t, "recent_pages_on_node_count"), hn_get_nr_nodes(report));
+		fputs("</tr>\n", out);
+	}
+	fputs("</table></div>\n", out);
+}
+
 static void put_decisions(FILE *out, const json_t *report, const json_t *p)
 {
 	const json_t *decisions = hn_get_array(p, "decisions");
@@ -229,6 +261,7 @@ static void put_process(FILE *out, const json_t *report, const json_t *p, bool f
 	hn_chart_stalls(out, p);
 	put_nodes(out, report, p);
 	put_regions(out, report, p);
+	put_threads(out, report, p);
 	put_decisions(out, report, p);
 }
 

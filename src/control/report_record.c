@@ -59,6 +59,34 @@ static void put_node(struct hn_object *o, const char *key, int nid)
 		hn_put_text(o, key, NULL);
 }
 
+static struct hn_object thread_json(const struct hn_thread_row *t, uint32_t nr_nodes)
+{
+	struct hn_object o = hn_object_new();
+
+	hn_put_count(&o, "thread_id", t->tid);
+	put_node(&o, "node", t->node);
+	put_node(&o, "preferred_node", t->preferred);
+	put_node(&o, "home_node", t->home);
+	hn_put_count(&o, "group", t->group);
+	hn_put_count(&o, "samples_count", t->samples);
+	hn_put_count(&o, "local_count", t->local);
+	hn_put_count(&o, "recent_own_count", t->own_lately);
+	hn_put_count(&o, "recent_shared_count", t->shared_lately);
+	hn_put_words(&o, "recent_pages_on_node_count", t->mem, nr_nodes);
+	return o;
+}
+
+static void put_threads(struct hn_object *o, const struct hn_record *r, uint32_t nr_nodes)
+{
+	json_t *array = json_array();
+
+	for (uint32_t i = 0; r && i < r->nr_threads; i++)
+		hn_append_object(o, array, thread_json(&r->thread[i], nr_nodes));
+	hn_put_array(o, "threads", array);
+	hn_put_count(o, "threads_total_count", r ? r->nr_threads_total : 0);
+	hn_put_count(o, "thread_groups_count", r ? r->nr_groups : 0);
+}
+
 static struct hn_object decision_json(const struct hn_decision *d, const struct hn_slot *slot)
 {
 	uint64_t ms = d->time_ns / 1000000, started_ms = slot->started_ms;
@@ -170,6 +198,7 @@ void hn_put_record(struct hn_object *o, const struct hn_process *p, uint32_t nr_
 {
 	put_nodes(o, p->record, nr_nodes);
 	put_regions(o, p->record, nr_nodes);
+	put_threads(o, p->record, nr_nodes);
 	put_decisions(o, p);
 	put_heat(o, p->record);
 	put_kernel(o, p);

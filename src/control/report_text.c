@@ -9,6 +9,7 @@
 
 #define COLUMNS 8 /* nodes side by side */
 #define REGIONS 20
+#define THREADS 20
 #define DECISIONS 10
 
 /* ---- by node ---- */
@@ -157,6 +158,14 @@ static void put_summary(FILE *out, const json_t *p)
 			hn_text_count(hn_get_count(kernel, "anon_huge_bytes") >> 20).s);
 }
 
+static void put_node_or_dash(FILE *out, const json_t *report, const json_t *d, const char *key, int width)
+{
+	if (json_is_integer(json_object_get(d, key)))
+		fprintf(out, " %*" PRIu64, width, hn_get_node_name(report, hn_get_count(d, key)));
+	else
+		fprintf(out, " %*s", width, "-");
+}
+
 /* "40+20": by node, in their order. */
 static void put_numbers(FILE *out, const json_t *array, size_t nr)
 {
@@ -193,13 +202,38 @@ static void put_regions(FILE *out, const json_t *report, const json_t *p)
 		fprintf(out, "  ... %" PRIu64 " regions in all\n", total);
 }
 
-static void put_node_or_dash(FILE *out, const json_t *report, const json_t *d, const char *key, int width)
+static void put_threads(FILE *out, const json_t *report, const json_t *p)
 {
-	if (json_is_integer(json_object_get(d, key)))
-		fprintf(out, " %*" PRIu64, width, hn_get_node_name(report, hn_get_count(d, key)));
-	else
-		fprintf(out, " %*s", width, "-");
+	const json_t *threads = hn_get_array(p, "threads");
+	size_t nr = json_array_size(threads), nr_nodes = hn_get_nr_nodes(report);
+	uint64_t total = hn_get_count(p, "threads_total_count");
+
+	if (!nr)
+		return;
+	fprintf(out, "  %9s %7s %7s %7s %6s %9s %8s %8s  %s\n", "thread", "node", "prefers", "kept on", "group", "samples",
+		"local", "shared", "lately: pages by node");
+	for (size_t i = 0; i < nr && i < THREADS; i++) {
+		const json_t *t = json_array_get(threads, i);
+		uint64_t shared = hn_get_count(t, "recent_shared_count"), samples = hn_get_count(t, "samples_count");
+
+		fprintf(out, "  %9" PRIu64, hn_get_count(t, "thread_id"));
+		put_node_or_dash(out, report, t, "node", 7);
+		put_node_or_dash(out, report, t, "preferred_node", 7);
+		put_node_or_dash(out, report, t, "home_node", 7);
+		if (hn_get_count(t, "group"))
+			fprintf(out, " %6" PRIu64, hn_get_count(t, "group"));
+		else
+			fprintf(out, " %6s", "-");
+		fprintf(out, " %9" PRIu64 " %8s %8s  ", samples, hn_text_share(hn_get_count(t, "local_count"), samples).s,
+			hn_text_share(shared, shared + hn_get_count(t, "recent_own_count")).s);
+		put_numbers(out, hn_get_array(t, "recent_pages_on_node_count"), nr_nodes);
+		fputc('\n', out);
+	}
+	if (total > THREADS)
+		fprintf(out, "  ... %" PRIu64 " threads in all, in %" PRIu64 " groups\n", total,
+			hn_get_count(p, "thread_groups_count"));
 }
+
 
 static void put_decisions(FILE *out, const json_t *report, const json_t *p)
 {
@@ -247,6 +281,7 @@ void hn_report_text(FILE *out, const json_t *report)
 		put_nodes(out, report, p);
 		put_summary(out, p);
 		put_regions(out, report, p);
+		put_threads(out, report, p);
 		put_decisions(out, report, p);
 	}
 	if (nr > 1) {

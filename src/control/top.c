@@ -25,7 +25,8 @@ static const struct hn_top_column process_columns[] = {
 };
 static const struct hn_top_column thread_columns[] = {
 	{ "TID", 8 },     { "NAME", -15 }, { "NODE", 4 },      { "SAMPLES", 8 },
-	{ "LOCAL %", 7 }, { "MOVED", 6 },  { "WAITED ms", 9 }, { NULL, 0 },
+	{ "LOCAL %", 7 }, { "MOVED", 6 },  { "WAITED ms", 9 }, { "PREFERS", 7 },
+	{ "SHARED %", 8 }, { "GROUP", 5 }, { NULL, 0 },
 };
 static const struct hn_top_column node_columns[] = {
 	{ "NODE", 5 },    { "HUGE MiB", 9 },  { "SAMPLES", 9 }, { "LOCAL %", 7 },
@@ -41,7 +42,7 @@ static const struct {
 	unsigned nr, sort;
 } screens[HN_TOP_SCREENS] = {
 	[HN_TOP_PROCESSES] = { process_columns, 8, 3 },
-	[HN_TOP_THREADS] = { thread_columns, 7, 3 },
+	[HN_TOP_THREADS] = { thread_columns, 10, 3 },
 	[HN_TOP_NODES] = { node_columns, 6, 0 },
 	[HN_TOP_REGIONS] = { region_columns, 8, 0 },
 };
@@ -302,6 +303,23 @@ static size_t threads_collect(const struct hn_record *r, struct thread *list, ui
 	return nr;
 }
 
+/* What the engine has added up about it. */
+static void add_sums(struct hn_top_row *row, const struct hn_seen *seen, uint32_t tid)
+{
+	const struct hn_record *r = seen->p.record;
+	const struct hn_thread_row *t = NULL;
+
+	for (uint32_t i = 0; i < r->nr_threads && !t; i++)
+		if (r->thread[i].tid == tid)
+			t = &r->thread[i];
+	cell_node(&row->cell[7], &seen->run->machine, t ? t->preferred : HN_NO_NODE);
+	cell_share(&row->cell[8], t ? t->shared_lately : 0, t ? (uint64_t)t->own_lately + t->shared_lately : 0);
+	if (t && t->group)
+		cell_count(&row->cell[9], t->group);
+	else
+		snprintf(row->cell[9].text, sizeof(row->cell[9].text), "-");
+}
+
 static void add_thread(struct hn_top_table *table, const struct hn_seen *seen, const struct thread *t)
 {
 	struct hn_top_row *row = row_add(table, t->tid);
@@ -318,6 +336,7 @@ static void add_thread(struct hn_top_table *table, const struct hn_seen *seen, c
 	cell_share(&row->cell[4], t->local, t->samples);
 	cell_count(&row->cell[5], t->moved);
 	cell_tenths(&row->cell[6], (double)t->ns / 1e6);
+	add_sums(row, seen, t->tid);
 	strip_text(&t->strip, row->strip);
 }
 

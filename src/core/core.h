@@ -16,6 +16,7 @@
 #include "core/record.h"
 #include "core/stats.h"
 #include "core/sync.h"
+#include "core/threads.h"
 #include "core/types.h"
 
 #define HN_ARM_BATCH 32u
@@ -26,6 +27,7 @@ struct hn_geometry {
 	uint32_t nr_chunks;   /* entry chunks, >= 1 */
 	uint32_t chunk_shift; /* log2 of entries per chunk, 0..9; 6 = 128 MiB of address space per chunk */
 	uint32_t nr_pages;    /* pages that can be armed at one time, >= 1 */
+	uint32_t nr_threads;  /* rows for threads, a multiple of 16 up to 65536; 0: nothing is recorded about threads */
 };
 
 struct hn_params {
@@ -39,6 +41,7 @@ struct hn_params {
 	uint32_t settle_ms;     /* see policy.h */
 	uint32_t budget_pages;  /* migrations begun in a second at most; 0: no limit */
 	uint32_t max_stall_us;  /* how long a migration may keep a thread waiting; 0: no limit */
+	uint64_t short_nodes;   /* bit n: node n is short of memory, nothing goes there for now */
 };
 
 enum {
@@ -64,7 +67,8 @@ struct hn_entry {
 	uint64_t history;  /* the last samples, history.h */
 	uint32_t moved_ms; /* when it was last migrated, if `moved` */
 	uint8_t moved;     /* 1: it has been, for more than a first sample */
-	uint8_t pad[3];
+	uint8_t pad;
+	uint16_t prior_tid; /* of the sample before the last one: its lower half */
 };
 
 _Static_assert(sizeof(struct hn_entry) == 48, "entries are budgeted: at most 64 bytes a managed page in all");
@@ -107,7 +111,7 @@ struct hn_core {
 	uint32_t removed_ms; /* when a remove event was last read, wherever; gate exclusive to write */
 	uint32_t removed;    /* 1: so lately that its zap may still be to come */
 	uint32_t gen_floor;  /* no entry of a reclaimed chunk ever had a higher generation */
-	uint64_t dir_off, chunk_off, entry_off, page_off, disp_off; /* from the start of this struct */
+	uint64_t dir_off, chunk_off, entry_off, page_off, disp_off, tid_off, thread_off, group_off; /* from the start of this struct */
 
 	struct hn_word lead; /* the one handler that waits for messages, serve.c */
 	uint32_t nr_deferred; /* faults the leader put off until an event has been read; lead */
@@ -117,6 +121,7 @@ struct hn_core {
 	uint32_t window_ms, window_pages; /* migrations begun since window_ms */
 	uint32_t stall_us;                /* what a migration takes lately */
 	uint32_t by_cpu[HN_MAX_NODES], by_page[HN_MAX_NODES]; /* samples lately, policy.c; the same */
+	uint32_t move_threads, threads_missed;                /* threads.c; the same */
 
 	struct hn_word displaced_lock;
 	struct hn_word nr_displaced; /* displaced_lock to change */
@@ -142,6 +147,8 @@ int hn_core_init(struct hn_core *core, const struct hn_geometry *geo, const stru
 void hn_policy_set(struct hn *hn, uint32_t policy);
 /* Pages may go to these nodes from now on; 0: to all. Any thread. */
 void hn_policy_allow(struct hn *hn, uint64_t nodes);
+/* These nodes are short of memory as of now. Any thread. */
+void hn_policy_short(struct hn *hn, uint64_t nodes);
 /* A round is over: what was sampled before it counts half. One thread. */
 void hn_policy_age(struct hn *hn);
 

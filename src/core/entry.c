@@ -31,7 +31,10 @@ static void layout(struct hn_core *c, const struct hn_geometry *geo, uint64_t *b
 	c->entry_off = align8(c->page_off + geo->nr_pages * sizeof(struct hn_page));
 	c->disp_off = align8(c->entry_off + ((uint64_t)geo->nr_chunks << geo->chunk_shift) * sizeof(struct hn_entry));
 	c->max_displaced = PARTS_PER_PAGE * geo->nr_pages;
-	*bytes = align8(c->disp_off + c->max_displaced * sizeof(struct hn_displaced));
+	c->tid_off = align8(c->disp_off + c->max_displaced * sizeof(struct hn_displaced));
+	c->thread_off = align8(c->tid_off + geo->nr_threads * sizeof(uint32_t));
+	c->group_off = align8(c->thread_off + geo->nr_threads * sizeof(struct hn_thread));
+	*bytes = align8(c->group_off + hn_nr_groups(geo) * sizeof(struct hn_group));
 }
 
 size_t hn_core_bytes(const struct hn_geometry *geo)
@@ -48,7 +51,7 @@ int hn_core_init(struct hn_core *c, const struct hn_geometry *geo, const struct 
 	uint64_t bytes;
 
 	if (!geo->nr_chunks || geo->nr_chunks > 1u << 22 || geo->chunk_shift > 9 || !geo->nr_pages ||
-	    geo->nr_pages > 1u << 20)
+	    geo->nr_pages > 1u << 20 || geo->nr_threads % 16 || geo->nr_threads > 1u << 16)
 		return HN_EINVAL;
 	if (!par->nr_nodes || par->nr_nodes > HN_MAX_NODES || par->policy >= HN_NR_POLICIES)
 		return HN_EINVAL;
@@ -190,7 +193,7 @@ void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid)
 	e->page = HN_NO_INDEX;
 	e->nid = (int16_t)nid;
 	e->history = 0;
-	e->last_tid = 0;
+	e->last_tid = e->prior_tid = 0;
 	e->moved = e->stayed = e->shared = 0;
 	e->fails = e->stale = 0;
 	e->flags = 0;

@@ -38,6 +38,10 @@ static inline struct hn_displaced *hn_displaced_table(const struct hn *hn)
 	return (struct hn_displaced *)((char *)hn->core + hn->core->disp_off);
 }
 static inline uint32_t hn_chunk_entries(const struct hn *hn) { return 1u << hn->core->geo.chunk_shift; }
+static inline uint32_t hn_nr_groups(const struct hn_geometry *geo)
+{
+	return geo->nr_threads / 2 < HN_MAX_GROUPS ? geo->nr_threads / 2 : HN_MAX_GROUPS;
+}
 static inline hn_addr hn_page_haddr(const struct hn *hn, uint32_t page)
 {
 	return (hn_addr)hn_load_relaxed(&hn_pages(hn)[page].place) << HN_PAGE_SHIFT;

@@ -60,13 +60,19 @@ static int last_remote(const struct hn_judge *j)
 	return HN_NO_NODE;
 }
 
-/* Far more used by threads there; or, weighed by where the pages are, a third more. */
+/* Three times as much is done by its threads there as here. */
+static bool group_is_there(const struct hn_judge *j)
+{
+	return (uint64_t)j->group_cpu[j->thread_nid] > (uint64_t)j->group_cpu[j->page_nid] * 3;
+}
+
+/* The same; or, weighed by where the group's pages are, a third more. */
 static bool group_wants(const struct hn_judge *j)
 {
-	uint64_t cpu_to = j->by_cpu[j->thread_nid], cpu_from = j->by_cpu[j->page_nid];
-	uint64_t page_to = j->by_page[j->thread_nid], page_from = j->by_page[j->page_nid];
+	uint64_t cpu_to = j->group_cpu[j->thread_nid], cpu_from = j->group_cpu[j->page_nid];
+	uint64_t mem_to = j->group_mem[j->thread_nid], mem_from = j->group_mem[j->page_nid];
 
-	return cpu_to > cpu_from * 3 || cpu_to * page_from * 3 > cpu_from * page_to * 4;
+	return group_is_there(j) || cpu_to * mem_from * 3 > cpu_from * mem_to * 4;
 }
 
 void hn_judge_kernel(const struct hn_judge *j, struct hn_ruling *r)
@@ -81,6 +87,8 @@ void hn_judge_kernel(const struct hn_judge *j, struct hn_ruling *r)
 		stay(r, HN_REFUSE_FILTER);
 	else if (j->same_thread)
 		move(r, j->thread_nid, HN_REASON_THREAD);
+	else if (!j->group_cpu)
+		move(r, j->thread_nid, HN_REASON_NODE);
 	else if (group_wants(j))
 		move(r, j->thread_nid, HN_REASON_GROUP);
 	else
@@ -100,6 +108,13 @@ static int spread_target(const struct hn_judge *j, uint64_t h)
 	return nr ? nodes[(j->haddr >> HN_PAGE_SHIFT) % nr] : HN_NO_NODE;
 }
 
+/* The threads that share memory are nearly all on this node by now, and the page's own samples do not say otherwise. */
+static bool group_moved_on(const struct hn_judge *j, uint64_t h)
+{
+	return j->group_cpu && group_is_there(j) &&
+	       hn_history_count(h, j->thread_nid) >= hn_history_count(h, j->page_nid);
+}
+
 /* Wherever such a page is, somebody is far away: moving it after each of them helps nobody. */
 static void judge_shared(const struct hn_judge *j, uint64_t h, struct hn_ruling *r)
 {
@@ -110,6 +125,8 @@ static void judge_shared(const struct hn_judge *j, uint64_t h, struct hn_ruling 
 		move(r, nid, HN_REASON_SPREAD);
 	else if (rested && !j->place->spread_shared && hn_history_count(h, j->thread_nid) >= MAJORITY)
 		move(r, j->thread_nid, HN_REASON_MAJORITY);
+	else if (rested && !j->place->spread_shared && group_moved_on(j, h))
+		move(r, j->thread_nid, HN_REASON_GROUP);
 	else
 		stay(r, HN_REFUSE_SHARED);
 }

@@ -13,6 +13,8 @@ void hn_policy_set(struct hn *hn, uint32_t policy) { __atomic_store_n(&hn->core-
 
 void hn_policy_allow(struct hn *hn, uint64_t nodes) { __atomic_store_n(&hn->core->par.allowed_nodes, nodes, __ATOMIC_RELAXED); }
 
+void hn_policy_short(struct hn *hn, uint64_t nodes) { __atomic_store_n(&hn->core->par.short_nodes, nodes, __ATOMIC_RELAXED); }
+
 static void halve(uint32_t *p) { __atomic_store_n(p, __atomic_load_n(p, __ATOMIC_RELAXED) / 2, __ATOMIC_RELAXED); }
 
 void hn_policy_age(struct hn *hn)
@@ -26,9 +28,11 @@ void hn_policy_age(struct hn *hn)
 }
 
 /* What the policy wants, limits included; local or held is known not to stand against it. */
-static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_policy *policy, struct hn_judge *j,
-		uint32_t now_ms, struct hn_ruling *r)
+static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_policy *policy, uint32_t tid,
+		struct hn_judge *j, uint32_t now_ms, struct hn_ruling *r)
 {
+	const struct hn_thread *thread = hn_thread_find(hn, tid);
+	const struct hn_group *group = thread ? hn_group_of(hn, __atomic_load_n(&thread->group, __ATOMIC_RELAXED)) : NULL;
 	const struct hn_params *par = &hn->core->par;
 	uint64_t allowed = __atomic_load_n(&par->allowed_nodes, __ATOMIC_RELAXED);
 	struct hn_placing place = {
@@ -47,6 +51,8 @@ static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_p
 	j->shared = e->shared != 0;
 	j->by_cpu = hn->core->by_cpu;
 	j->by_page = hn->core->by_page;
+	j->group_cpu = group ? group->cpu : NULL;
+	j->group_mem = group ? group->mem : NULL;
 	j->armed_ms_ago = now_ms - e->armed_ms;
 	j->gen = e->gen;
 	j->seed = par->seed;
@@ -54,14 +60,23 @@ static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_p
 	policy->judge(j, r);
 }
 
+static bool is_short(const struct hn *hn, int nid)
+{
+	return __atomic_load_n(&hn->core->par.short_nodes, __ATOMIC_RELAXED) >> nid & 1;
+}
+
 /* It belongs elsewhere. Is it to be moved now? */
-static void restrain(const struct hn *hn, const struct hn_entry *e, const struct hn_policy *policy, uint32_t now_ms,
-		     struct hn_ruling *r)
+static void restrain(const struct hn *hn, const struct hn_entry *e, const struct hn_policy *policy, uint32_t tid,
+		     uint32_t now_ms, struct hn_ruling *r)
 {
 	if (hn_entry_held(e, HN_E_NO_MOVE, now_ms))
 		r->refusal = HN_REFUSE_HELD;
 	else if (policy->traits & HN_POLICY_DRY)
 		r->refusal = HN_REFUSE_OBSERVE;
+	else if (!(policy->traits & HN_POLICY_UNLIMITED) && hn_threads_hold(hn, tid, e->nid, e->shared != 0))
+		r->refusal = HN_REFUSE_THREAD;
+	else if (!(policy->traits & HN_POLICY_UNLIMITED) && is_short(hn, r->target_nid))
+		r->refusal = HN_REFUSE_ROOM;
 	else if ((policy->traits & HN_POLICY_UNLIMITED) || !hn_limit_reached(hn, now_ms, &r->refusal))
 		return;
 	r->target_nid = HN_NO_NODE;
@@ -82,15 +97,16 @@ bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr 
 	else if (hn_entry_held(e, HN_E_NO_MOVE, now_ms) && !(policy->traits & HN_POLICY_ASKED_OF_LOCAL))
 		r->refusal = HN_REFUSE_HELD;
 	else
-		ask(hn, e, policy, &j, now_ms, r);
+		ask(hn, e, policy, tid, &j, now_ms, r);
 	if (r->target_nid == HN_NO_NODE)
 		return false;
-	restrain(hn, e, policy, now_ms, r);
+	restrain(hn, e, policy, tid, now_ms, r);
 	return r->target_nid != HN_NO_NODE;
 }
 
 void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid)
 {
+	hn_threads_note(hn, e, thread_nid, tid);
 	e->history = hn_history_push(e->history, thread_nid, e->last_tid == tid);
 	e->last_tid = tid;
 	e->shared = hn_judge_is_shared(e->history, e->shared != 0);

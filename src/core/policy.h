@@ -40,6 +40,8 @@ struct hn_judge {
 	uint32_t armed_ms_ago; /* the hint was set so long before the page was touched */
 	uint32_t gen, seed;    /* for the policies that only want pages on the move */
 	const struct hugenuma_policy *plugin; /* for plugin.c; NULL: none */
+	const uint32_t *group_cpu; /* the same of the threads that share memory with this one; NULL: none is known */
+	const uint32_t *group_mem;
 };
 
 struct hn_ruling {
@@ -74,8 +76,8 @@ void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r);
  */
 bool hn_judge_is_shared(uint64_t history, bool was);
 /*
- * The kernel's should_numa_migrate_memory() (docs/policy.md says where this differs): all threads of the process are one
- * numa_group, and local samples are not on record for it, as there.
+ * The kernel's should_numa_migrate_memory() (docs/policy.md says where this differs): local samples are not on record for
+ * it, as there.
  */
 void hn_judge_kernel(const struct hn_judge *j, struct hn_ruling *r);
 /* Two samples in a row, whatever was before. */

@@ -38,7 +38,8 @@ static void load_words(void *to, const void *from, size_t bytes)
 		*dst++ = __atomic_load_n(src++, __ATOMIC_ACQUIRE);
 }
 
-_Static_assert(sizeof(struct hn_region_row) % 8 == 0 && sizeof(struct hn_answer) % 8 == 0, "copied in whole words");
+_Static_assert(sizeof(struct hn_region_row) % 8 == 0 && sizeof(struct hn_thread_row) % 8 == 0 &&
+		       sizeof(struct hn_answer) % 8 == 0, "copied in whole words");
 
 /* ---- decisions ---- */
 
@@ -108,6 +109,31 @@ uint32_t hn_record_copy_regions(const struct hn_record *r, struct hn_region_row 
 			return nr;
 	}
 	return UINT32_MAX;
+}
+
+uint32_t hn_record_copy_threads(const struct hn_record *r, struct hn_thread_row *row)
+{
+	for (uint32_t tries = 0; tries < 1000; tries++) {
+		uint32_t seq = hn_load_acquire(&r->thread_seq), nr = r->nr_threads;
+
+		if ((seq & 1) || nr > HN_RECORD_THREADS)
+			continue;
+		load_words(row, r->thread, nr * sizeof(*row));
+		if (hn_load_acquire(&r->thread_seq) == seq)
+			return nr;
+	}
+	return UINT32_MAX;
+}
+
+void hn_record_set_threads(struct hn_record *r, const struct hn_thread_row *in, uint32_t nr, uint32_t total,
+			   uint32_t nr_groups)
+{
+	seq_begin(&r->thread_seq);
+	store_words(r->thread, in, nr * sizeof(*in));
+	r->nr_threads = nr;
+	r->nr_threads_total = total;
+	r->nr_groups = nr_groups;
+	seq_end(&r->thread_seq);
 }
 
 /* A row leaves what it has counted to the first that inherits it. */

@@ -14,6 +14,7 @@
 
 #define HN_RING_MAX 4096u      /* decisions kept; a power of two */
 #define HN_RECORD_REGIONS 256u /* regions described; what more there are is counted only */
+#define HN_RECORD_THREADS 128u /* threads described, those with most samples lately; what more there are is counted only */
 #define HN_RECENT_MS 10000u    /* "lately": this long at least, twice as long at most */
 #define HN_HEAT_ROWS 32u
 #define HN_HEAT_POINTS 128u
@@ -72,6 +73,19 @@ struct hn_region_row {
 	uint32_t pad;
 	uint32_t pages_on[HN_MAX_NODES]; /* of these, by node */
 	uint32_t from[HN_MAX_NODES];     /* samples by the node of the thread */
+};
+
+/* "Lately": halved every round. HN_NO_NODE where a node is not known or there is none. */
+struct hn_thread_row {
+	uint32_t tid;
+	uint32_t group;                     /* threads with the same number use memory together; 0: none */
+	uint32_t samples, local;            /* since the thread is known; local: of pages on the node it ran on */
+	uint32_t own_lately, shared_lately; /* of pages that it used alone; that others had touched before */
+	int16_t node;                       /* where it ran at its last sample */
+	int16_t preferred;                  /* where most of what it uses lies */
+	int16_t home;                       /* where it is kept, see move.threads */
+	uint16_t pad;
+	uint32_t mem[HN_MAX_NODES];         /* samples lately by the node of the page */
 };
 
 /*
@@ -144,6 +158,11 @@ struct hn_record {
 	uint32_t followed;         /* decisions below this number are in region rows and heat */
 	uint64_t missed; /* decisions that came and went before the scanner looked: not in region rows and heat */
 	struct hn_region_row region[HN_RECORD_REGIONS];
+	struct hn_word thread_seq; /* odd: the threads are being written */
+	uint32_t nr_threads;       /* rows valid */
+	uint32_t nr_threads_total; /* threads known */
+	uint32_t nr_groups;        /* groups among them */
+	struct hn_thread_row thread[HN_RECORD_THREADS];
 	struct hn_heat heat;
 	struct hn_query query;
 } __attribute__((aligned(4096)));
@@ -174,6 +193,9 @@ uint32_t hn_record_first(const struct hn_record *r, uint32_t *next);
 /* Rows copied, at most HN_RECORD_REGIONS; a writer that never rests gets UINT32_MAX. Any process. */
 uint32_t hn_record_copy_regions(const struct hn_record *r, struct hn_region_row *row);
 
+/* The same for threads. */
+uint32_t hn_record_copy_threads(const struct hn_record *r, struct hn_thread_row *row);
+
 /* ---- the scanner ---- */
 void hn_record_init(struct hn_record *r, uint32_t nr_nodes);
 /*
@@ -182,6 +204,9 @@ void hn_record_init(struct hn_record *r, uint32_t nr_nodes);
  * which leaves them once.
  */
 void hn_record_set_regions(struct hn_record_cursor *c, const struct hn_region_row *in, uint32_t nr);
+/* The threads there are now, at most HN_RECORD_THREADS, and how many are known in all. */
+void hn_record_set_threads(struct hn_record *r, const struct hn_thread_row *in, uint32_t nr, uint32_t total,
+			   uint32_t nr_groups);
 /* Take in what was decided since the last call, and publish it. Times are CLOCK_MONOTONIC. */
 void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms, uint64_t now_ms);
 /*

@@ -61,6 +61,8 @@ enum hn_refusal {
 	HN_REFUSE_ONCE,    /* first-touch policy: only the first sample may move a page */
 	HN_REFUSE_PLUGIN,  /* a plug-in policy said stay; its rule says why */
 	HN_REFUSE_VERDICT, /* a plug-in policy named a node or a rule that there is not, or a node that is not allowed */
+	HN_REFUSE_THREAD,  /* threads are moved to their memory, and this one is to come here, or it is not decided yet */
+	HN_REFUSE_ROOM,    /* the thread's node is short of memory: below its high watermark and a huge page */
 	HN_NR_REFUSALS,
 };
 
@@ -70,7 +72,7 @@ enum hn_reason {
 	HN_REASON_THREAD,   /* two samples in a row from the same thread */
 	HN_REASON_NODE,     /* two samples in a row from the same node, by different threads */
 	HN_REASON_MAJORITY, /* shared, but nearly all samples are from one node */
-	HN_REASON_GROUP,    /* the kernel's rules: the threads together use that node more */
+	HN_REASON_GROUP,    /* the threads that share memory use that node far more */
 	HN_REASON_SPREAD,   /* shared: it goes where its address says, among the nodes that use it */
 	HN_REASON_TEST,     /* one of the policies that only want pages on the move */
 	HN_REASON_PLUGIN,   /* a plug-in policy said so; its rule says why */

@@ -154,7 +154,8 @@ struct hn_geometry hn_live_geometry(const struct hn_setup *s)
 {
 	uint32_t pages = (uint32_t)(s->ram_bytes >> HN_PAGE_SHIFT);
 
-	return (struct hn_geometry){ .chunk_shift = 6, .nr_chunks = pages / 64 * 2 + 256, .nr_pages = s->nr_pages };
+	return (struct hn_geometry){ .chunk_shift = 6, .nr_chunks = pages / 64 * 2 + 256, .nr_pages = s->nr_pages,
+				     .nr_threads = HN_KNOWN_ROWS };
 }
 
 /* What we take is missing to the program: where there is a limit we may only ask for a small part of it. */

@@ -28,6 +28,7 @@
 #define HN_FORK_WIPED 256
 #define HN_POOL_PER_NODE 20 /* more than there can be handlers, so that each finds a slot */
 #define HN_DEALT_THREADS 4096
+#define HN_KNOWN_ROWS 1024 /* threads that something is known about at one time */
 #define HN_MAX_STAGED 32768 /* pages armed at one time at most, in any setup */
 
 enum hn_arming { HN_ARMING_AUTO /* rwp where the kernel has it */, HN_ARMING_MOVE, HN_ARMING_RWP };
@@ -117,6 +118,9 @@ struct hn_publish {
 	uint32_t nr;
 	struct hn_region_row row[HN_RECORD_REGIONS];
 	uint64_t pages[HN_MAX_NODES];
+	uint32_t nr_threads, nr_threads_total;
+	uint64_t groups; /* bit g - 1: somebody is in group g */
+	struct hn_thread_row thread[HN_RECORD_THREADS];
 };
 
 struct hn_live {

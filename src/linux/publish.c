@@ -57,6 +57,57 @@ static void count_page(void *arg, hn_addr haddr, int nid)
 		row->pages_on[nid]++;
 }
 
+static uint64_t lately(const struct hn_thread_row *t) { return (uint64_t)t->own_lately + t->shared_lately; }
+
+/* When all rows are taken, the one with the least to say makes room. */
+static struct hn_thread_row *thread_row(struct hn_publish *p, uint64_t samples)
+{
+	struct hn_thread_row *least = &p->thread[0];
+	uint32_t i;
+
+	if (p->nr_threads < HN_RECORD_THREADS)
+		return &p->thread[p->nr_threads++];
+	for (i = 1; i < HN_RECORD_THREADS; i++)
+		if (lately(&p->thread[i]) < lately(least))
+			least = &p->thread[i];
+	return lately(least) < samples ? least : NULL;
+}
+
+static void take_thread(void *arg, uint32_t tid, struct hn_thread *t)
+{
+	struct hn_publish *p = arg;
+	struct hn_thread_row *row = thread_row(p, (uint64_t)t->own_lately + t->shared_lately);
+
+	p->nr_threads_total++;
+	if (t->group != HN_NO_GROUP)
+		p->groups |= (uint64_t)1 << ((t->group - 1) % HN_MAX_GROUPS);
+	if (!row)
+		return;
+	*row = (struct hn_thread_row){
+		.tid = tid,
+		.group = t->group,
+		.samples = t->samples,
+		.local = t->local,
+		.own_lately = t->own_lately,
+		.shared_lately = t->shared_lately,
+		.node = (int16_t)t->node,
+		.preferred = (int16_t)t->preferred,
+		.home = t->follow == HN_FOLLOW_MEMORY ? (int16_t)t->home : HN_NO_NODE,
+	};
+	memcpy(row->mem, t->mem, sizeof(row->mem));
+}
+
+static void take_threads(struct hn_worker *w, struct hn_record *r)
+{
+	struct hn_publish *p = &w->live->publish;
+
+	hn_threads_sum(&w->hn);
+	p->nr_threads = p->nr_threads_total = 0;
+	p->groups = 0;
+	hn_for_each_thread(&w->hn, take_thread, p);
+	hn_record_set_threads(r, p->thread, p->nr_threads, p->nr_threads_total, (uint32_t)__builtin_popcountll(p->groups));
+}
+
 static void make_tables(struct hn_worker *w, uint64_t started_ms, uint64_t now_ms)
 {
 	struct hn_record *r = w->live->record;
@@ -68,6 +119,7 @@ static void make_tables(struct hn_worker *w, uint64_t started_ms, uint64_t now_m
 	hn_census(&w->hn, count_page, p);
 	hn_record_set_regions(&p->cursor, p->row, p->nr);
 	hn_record_follow(r, &p->cursor, started_ms, now_ms);
+	take_threads(w, r);
 	for (n = 0; n < w->live->setup.nr_nodes; n++)
 		__atomic_store_n(&r->node[n].pages, p->pages[n], __ATOMIC_RELAXED);
 	__atomic_store_n(&r->nr_regions_total, w->live->nr_regions, __ATOMIC_RELAXED);

@@ -146,6 +146,10 @@ static void fill_record(struct hn_shm *shm, struct hn_slot *slot)
 {
 	static struct hn_record_cursor cursor;
 	static struct hn_region_row in[2];
+	static const struct hn_thread_row threads[2] = {
+		{ 103, 1, 12, 9, 2, 6, 1, 1, 1, 0, { 2, 6 } },
+		{ 102, 1, 5, 5, 4, 0, 0, 0, HN_NO_NODE, 0, { 4, 0 } },
+	};
 	struct hn_record *r = hn_slot_record(shm, slot);
 
 	hn_record_init(r, shm->machine.nr_nodes);
@@ -162,6 +166,7 @@ static void fill_record(struct hn_shm *shm, struct hn_slot *slot)
 	decide(r, slot->started_ms);
 	hn_record_follow(r, &cursor, slot->started_ms, slot->started_ms + 1250);
 	r->nr_regions_total = 2;
+	hn_record_set_threads(r, threads, 2, 2, 1);
 	override_region(&r->region[0]);
 	r->node[0].pages = 40;
 	r->node[1].pages = 21;

@@ -9,7 +9,8 @@
 static void test_init_refuses_nonsense(void **state)
 {
 	static const struct hn_geometry bad_geo[] = {
-		{ 0, 3, 16 }, { 4, 10, 16 }, { 4, 3, 0 }, { (1u << 22) + 1, 3, 16 }, { 4, 3, (1u << 20) + 1 },
+		{ 0, 3, 16, 0 }, { 4, 10, 16, 0 }, { 4, 3, 0, 0 }, { (1u << 22) + 1, 3, 16, 0 }, { 4, 3, (1u << 20) + 1, 0 },
+		{ 4, 3, 16, 8 }, { 4, 3, 16, (1u << 16) + 16 },
 	};
 	static const struct hn_params bad_par[] = {
 		{ .nr_nodes = 0 },
@@ -31,10 +32,13 @@ static void test_init_refuses_nonsense(void **state)
 static void test_block_is_within_budget(void **state)
 {
 	const struct hn_geometry big = { .nr_chunks = 4096, .chunk_shift = 6, .nr_pages = 512 };
+	const struct hn_geometry small = { .nr_chunks = 4096, .chunk_shift = 6, .nr_pages = 512, .nr_threads = 1024 };
 
 	(void)state;
 	/* DESIGN.md section 6: at most 64 bytes per managed huge page. */
 	assert_true(hn_core_bytes(&big) <= 64u * (4096u << 6));
+	/* And what does not depend on the memory there is: a thousand threads take less than a MiB of the 4 that it may be. */
+	assert_true(hn_core_bytes(&small) - hn_core_bytes(&(struct hn_geometry){ 4096, 6, 512, 0 }) < 1u << 20);
 }
 
 /* All references in the block are indices: a copy of it elsewhere means the same. */

@@ -134,6 +134,44 @@ static void test_majority(void **state)
 	assert_int_equal(ask(&r, &place).refusal, HN_REFUSE_SHARED);
 }
 
+/* Shared, and nearly all that its threads do is done on the other node by now. */
+static const struct {
+	const char *what, *nodes;
+	uint32_t cpu_to, cpu_from, ms_ago;
+	bool moved, grouped;
+	int target, why;
+} group_rows[] = {
+	{ "no group", "0101010", 9, 1, 0, false, false, STAY, HN_REFUSE_SHARED },
+	{ "three times is not more", "0101010", 9, 3, 0, false, true, STAY, HN_REFUSE_SHARED },
+	{ "more than three times", "0101010", 10, 3, 0, false, true, 1, HN_REASON_GROUP },
+	{ "its own samples say otherwise", "0010010", 10, 3, 0, false, true, STAY, HN_REFUSE_SHARED },
+	{ "moved a moment ago", "0101010", 10, 3, SETTLE_MS - 1, true, true, STAY, HN_REFUSE_SHARED },
+	{ "moved long ago", "0101010", 10, 3, SETTLE_MS, true, true, 1, HN_REASON_GROUP },
+	{ "nobody is here any more", "0101010", 1, 0, 0, false, true, 1, HN_REASON_GROUP },
+};
+
+static void test_groups_move_on(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(group_rows) / sizeof(group_rows[0]); i++) {
+		uint32_t cpu[4] = { group_rows[i].cpu_from, group_rows[i].cpu_to }, mem[4] = { 8, 0 };
+		struct hn_judge j = {
+			.place = &place, .page_nid = 0, .thread_nid = 1, .history = history_of(group_rows[i].nodes),
+			.moved = group_rows[i].moved, .moved_ms_ago = group_rows[i].ms_ago,
+			.group_cpu = group_rows[i].grouped ? cpu : NULL, .group_mem = mem,
+		};
+		struct hn_ruling r;
+		int why;
+
+		hn_judge_automatic(&j, &r);
+		why = r.target_nid == STAY ? (int)r.refusal : (int)r.reason;
+		if (r.target_nid != group_rows[i].target || why != group_rows[i].why)
+			fail_msg("%s: target %d, why %d", group_rows[i].what, r.target_nid, why);
+	}
+}
+
 static void test_spreading(void **state)
 {
 	struct hn_placing p = place;
@@ -176,6 +214,7 @@ static const struct {
 	{ "more than three times", "1", false, 10, 3, 0, 0, 1, HN_REASON_GROUP },
 	{ "4/3 is not more than 4/3", "1", false, 4, 3, 3, 3, STAY, HN_REFUSE_SHARED },
 	{ "more than 4/3", "1", false, 5, 3, 3, 3, 1, HN_REASON_GROUP },
+	{ "no group yet", "1", false, 0, 0, 0, 0, 1, HN_REASON_NODE },
 	{ "fewer users, fewer pages", "1", false, 3, 5, 1, 3, 1, HN_REASON_GROUP },
 };
 
@@ -186,10 +225,11 @@ static void test_kernel_rules(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(kernel_rows) / sizeof(kernel_rows[0]); i++) {
 		uint32_t cpu[4] = { kernel_rows[i].cpu_from, kernel_rows[i].cpu_to };
+		bool grouped = kernel_rows[i].cpu_to + kernel_rows[i].cpu_from != 0;
 		uint32_t page[4] = { kernel_rows[i].page_from, kernel_rows[i].page_to };
 		struct hn_judge j = {
 			.place = &place, .page_nid = 0, .thread_nid = 1, .history = history_of(kernel_rows[i].nodes),
-			.same_thread = kernel_rows[i].same_thread, .by_cpu = cpu, .by_page = page,
+			.same_thread = kernel_rows[i].same_thread, .group_cpu = grouped ? cpu : NULL, .group_mem = page,
 		};
 		struct hn_ruling r;
 		int why;
@@ -304,6 +344,7 @@ int main(void)
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_nodes_that_are_not_allowed),
 		cmocka_unit_test(test_majority),
+		cmocka_unit_test(test_groups_move_on),
 		cmocka_unit_test(test_spreading),
 		cmocka_unit_test(test_kernel_rules),
 		cmocka_unit_test(test_shared_pages_stay),
