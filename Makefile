@@ -8,6 +8,7 @@
 #   make test-vm      the tests that need several NUMA nodes, in emulated guests; KERNELS="6.12 7.3" says in which
 #   make test-programs  programs and allocators of the distribution, the long form of their tests
 #   make soak         torture, live programs and faults at random for MINUTES=10; SEED=n repeats a walk
+#   make fuzz         every parser of outside input, for MINUTES=10 in all; ONLY="NAME..." some of them
 #   make inject       every system call of the agent made to fail in turn, all of it
 #   make install      into PREFIX (default /usr/local), below DESTDIR if set
 #   make bench        measure; make sanitize: unit tests under ASan, UBSan and TSan
@@ -24,7 +25,7 @@ MINUTES ?= 10
 SEED ?=
 prefix_flag = $(if $(PREFIX),-Dprefix=$(PREFIX))
 
-.PHONY: all deps test-deps run test test-programs test-vm soak inject install bench sanitize check-layers clean
+.PHONY: all deps test-deps run test test-programs test-vm soak fuzz inject install bench sanitize check-layers clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -64,6 +65,10 @@ test-vm: test-deps
 soak: test-deps
 	@$(MAKE) --no-print-directory all
 	tests/soak/soak --build $(BUILD) --minutes $(MINUTES) $(SEED:%=--seed %)
+
+fuzz: test-deps
+	@$(MAKE) --no-print-directory all
+	tests/fuzz/fuzz --build $(BUILD) --minutes $(MINUTES) $(if $(ONLY),--only $(ONLY))
 
 inject: test-deps
 	@$(MAKE) --no-print-directory all

@@ -5,9 +5,10 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* strtoull takes blanks and signs as well. */
-static bool parse(const char *arg, uint64_t *v)
+bool hn_parse_number(const char *arg, uint64_t *v)
 {
 	char *end = NULL;
 
@@ -16,11 +17,22 @@ static bool parse(const char *arg, uint64_t *v)
 	return arg[0] >= '0' && arg[0] <= '9' && !*end && !errno;
 }
 
+bool hn_parse_address(const char *arg, uint64_t *v)
+{
+	const char *digits = arg[0] == '0' && (arg[1] == 'x' || arg[1] == 'X') ? arg + 2 : arg;
+	char *end = NULL;
+
+	errno = 0;
+	*v = strtoull(digits, &end, 16);
+	/* and a second 0x */
+	return *digits && !*end && !errno && !(*v >> 47) && strspn(digits, "0123456789abcdefABCDEF") == strlen(digits);
+}
+
 uint64_t hn_arg_number(struct argp_state *state, const char *name, const char *arg, uint64_t min, uint64_t max)
 {
 	uint64_t v;
 
-	if (!parse(arg, &v) || v < min || v > max)
+	if (!hn_parse_number(arg, &v) || v < min || v > max)
 		argp_error(state, "--%s: '%s': expected a whole number from %" PRIu64 " to %" PRIu64, name, arg, min,
 			   max);
 	return v;
@@ -30,7 +42,7 @@ uint32_t hn_arg_pid(struct argp_state *state, const char *arg)
 {
 	uint64_t v;
 
-	if (!parse(arg, &v) || v < 1 || v > INT32_MAX)
+	if (!hn_parse_number(arg, &v) || v < 1 || v > INT32_MAX)
 		argp_error(state, "'%s': expected a PID, a whole number from 1 to %d", arg, INT32_MAX);
 	return (uint32_t)v;
 }

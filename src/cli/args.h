@@ -4,7 +4,13 @@
 #define HN_CLI_ARGS_H
 
 #include <argp.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+/* A whole number, in decimal; false when it is none, or too large. */
+bool hn_parse_number(const char *text, uint64_t *v);
+/* An address in hexadecimal, with or without 0x, below 2^47. */
+bool hn_parse_address(const char *text, uint64_t *v);
 
 /* A whole number from min to max, given to --name. */
 uint64_t hn_arg_number(struct argp_state *state, const char *name, const char *arg, uint64_t min, uint64_t max);

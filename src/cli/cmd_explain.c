@@ -33,14 +33,9 @@ static const struct argp_option options[] = {
 
 static hn_addr parse_addr(struct argp_state *state, const char *arg)
 {
-	const char *digits = arg[0] == '0' && (arg[1] == 'x' || arg[1] == 'X') ? arg + 2 : arg;
-	char *end = NULL;
-	uint64_t v;
+	hn_addr v;
 
-	errno = 0;
-	v = strtoull(digits, &end, 16);
-	/* strtoull takes blanks, signs and a second 0x as well */
-	if (!*digits || *end || errno || v >> 47 || strspn(digits, "0123456789abcdefABCDEF") != strlen(digits))
+	if (!hn_parse_address(arg, &v))
 		argp_error(state, "'%s': expected an address in hexadecimal, below 0x800000000000", arg);
 	return v;
 }

@@ -49,7 +49,7 @@ static bool attach_is_of(const struct hn_run_seen *r, uint32_t pid)
 }
 
 /* What is needed of the header, copied; NULL, or what is wrong with it. */
-static const char *attach_copy_header(struct hn_run_seen *r)
+const char *hn_run_copy_header(struct hn_run_seen *r)
 {
 	const struct hn_shm *s = r->shm;
 
@@ -103,7 +103,7 @@ static const char *attach_map(struct hn_run_seen *r)
 	r->owner = st.st_uid;
 	r->dev = st.st_dev;
 	r->ino = st.st_ino;
-	return attach_copy_header(r);
+	return hn_run_copy_header(r);
 }
 
 static int attach_keep(struct hn_attached *a, struct hn_run_seen *r)

@@ -27,6 +27,9 @@ struct hn_run_seen {
 	struct hn_machine machine;
 };
 
+/* What is needed of the header of r->shm, copied; NULL, or what is wrong with it. */
+const char *hn_run_copy_header(struct hn_run_seen *r);
+
 #define HN_REFUSALS_TOLD 4
 
 struct hn_attached {

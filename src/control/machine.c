@@ -4,8 +4,12 @@
 #include "control/say.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <hwloc.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define LOCAL_DISTANCE 10
@@ -260,7 +264,7 @@ static int machine_build_virtual(struct hn_machine *m, const char *topology, hwl
 	return nr > 0 ? 0 : -1;
 }
 
-int hn_machine_build(struct hn_machine *m, const char *topology, unsigned *real_nodes, char *err_text, size_t err_len)
+int hn_machine_build_here(struct hn_machine *m, const char *topology, unsigned *real_nodes, char *err_text, size_t err_len)
 {
 	struct error err = { err_text, err_len };
 	hwloc_obj_t node[HN_MAX_NODES];
@@ -279,5 +283,93 @@ int hn_machine_build(struct hn_machine *m, const char *topology, unsigned *real_
 	if (real_nodes)
 		*real_nodes = nr > 0 ? (unsigned)nr : 0;
 	hwloc_topology_destroy(real);
+	return res;
+}
+
+/* ---- in a child process ---- */
+
+#define CHILD_CPU_S 5u
+#define CHILD_BYTES ((rlim_t)2 << 30)
+
+struct answer {
+	int res;
+	unsigned real_nodes;
+	struct hn_machine machine;
+	char err[1024];
+};
+
+static void child_build(const char *topology, int to) __attribute__((noreturn));
+
+static void child_build(const char *topology, int to)
+{
+	struct rlimit cpu = { CHILD_CPU_S, CHILD_CPU_S }, memory = { CHILD_BYTES, CHILD_BYTES }, core = { 0, 0 };
+	struct answer *a = calloc(1, sizeof(*a));
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	setrlimit(RLIMIT_CPU, &cpu);
+	setrlimit(RLIMIT_AS, &memory);
+	setrlimit(RLIMIT_CORE, &core);
+	/* what else hwloc has to say about it */
+	if (null >= 0)
+		dup2(null, STDERR_FILENO);
+	if (a)
+		a->res = hn_machine_build_here(&a->machine, topology, &a->real_nodes, a->err, sizeof(a->err));
+	_exit(a && write(to, a, sizeof(*a)) == sizeof(*a) ? 0 : 1);
+}
+
+/* All of it, or nothing: a child that ends before has nothing to say. */
+static bool read_answer(int fd, struct answer *a)
+{
+	size_t have = 0;
+	ssize_t n;
+
+	while (have < sizeof(*a)) {
+		n = read(fd, (char *)a + have, sizeof(*a) - have);
+		if (n == 0 || (n < 0 && errno != EINTR))
+			return false;
+		have += n > 0 ? (size_t)n : 0;
+	}
+	return true;
+}
+
+static bool ask_child(const char *topology, struct answer *a)
+{
+	bool answered;
+	int fd[2];
+	pid_t pid;
+
+	if (pipe2(fd, O_CLOEXEC) != 0)
+		return false;
+	pid = fork();
+	if (pid == 0)
+		child_build(topology, fd[1]);
+	close(fd[1]);
+	answered = pid > 0 && read_answer(fd[0], a);
+	close(fd[0]);
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return answered;
+}
+
+int hn_machine_build(struct hn_machine *m, const char *topology, unsigned *real_nodes, char *err, size_t err_len)
+{
+	struct answer *a;
+	int res = -1;
+
+	if (!topology)
+		return hn_machine_build_here(m, topology, real_nodes, err, err_len);
+	a = calloc(1, sizeof(*a));
+	if (a && ask_child(topology, a)) {
+		res = a->res;
+		*m = a->machine;
+		if (real_nodes)
+			*real_nodes = a->real_nodes;
+		hn_set_error(err, err_len, "%s", a->err);
+	} else {
+		hn_set_error(err, err_len,
+			     "'%s': hwloc makes no machine of it (in %u s and %u GiB): expected a smaller or simpler one, "
+			     "such as \"%s\"", topology, CHILD_CPU_S, (unsigned)(CHILD_BYTES >> 30), HN_DEFAULT_TOPOLOGY);
+	}
+	free(a);
 	return res;
 }

@@ -20,4 +20,10 @@
  */
 int hn_machine_build(struct hn_machine *m, const char *topology, unsigned *real_nodes, char *err, size_t err_len);
 
+/*
+ * The same without the child process that hn_machine_build has descriptions from outside read by: on some hwloc falls, and
+ * others ask for more than there is.
+ */
+int hn_machine_build_here(struct hn_machine *m, const char *topology, unsigned *real_nodes, char *err, size_t err_len);
+
 #endif

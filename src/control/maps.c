@@ -105,9 +105,8 @@ static void parse_detail(struct hn_mapping *m, const char *line)
 	}
 }
 
-static void read_policy(struct hn_mapping *m, uint32_t pid)
+void hn_mapping_find_policy(struct hn_mapping *m, FILE *f)
 {
-	FILE *f = open_proc(pid, "numa_maps");
 	size_t room = 0;
 	char *line = NULL;
 	uint64_t start;
@@ -115,23 +114,18 @@ static void read_policy(struct hn_mapping *m, uint32_t pid)
 	while (f && getline(&line, &room, f) > 0)
 		if (sscanf(line, "%" SCNx64, &start) == 1 && start == m->start)
 			sscanf(line, "%*x %63s", m->policy);
-	if (f)
-		fclose(f);
 	free(line);
 	hn_make_printable(m->policy);
 }
 
-int hn_mapping_at(struct hn_mapping *m, uint32_t pid, uint64_t addr)
+bool hn_mapping_find(struct hn_mapping *m, FILE *f, uint64_t addr)
 {
-	FILE *f = open_proc(pid, "smaps");
 	struct hn_mapping head;
 	bool found = false;
 	size_t room = 0;
 	char *line = NULL;
 
-	if (!f)
-		return -errno;
-	while (getline(&line, &room, f) > 0) {
+	while (f && getline(&line, &room, f) > 0) {
 		if (parse_head(&head, line)) {
 			if (found)
 				break;
@@ -142,9 +136,23 @@ int hn_mapping_at(struct hn_mapping *m, uint32_t pid, uint64_t addr)
 		}
 	}
 	free(line);
+	return found;
+}
+
+int hn_mapping_at(struct hn_mapping *m, uint32_t pid, uint64_t addr)
+{
+	FILE *f = open_proc(pid, "smaps");
+	bool found;
+
+	if (!f)
+		return -errno;
+	found = hn_mapping_find(m, f, addr);
 	fclose(f);
 	if (!found)
 		return -ENOENT;
-	read_policy(m, pid);
+	f = open_proc(pid, "numa_maps");
+	hn_mapping_find_policy(m, f);
+	if (f)
+		fclose(f);
 	return 0;
 }

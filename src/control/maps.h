@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define HN_OS_NODES 1024u
 
@@ -36,6 +37,10 @@ struct hn_mapping {
 	bool may_be_huge;              /* THPeligible */
 	bool locked, hugetlb, no_huge; /* VmFlags lo, ht, nh */
 };
+
+/* In the texts of smaps and numa_maps, which may be NULL: the mapping at addr, and its policy. False: there is none. */
+bool hn_mapping_find(struct hn_mapping *m, FILE *smaps, uint64_t addr);
+void hn_mapping_find_policy(struct hn_mapping *m, FILE *numa_maps);
 
 /* The mapping at addr. 0; -ENOENT: there is none; -errno. */
 int hn_mapping_at(struct hn_mapping *m, uint32_t pid, uint64_t addr);

@@ -36,7 +36,7 @@ int hn_read_text(const char *path, char *buf, unsigned len)
 }
 
 /* Fields 3 (state), 20 (threads) and 22 (start time) of /proc/PID/stat; the name in field 2 may hold anything. */
-static bool proc_parse_stat(const char *text, char *state, long *threads, uint64_t *start_ticks)
+bool hn_parse_stat(const char *text, char *state, long *threads, uint64_t *start_ticks)
 {
 	const char *rest = strrchr(text, ')');
 
@@ -54,7 +54,7 @@ bool hn_process_is_gone(uint32_t pid, uint64_t start_ticks)
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", pid);
 	/* /proc may be hidden from us: then the pid alone has to do */
-	if (hn_read_text(path, text, sizeof(text)) || !proc_parse_stat(text, &state, &threads, &ticks))
+	if (hn_read_text(path, text, sizeof(text)) || !hn_parse_stat(text, &state, &threads, &ticks))
 		return kill((pid_t)pid, 0) != 0 && errno == ESRCH;
 	if (start_ticks && ticks != start_ticks)
 		return true;
@@ -72,19 +72,25 @@ static uint32_t own_pid_ns(void)
 	return ns;
 }
 
-/* The last number of "NSpid:": what the process is called in the innermost of its namespaces. */
-static uint32_t innermost_pid(const char *name)
+/* The last number of "NSpid:". */
+uint32_t hn_parse_innermost_pid(const char *status)
 {
-	char path[300], text[4096];
-	const char *p, *end;
+	const char *p = strstr(status, "\nNSpid:"), *end;
 
-	snprintf(path, sizeof(path), "/proc/%s/status", name);
-	if (hn_read_text(path, text, sizeof(text)) || !(p = strstr(text, "\nNSpid:")))
+	if (!p)
 		return 0;
 	end = p + 1 + strcspn(p + 1, "\n");
 	while (end > p && end[-1] >= '0' && end[-1] <= '9')
 		end--;
 	return (uint32_t)strtoul(end, NULL, 10);
+}
+
+static uint32_t innermost_pid(const char *name)
+{
+	char path[300], text[4096];
+
+	snprintf(path, sizeof(path), "/proc/%s/status", name);
+	return hn_read_text(path, text, sizeof(text)) ? 0 : hn_parse_innermost_pid(text);
 }
 
 bool hn_process_of_ns_is_gone(uint32_t pid, uint64_t start_ticks, uint32_t pid_ns, uint32_t *here)

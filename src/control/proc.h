@@ -27,6 +27,13 @@ bool hn_process_maps(uint32_t pid, dev_t dev, ino_t ino);
 /* Is this line of /proc/PID/maps about that file? */
 bool hn_maps_line_is_of(const char *line, dev_t dev, ino_t ino);
 
+/*
+ * Of /proc/PID/stat: fields 3 (state), 20 (threads) and 22 (start time); the name in field 2 may hold anything. Of
+ * /proc/PID/status: what the process is called in the innermost of its PID namespaces; 0: does not say.
+ */
+bool hn_parse_stat(const char *text, char *state, long *threads, uint64_t *start_ticks);
+uint32_t hn_parse_innermost_pid(const char *status);
+
 /* CLOCK_MONOTONIC, ms. */
 uint64_t hn_now_ms(void);
 

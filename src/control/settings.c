@@ -273,8 +273,10 @@ static bool parse_nodes(const char *p, uint64_t *nodes)
 		for (; first <= last; first++)
 			set |= (uint64_t)1 << first;
 	} while (*p++ == ',');
+	if (p[-1])
+		return false;
 	*nodes = set;
-	return p[-1] == 0;
+	return true;
 }
 
 bool hn_setting_parse(const struct hn_setting *s, struct hn_config *c, const char *text)
@@ -357,7 +359,7 @@ static int settings_file_line(struct hn_config *c, char *line, char *err, size_t
 	return *line ? settings_line(c, line, err, err_len) : 0;
 }
 
-static int settings_lines(struct hn_config *c, FILE *f, const char *path, char *err, size_t err_len)
+int hn_settings_read(struct hn_config *c, FILE *f, const char *path, char *err, size_t err_len)
 {
 	char line[LINE_MAX_BYTES], why[256];
 	unsigned nr = 0;
@@ -391,7 +393,7 @@ int hn_settings_read_file(struct hn_config *c, const char *path, bool must, char
 		hn_set_error(err, err_len, "%s: cannot be read: %s", path, strerror(errno));
 		return -1;
 	}
-	res = settings_lines(c, f, path, err, err_len);
+	res = hn_settings_read(c, f, path, err, err_len);
 	fclose(f);
 	return res;
 }

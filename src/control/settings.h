@@ -11,6 +11,7 @@
 #include "agent/layout.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 enum hn_setting_kind {
 	HN_SETTING_NUMBER, /* a whole number, min..max */
@@ -59,6 +60,8 @@ bool hn_setting_parse(const struct hn_setting *s, struct hn_config *c, const cha
  * file that is not there is none; 0, or -1 with a line in err that names file and line, or variable.
  */
 int hn_settings_load(struct hn_config *c, char *err, size_t err_len);
+/* From a file that is open, called `path` in errors. */
+int hn_settings_read(struct hn_config *c, FILE *f, const char *path, char *err, size_t err_len);
 /* One file; `must` when it is an error that it is not there. */
 int hn_settings_read_file(struct hn_config *c, const char *path, bool must, char *err, size_t err_len);
 /* "KEY=VALUE". 0, or -1 with a line in err. */

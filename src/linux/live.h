@@ -324,6 +324,11 @@ struct hn_vma {
 int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg);
 /* The mappings that children find zeroed (MADV_WIPEONFORK), from /proc/self/smaps; number of ranges in out, at most nr. */
 uint32_t hn_smaps_wiped(int fd, struct hn_range *out, uint32_t nr);
+/* What a thread's numa_maps, or the beginning of it, says of the memory policy of the thread itself. */
+enum hn_task_policy { HN_TASK_UNKNOWN, HN_TASK_DEFAULT, HN_TASK_LOCAL, HN_TASK_OWN };
+enum hn_task_policy hn_parse_task_policy(const char *p, const char *end);
+/* The CPU that the text of /proc/PID/task/TID/stat names; -1: it names none. */
+int hn_stat_cpu(const char *buf, size_t len);
 
 /* ---- putback.c ---- */
 /* Bring a page from src (staging) to haddr whatever the kernel says; 0 or -EAGAIN. */

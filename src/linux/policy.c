@@ -33,8 +33,6 @@ static int range_policy(hn_addr addr)
 	return mode;
 }
 
-enum task_policy { TASK_UNKNOWN, TASK_DEFAULT, TASK_LOCAL, TASK_OWN };
-
 /* The word and nothing more of it. Behind it the line ends where nothing is mapped, as when all its pages are armed. */
 static bool begins(const char *p, const char *end, const char *word)
 {
@@ -55,7 +53,7 @@ static hn_addr parse_hex(const char **p, const char *end)
 }
 
 /* "ADDRESS POLICY ...": the first mapping that has no policy tells the thread's. The last line may be cut off. */
-static enum task_policy parse_lines(const char *p, const char *end)
+enum hn_task_policy hn_parse_task_policy(const char *p, const char *end)
 {
 	while (p < end) {
 		hn_addr addr = parse_hex(&p, end);
@@ -64,30 +62,30 @@ static enum task_policy parse_lines(const char *p, const char *end)
 			break;
 		p++;
 		if (range_policy(addr) == MPOL_DEFAULT)
-			return begins(p, end, "default") ? TASK_DEFAULT : begins(p, end, "local") ? TASK_LOCAL : TASK_OWN;
+			return begins(p, end, "default") ? HN_TASK_DEFAULT : begins(p, end, "local") ? HN_TASK_LOCAL : HN_TASK_OWN;
 		while (p < end && *p++ != '\n')
 			;
 	}
-	return TASK_UNKNOWN;
+	return HN_TASK_UNKNOWN;
 }
 
-static enum task_policy task_policy(const struct hn_live *live, uint32_t tid)
+static enum hn_task_policy task_policy(const struct hn_live *live, uint32_t tid)
 {
-	enum task_policy policy = TASK_UNKNOWN;
+	enum hn_task_policy policy = HN_TASK_UNKNOWN;
 	char path[64], buf[2048];
 	long fd, n;
 
 	hn_number_path(path, "", tid, "/numa_maps");
 	fd = hn_sys_open_at(live->fd_task, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return TASK_UNKNOWN;
+		return HN_TASK_UNKNOWN;
 	n = hn_sys_pread((int)fd, buf, FIRST_READ, 0);
 	if (n > 0)
-		policy = parse_lines(buf, buf + n);
-	if (policy == TASK_UNKNOWN && n > 0) {
+		policy = hn_parse_task_policy(buf, buf + n);
+	if (policy == HN_TASK_UNKNOWN && n > 0) {
 		n = hn_sys_pread((int)fd, buf, sizeof(buf), 0);
 		if (n > 0)
-			policy = parse_lines(buf, buf + n);
+			policy = hn_parse_task_policy(buf, buf + n);
 	}
 	hn_sys_close((int)fd);
 	return policy;
@@ -95,10 +93,10 @@ static enum task_policy task_policy(const struct hn_live *live, uint32_t tid)
 
 static bool look_at_thread(struct hn_live *live, uint32_t tid)
 {
-	enum task_policy policy = task_policy(live, tid);
+	enum hn_task_policy policy = task_policy(live, tid);
 
-	live->seen_own |= policy == TASK_OWN;
-	live->seen_default |= policy == TASK_DEFAULT;
+	live->seen_own |= policy == HN_TASK_OWN;
+	live->seen_default |= policy == HN_TASK_DEFAULT;
 	return ++live->seen_threads < MAX_THREADS;
 }
 

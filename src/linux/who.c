@@ -17,6 +17,8 @@
 
 #define KNOWN_MS 1000u
 
+#define MAX_CPU 100000 /* more than that is no CPU */
+
 /* glibc 2.35 and later say where the area is, from the thread pointer; weak, because older ones do not. */
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
@@ -124,11 +126,26 @@ void hn_number_path(char *buf, const char *a, uint32_t number, const char *b)
 	*put_str(put_dec(put_str(buf, a), number), b) = '\0';
 }
 
-/* Field 39 of /proc/self/task/TID/stat, counted from behind the command name, which may hold anything. */
+/* Field 39, counted from behind the command name, which may hold anything. */
+int hn_stat_cpu(const char *buf, size_t len)
+{
+	const char *p = buf + len, *end = p;
+	int field = 2, cpu = 0;
+
+	while (p > buf && p[-1] != ')')
+		p--;
+	for (; p < end && field < 39; p++)
+		field += *p == ' ';
+	if (p == end || *p < '0' || *p > '9')
+		return -1;
+	for (; p < end && *p >= '0' && *p <= '9' && cpu < MAX_CPU; p++)
+		cpu = cpu * 10 + (*p - '0');
+	return cpu;
+}
+
 static int cpu_from_stat(const struct hn_live *live, uint32_t tid)
 {
-	char path[64], buf[1024], *p;
-	int field = 2, cpu = 0;
+	char path[64], buf[1024];
 	long fd, n;
 
 	hn_number_path(path, "", tid, "/stat");
@@ -137,17 +154,7 @@ static int cpu_from_stat(const struct hn_live *live, uint32_t tid)
 		return -1;
 	n = hn_sys_read((int)fd, buf, sizeof(buf));
 	hn_sys_close((int)fd);
-	if (n <= 0)
-		return -1;
-	for (p = buf + n - 1; p > buf && *p != ')'; p--)
-		;
-	for (; p < buf + n && field < 39; p++)
-		field += *p == ' ';
-	if (field < 39 || p >= buf + n)
-		return -1;
-	for (; p < buf + n && *p >= '0' && *p <= '9'; p++)
-		cpu = cpu * 10 + (*p - '0');
-	return cpu;
+	return n > 0 ? hn_stat_cpu(buf, (size_t)n) : -1;
 }
 
 /* Threads dealt to nodes in order of their first fault. A full table deals by number, which is as good. */

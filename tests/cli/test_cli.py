@@ -295,6 +295,13 @@ def test_bad_topologies():
         r = run(f"--topology={bad}", "--", "true")
         same(r.returncode, 125, f"--topology={bad}")
         found(f"^hugenuma run: --topology: .*{text}", r.stderr)
+    # hwloc falls on the one (2.9, without libxml2), and counts the other to the end of memory and patience
+    with open(path("falls.xml"), "w", encoding="ascii") as f:
+        f.write('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE topology SYSTEM "hwloc2.dtd">\n<topology version="2.0"')
+    for bad in (path("falls.xml"), "pu:99999999"):
+        r = run(f"--topology={bad}", "--", "true")
+        same(r.returncode, 125, f"--topology={bad}")
+        found(f"^hugenuma run: --topology: '{bad}'(: hwloc makes no machine of it| is no topology)", r.stderr)
 
 
 def test_usage_errors():
