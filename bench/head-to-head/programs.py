@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -95,6 +96,22 @@ class Watch:
         self.child.stdin.close()
         self.reader.join()
         self.child.wait()
+
+
+class FirstExit(threading.Thread):
+    """When the first of these processes has ended; None: none has."""
+
+    def __init__(self, pids):
+        super().__init__(daemon=True)
+        self.poll, self.at = select.poll(), None
+        self.files = [os.pidfd_open(pid) for pid in pids]
+        for fd in self.files:
+            self.poll.register(fd, select.POLLIN)
+        self.start()
+
+    def run(self):
+        self.poll.poll()
+        self.at = now_ms()
 
 
 def children(pid):
@@ -191,7 +208,7 @@ class Running:
 
 def hints(report, ended_ms):
     """[ms, hint faults so far] of each process, by its agent's count, on the watch's clock."""
-    return [[[round(ended_ms - p["elapsed_ms"] + s["time_ms"], 1), s["samples_count"]] for s in p["series"]] +
+    return [[[p["start_monotonic_ms"] + s["time_ms"], s["samples_count"]] for s in p["series"]] +
             [[ended_ms, p["samples_count"]]] for p in report["processes"]]
 
 
@@ -323,8 +340,10 @@ class Perf(Program):
         running.watch.say("forget")
         running.watch.phase([(pid, run_at, run_pages, users) for pid, at, pages, users in areas
                              for run_at, run_pages in self.not_small(pid, at, pages)])
+        first = FirstExit({pid for pid, _, _, _ in areas})
         self.read_output("\n".join(running.lines()), running.says)
-        running.watch.phases_end(min(running.watch.phases[-1] + 1000 * self.seconds, now_ms()) - SLACK_MS)
+        # Not when all have ended: the pages of the first one are on nobody's node then.
+        running.watch.phases_end(min(running.watch.phases[-1] + 1000 * self.seconds, first.at or now_ms()) - SLACK_MS)
 
     @staticmethod
     def not_small(pid, at, pages):
@@ -369,6 +388,11 @@ class Redis(Program):
             client.pipeline([("SET", f"key:{key:012d}", value) for key in range(start, min(start + 100, self.keys))])
         return client
 
+    def read_all(self, client):
+        """Every page is used once, so that none is armed any more."""
+        for start in range(0, self.keys, 100):
+            client.pipeline([("GET", f"key:{key:012d}") for key in range(start, min(start + 100, self.keys))])
+
     @staticmethod
     def connect():
         try:
@@ -403,6 +427,7 @@ class Redis(Program):
 
     def drive(self, running):
         client, longest = self.fill(), 0
+        self.read_all(client)
         tids = threads_of(running.pid)
         areas = [(running.pid, at, pages, tids[:1]) for at, pages in self.huge_areas(running.pid)]
         for node in (1, 2):

@@ -24,6 +24,7 @@
 #define EAGER_LOOK_MAX_MS 250u /* a guest's CPU time includes what its host gave to others: one look would be the last */
 #define EAGER_PERIOD_MS 50u
 #define SERIES_MS 250u
+#define AGE_MS 8000u
 #define QUARANTINE_MS 2000u
 #define OWN_POLICY_MS 2000u
 #define ORDER_MS 10000u
@@ -321,33 +322,14 @@ static void pace_start(struct pace *p, const struct hn_config *c)
 	p->pass_ms = 0;
 }
 
-/* Samples that led or may lead to a migration; the others give no reason to go round faster. */
-static uint64_t unsettled(const struct hn_stats *s)
-{
-	uint64_t n = hn_stat_read(&s->refused[HN_REFUSE_FILTER]) + hn_stat_read(&s->refused[HN_REFUSE_BUDGET]) +
-		     hn_stat_read(&s->migrated) + hn_stat_read(&s->raced);
-	int i;
-
-	for (i = 0; i < HN_NR_FAILURES; i++)
-		n += hn_stat_read(&s->failed[i]);
-	return n;
-}
-
-static void judge_pace(struct hn_worker *w, struct pace *p, uint64_t now_ms)
-{
-	uint64_t samples = hn_stat_read(&w->hn.stats->samples), busy = unsettled(w->hn.stats);
-
-	if (hn_pace_judge(&p->core, &p->par, samples, busy < samples ? samples - busy : 0, (uint32_t)now_ms))
-		p->pass_ms = now_ms;
-}
-
 /* When the next pass may be: the agent must be within its share by then. */
 static uint64_t next_pass(struct pace *p, const struct hn_config *c, uint64_t now_ms, uint64_t managed)
 {
-	uint64_t cpu = agent_cpu_ns(), next = hn_pace_interval_ms(&p->core, &p->par, managed), within;
+	uint64_t cpu = agent_cpu_ns(), next, within;
 
 	hn_credit_use(&p->cpu, c->cpu_percent * 10, cpu - p->cpu_ns, (uint32_t)now_ms);
 	p->cpu_ns = cpu;
+	next = hn_pace_interval_ms(&p->core, &p->par, managed, (uint32_t)now_ms);
 	within = c->period_ms >= EAGER_PERIOD_MS ? hn_credit_wait_ms(&p->cpu, c->cpu_percent * 10) : 0;
 	return now_ms + (within > next ? within : next);
 }
@@ -392,6 +374,23 @@ static void say_left_alone(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 				   "--explicit-policy manages it all the same", 0);
 }
 
+static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
+{
+	const struct hn_stats *s = w->hn.stats;
+	uint64_t confirmed = hn_stat_read(&s->migrated) - hn_stat_read(&s->migrated_for[HN_REASON_FIRST]);
+	struct hn_pace_plan plan = hn_pace_plan(&p->core, &p->par, hn_stat_read(&s->managed_pages), hn_scan_questions(&w->hn),
+						confirmed, (uint32_t)now_ms);
+	uint32_t window = p->par.window_pages;
+
+	plan.fresh = hn_scan_open(&w->hn, HN_ASK_NEW, smaller(plan.fresh, window));
+	plan.open = hn_scan_open(&w->hn, HN_ASK_OPEN, smaller(plan.open, window - plan.fresh));
+	plan.any = hn_scan_pass(&w->hn, smaller(plan.any, window - plan.fresh - plan.open));
+	hn_pace_done(&p->core, &plan);
+	hn_stat_add(&hn_agent.slot->scans, 1);
+}
+
 static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config *c)
 {
 	uint64_t now = now_in_ms();
@@ -402,15 +401,11 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 		allow_nodes(w, c);
 		say_left_alone(w, p, now);
 	}
-	judge_pace(w, p, now);
 	if (now >= p->pass_ms) {
-		uint64_t managed = hn_stat_read(&w->hn.stats->managed_pages);
-
 		hn_scan_expire(&w->hn);
-		hn_scan_pass(&w->hn, hn_pace_budget(&p->core, &p->par, managed, (uint32_t)now));
-		hn_stat_add(&hn_agent.slot->scans, 1);
-		p->pass_ms = next_pass(p, c, now, managed);
-		if (now - p->aged_ms >= p->core.period_ms) {
+		arm(w, p, now);
+		p->pass_ms = next_pass(p, c, now, hn_stat_read(&w->hn.stats->managed_pages));
+		if (now - p->aged_ms >= AGE_MS) {
 			hn_policy_age(&w->hn);
 			hn_threads_age(&w->hn);
 			p->aged_ms = now;

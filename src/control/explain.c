@@ -279,7 +279,7 @@ static const struct {
 	[HN_PLACE_SMALL] = { "its mapping is smaller than one aligned huge page", "allocate in larger pieces" },
 	[HN_PLACE_POLICY] = { "the program has a memory policy of its own here (mbind, set_mempolicy, numactl)",
 			      "run with --explicit-policy, or without that policy" },
-	[HN_PLACE_FEW_HUGE] = { "its mapping has fewer than two huge pages",
+	[HN_PLACE_FEW_HUGE] = { "its mapping has too few huge pages",
 				"huge pages: see `hugenuma doctor' for how programs get them" },
 	[HN_PLACE_MOSTLY_SMALL] = { "more than a quarter of what its mapping holds is small pages",
 				    "huge pages for most of it: alignment to 2 MiB, madvise(MADV_HUGEPAGE)" },

@@ -200,6 +200,7 @@ static struct hn_object process_json(const struct hn_process *p, uint32_t nr_nod
 	hn_put_count(&o, "pid", p->pid);
 	hn_put_text(&o, "command", p->comm);
 	hn_put_bool(&o, "running", p->running);
+	hn_put_count(&o, "start_monotonic_ms", p->slot.started_ms);
 	hn_put_text(&o, "message", message[0] ? message : NULL);
 	hn_put_text(&o, "mover", mover <= HN_MOVER_KERNEL ? hn_mover_names[mover] : "?");
 	hn_put_text(&o, "arm", arm == HN_ARM_MOVE || arm == HN_ARM_RWP ? hn_arm_names[arm] : NULL);

@@ -67,7 +67,7 @@ struct hn_entry {
 	uint64_t history;  /* the last samples, history.h */
 	uint32_t moved_ms; /* when it was last migrated, if `moved` */
 	uint8_t moved;     /* 1: it has been, for more than a first sample */
-	uint8_t pad;
+	uint8_t open;      /* 1: nobody has been asked yet, or the last sample left a question; hn_entry_set_open */
 	uint16_t prior_tid; /* of the sample before the last one: its lower half */
 };
 
@@ -105,7 +105,10 @@ struct hn_core {
 	struct hn_params par;
 	uint32_t dir_mask;
 	uint32_t nr_chunks_used;
-	uint32_t cursor;     /* scanner: next entry index to look at */
+	uint32_t cursor;     /* scanner: next entry index to look at ... */
+	uint32_t open_cursor;/* ... for an open question */
+	uint32_t nr_open;    /* entries with an open question ... */
+	uint32_t questions;  /* ... and how often such a page was asked about again; relaxed atomics */
 	uint32_t page_hint;  /* scanner: next page id to try */
 	struct hn_word gate; /* the event gate, see gate.c */
 	uint32_t removed_ms; /* when a remove event was last read, wherever; gate exclusive to write */
@@ -178,6 +181,17 @@ enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t rea
 
 /* Arm up to `budget` pages, going round the entries from where the last pass stopped. Returns pages armed. */
 uint32_t hn_scan_pass(struct hn *hn, uint32_t budget);
+enum hn_ask {
+	HN_ASK_NEW,  /* pages that nobody has been asked about */
+	HN_ASK_OPEN, /* and those whose last sample left a question */
+};
+/*
+ * Arm up to `budget` of these only. A page that is armed has been asked about: when nobody touches it before it expires, its
+ * turn comes with all others. Returns pages armed.
+ */
+uint32_t hn_scan_open(struct hn *hn, enum hn_ask what, uint32_t budget);
+/* How often, so far, a page was armed because or although its last sample had left a question. Wraps. */
+uint32_t hn_scan_questions(const struct hn *hn);
 /* Take back hints older than par.expiry_ms. Returns pages disarmed. */
 uint32_t hn_scan_expire(struct hn *hn);
 /* Arm up to nr pages from haddr in one batch; nr <= HN_ARM_BATCH, all in one chunk. Returns pages armed. */

@@ -119,7 +119,7 @@ struct hn_entry *hn_entry_make(struct hn *hn, hn_addr haddr)
 		e->gen = (e->gen > c->gen_floor ? e->gen : c->gen_floor) + 1;
 		e->page = HN_NO_INDEX;
 		e->nid = HN_NO_NODE;
-		e->flags = e->fails = e->stale = 0;
+		e->flags = e->fails = e->stale = e->open = 0;
 	}
 	dir_insert(hn, chunk);
 	return chunk_entry(hn, chunk, haddr);
@@ -186,17 +186,25 @@ void hn_census(struct hn *hn, hn_census_fn fn, void *arg)
 
 /* ---- transitions ---- */
 
+void hn_entry_set_open(struct hn *hn, struct hn_entry *e, bool open)
+{
+	if (e->open != open)
+		__atomic_fetch_add(&hn->core->nr_open, open ? 1 : (uint32_t)-1, __ATOMIC_RELAXED);
+	e->open = open;
+}
+
 void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid)
 {
 	e->state = HN_MAPPED;
 	e->gen++;
 	e->page = HN_NO_INDEX;
 	e->nid = (int16_t)nid;
-	e->history = 0;
+	__atomic_store_n(&e->history, 0, __ATOMIC_RELAXED);
 	e->last_tid = e->prior_tid = 0;
 	e->moved = e->stayed = e->shared = 0;
 	e->fails = e->stale = 0;
 	e->flags = 0;
+	hn_entry_set_open(hn, e, true);
 	hn_stat_add(&hn->stats->managed_pages, 1);
 	hn_stat_max(&hn->stats->managed_peak_pages, hn_stat_read(&hn->stats->managed_pages));
 }
@@ -208,6 +216,9 @@ void hn_entry_to_armed(struct hn *hn, struct hn_entry *e, uint32_t page, uint32_
 	e->page = page;
 	e->armed_ms = now_ms;
 	e->stale = 0;
+	if (e->open && e->history)
+		__atomic_fetch_add(&hn->core->questions, 1, __ATOMIC_RELAXED);
+	hn_entry_set_open(hn, e, false);
 	hn_stat_add(&hn->stats->armed_now, 1);
 }
 
@@ -229,6 +240,8 @@ void hn_entry_to_mapped(struct hn *hn, struct hn_entry *e, enum hn_disarm_cause 
 {
 	count_disarm(hn, cause);
 	note_disarm(hn, e, cause);
+	if (cause == HN_DISARM_DRAIN)
+		hn_entry_set_open(hn, e, true); /* the program has not had a chance to answer */
 	e->state = HN_MAPPED;
 	e->gen++;
 	e->page = HN_NO_INDEX;
@@ -243,6 +256,8 @@ void hn_entry_to_unmanaged(struct hn *hn, struct hn_entry *e)
 	e->state = HN_UNMANAGED;
 	e->gen++;
 	e->page = HN_NO_INDEX;
+	__atomic_store_n(&e->history, 0, __ATOMIC_RELAXED); /* says nothing about the pages beside it any more */
+	hn_entry_set_open(hn, e, false);
 	hn_stat_add(&hn->stats->managed_pages, (uint64_t)-1);
 }
 

@@ -45,6 +45,17 @@ static inline unsigned hn_history_run(uint64_t h)
 	return n;
 }
 
+/* All samples there are came from one thread, two at least. The flag of the oldest one says nothing. */
+static inline bool hn_history_one_thread(uint64_t h)
+{
+	unsigned i;
+
+	for (i = 1; i < HN_HISTORY_SAMPLES && hn_history_node(h, i) != HN_NO_NODE; i++)
+		if (!hn_history_same_thread(h, i - 1))
+			return false;
+	return i > 1 && hn_history_node(h, 0) != HN_NO_NODE;
+}
+
 /* How often the node changed from one sample to the next. */
 static inline unsigned hn_history_turns(uint64_t h)
 {

@@ -68,6 +68,8 @@ void hn_entry_to_mapped(struct hn *hn, struct hn_entry *e, enum hn_disarm_cause 
 void hn_entry_to_unmanaged(struct hn *hn, struct hn_entry *e);
 void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid);
 
+/* Is there something to ask about this page soon? Entry lock held; MAPPED or ARMED. */
+void hn_entry_set_open(struct hn *hn, struct hn_entry *e, bool open);
 /* Keep the entry from being armed or migrated for a time that doubles with each failure in a row. Entry lock held. */
 void hn_entry_hold(struct hn *hn, struct hn_entry *e, uint8_t flag, uint32_t base_ms);
 /* Clear what has run out: hold_ms means nothing half a wrap (24 days) later. Entry lock held. */

@@ -144,11 +144,11 @@ void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r)
 
 	if (!allowed(j, j->thread_nid))
 		stay(r, HN_REFUSE_NODES);
-	else if (hn_history_samples(h) == 1)
+	else if (hn_history_samples(h) == 1 && !j->disputed)
 		move(r, j->thread_nid, HN_REASON_FIRST);
 	else if (hn_judge_is_shared(h, j->shared))
 		judge_shared(j, h, r);
-	else if (hn_history_run(h) < 2)
+	else if (hn_history_run(h) < 2 && !hn_history_one_thread(h))
 		stay(r, HN_REFUSE_FILTER);
 	else if (j->moved && j->moved_ms_ago < j->place->settle_ms && j->stayed < SETTLED_SAMPLES &&
 		 hn_history_run(h) < SETTLING_RUN)

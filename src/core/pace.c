@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "core/pace.h"
 
-#define JUDGED_SAMPLES 16u /* fewer say nothing */
-#define PLACED 950u        /* permille: nothing to gain */
-#define MISPLACED 700u     /* less than this: much; the share that the kernel's balancing aims at, too */
-#define CHANGE 300u        /* a share that falls by so much is a change of phase */
-#define TICK_MS 1000u      /* longest time between two passes ... */
-#define LEAST_MS 100u      /* ... and shortest, unless the user's period is shorter */
+#define WATCH_MS 250u   /* longest time between two samples of a process; twice that where samples lead to nothing */
+#define SOON_MS 100u    /* between two passes while there is something to find out, unless the user's is shorter */
+#define LATELY 32u      /* questions that count as asked lately; then half as much */
+#define SPREAD 16u      /* a page whose user has changed stands for so many */
+#define MILLION 1000000u
 
 /* A permille of a CPU is so many ns in each ms. */
 #define NS_PER_MS_PERMILLE 1000
@@ -36,74 +35,103 @@ uint32_t hn_credit_wait_ms(const struct hn_credit *c, uint32_t permille)
 
 void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms)
 {
-	p->period_ms = par->start_ms;
-	p->judged = false;
-	p->grown_ms = now_ms;
-	p->pass_ms = now_ms - par->start_ms;
+	*p = (struct hn_pace){ .watch_ms = now_ms, .credit_ms = now_ms, .confirmed = p->confirmed,
+			       .questions = p->questions, .pending = true };
+	p->credit = (uint64_t)par->window_pages * MILLION;
 }
 
-/* At most once a round: samples of one round are judged many times. */
-static void grow(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms)
+static uint32_t least(uint64_t a, uint64_t b) { return (uint32_t)(a < b ? a : b); }
+
+/*
+ * Does it pay to ask again about pages that a thread of another node has just used? The first few times anyway. A page that
+ * really has a new user says so again, and is migrated; one that two nodes use at random says so every second time, and
+ * is better left alone.
+ */
+static bool pays(const struct hn_pace *p) { return p->answered * 4 + 12 >= p->asked * 3; }
+
+static uint32_t watch_ms(const struct hn_pace *p) { return pays(p) ? WATCH_MS : 2 * WATCH_MS; }
+
+static void count_answers(struct hn_pace *p, uint32_t questions, uint64_t confirmed)
 {
-	if (now_ms - p->grown_ms < p->period_ms)
-		return;
-	p->grown_ms = now_ms;
-	p->period_ms = p->period_ms > par->max_ms / 2 ? par->max_ms : p->period_ms * 2;
-}
+	uint32_t new = (uint32_t)(confirmed - p->confirmed);
 
-/* In proportion to how far away the share is, at most by seven tenths. */
-static void shrink(struct hn_pace *p, const struct hn_pace_params *par, uint32_t share)
-{
-	uint32_t less = (uint32_t)((uint64_t)p->period_ms * (MISPLACED - share) / 1000);
-
-	p->period_ms = p->period_ms - less > par->min_ms ? p->period_ms - less : par->min_ms;
-}
-
-bool hn_pace_judge(struct hn_pace *p, const struct hn_pace_params *par, uint64_t samples, uint64_t placed, uint32_t now_ms)
-{
-	uint64_t new_samples = samples - p->samples, new_placed = placed - p->placed;
-	uint32_t share, before = p->share;
-	bool change;
-
-	if (new_samples < JUDGED_SAMPLES)
-		return false;
-	/* Counters are read one after the other while they grow. */
-	share = new_placed >= new_samples ? 1000 : (uint32_t)(new_placed * 1000 / new_samples);
-	change = p->judged && before >= share + CHANGE && p->period_ms > par->start_ms;
-	p->samples = samples;
-	p->placed = placed;
-	p->share = share;
-	p->judged = true;
-	if (change) {
-		p->period_ms = par->start_ms;
-		p->grown_ms = now_ms;
-	} else if (share >= PLACED) {
-		grow(p, par, now_ms);
-	} else if (share < MISPLACED) {
-		shrink(p, par, share);
+	p->asked += questions - p->questions;
+	p->answered += new;
+	p->questions = questions;
+	p->confirmed = confirmed;
+	if (p->asked >= LATELY || p->answered >= LATELY) {
+		p->asked /= 2;
+		p->answered /= 2;
 	}
-	return change;
+	p->spread = pays(p) ? new * SPREAD : 0;
 }
 
-uint32_t hn_pace_interval_ms(const struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed_pages)
+/* All of the memory once in the period, a window at least; as much is saved up. */
+static void add_credit(struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed, uint32_t now_ms)
 {
-	uint64_t windows = (managed_pages + par->window_pages - 1) / par->window_pages;
-	uint32_t least = par->min_ms < LEAST_MS ? par->min_ms : LEAST_MS;
-	uint64_t ms = windows ? p->period_ms / windows : p->period_ms;
+	uint64_t round = managed > par->window_pages ? managed : par->window_pages, most = (uint64_t)par->window_pages * MILLION;
+	uint32_t elapsed = now_ms - p->credit_ms, period = p->spread ? par->min_ms : par->start_ms;
 
-	if (ms > TICK_MS)
-		ms = TICK_MS;
-	return ms < least ? least : (uint32_t)ms;
+	p->credit_ms = now_ms;
+	if (elapsed > period)
+		elapsed = period;
+	p->credit += round * elapsed * MILLION / period;
+	if (p->credit > most)
+		p->credit = most;
 }
 
-uint32_t hn_pace_budget(struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed_pages, uint32_t now_ms)
+/* The part of a round in max_ms that is due; one page, when none has been for long. */
+static uint32_t watch(struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed, uint32_t now_ms)
 {
-	uint32_t elapsed = now_ms - p->pass_ms;
-	uint64_t pages;
+	uint32_t elapsed = now_ms - p->watch_ms;
+	uint64_t due;
 
-	if (elapsed > p->period_ms)
-		elapsed = p->period_ms;
-	p->pass_ms = now_ms;
-	pages = (managed_pages * elapsed + p->period_ms - 1) / p->period_ms;
-	return pages > par->window_pages ? par->window_pages : (uint32_t)pages;
+	if (elapsed > par->max_ms) {
+		p->watch_ms = now_ms - par->max_ms;
+		elapsed = par->max_ms;
+	}
+	due = managed * elapsed / par->max_ms;
+	if (due > par->window_pages)
+		due = par->window_pages; /* what is left is lost: the rounds take longer */
+	if (due < 1 && elapsed < watch_ms(p))
+		return 0;
+	p->watch_ms = due < 1 || due == par->window_pages ? now_ms : p->watch_ms + (uint32_t)(due * par->max_ms / managed);
+	return due < 1 ? 1 : (uint32_t)due;
+}
+
+struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed, uint32_t questions,
+				 uint64_t confirmed, uint32_t now_ms)
+{
+	struct hn_pace_plan plan;
+	uint32_t left;
+
+	count_answers(p, questions, confirmed);
+	add_credit(p, par, managed, now_ms);
+	left = (uint32_t)(p->credit / MILLION);
+	plan.fresh = left;
+	plan.open = pays(p) ? least(left, 4 + 4 * (uint64_t)p->answered) : 0;
+	plan.any = watch(p, par, managed, now_ms);
+	if (plan.any < p->spread)
+		plan.any = least(least(p->spread, managed), left);
+	return plan;
+}
+
+void hn_pace_done(struct hn_pace *p, const struct hn_pace_plan *armed)
+{
+	uint64_t used = (uint64_t)(armed->fresh + armed->open + armed->any) * MILLION;
+
+	p->credit = p->credit > used ? p->credit - used : 0;
+	p->pending = used != 0;
+}
+
+uint32_t hn_pace_interval_ms(const struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed, uint32_t now_ms)
+{
+	uint32_t soon = par->min_ms < SOON_MS ? par->min_ms : SOON_MS, since = now_ms - p->watch_ms;
+	uint64_t windows = (managed + par->window_pages - 1) / par->window_pages;
+	uint64_t ms = windows ? par->max_ms / windows : par->max_ms;
+
+	if (ms > watch_ms(p))
+		ms = watch_ms(p);
+	ms = ms > since ? ms - since : 0;
+	return p->pending || ms < soon ? soon : (uint32_t)ms;
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * pace.h - how fast to go round the managed memory. Pure: the caller brings the time and the counters.
+ * pace.h - which pages to ask about, and when. Pure: the caller brings the time and the counters.
  *
- * The period is the time for one round over all of it, as in the kernel's balancing: it shrinks while pages are
- * misplaced and grows while there is nothing to gain. Other than there a round is always spread evenly over its period, so
- * that some samples come every second even when a round takes a minute, and a change is noticed by them.
+ * Three kinds of asking. New memory: at once. Memory that is placed: a watch, some samples every second and a round in
+ * max_ms at the latest, which is enough to notice that something has changed. Where a sample left a question: at once
+ * again, for as long as asking leads to migrations; and then the rest as well. Where it does not, as with pages that
+ * several nodes use, the watch is all there is.
  */
 #ifndef HN_CORE_PACE_H
 #define HN_CORE_PACE_H
@@ -15,7 +16,7 @@
  * A share of one CPU, on average: what was not used is saved up, for HN_CREDIT_MS at most, so that a burst (a program that
  * has just begun, a change of phase) is not held up by a limit that is for long.
  */
-#define HN_CREDIT_MS 30000u
+#define HN_CREDIT_MS 60000u
 
 struct hn_credit {
 	int64_t ns; /* CPU time that may still be used; negative: too much was */
@@ -29,31 +30,41 @@ void hn_credit_use(struct hn_credit *c, uint32_t permille, uint64_t used_ns, uin
 uint32_t hn_credit_wait_ms(const struct hn_credit *c, uint32_t permille);
 
 struct hn_pace_params {
-	uint32_t start_ms;     /* period at the start, and after a change; >= 1 */
-	uint32_t min_ms;       /* shortest and ... */
-	uint32_t max_ms;       /* ... longest period, min <= start <= max */
+	uint32_t start_ms;     /* time for a round over everything at least, >= 1 */
+	uint32_t min_ms;       /* the same while it leads to migrations */
+	uint32_t max_ms;       /* time for a round of the watch, min <= start <= max */
 	uint32_t window_pages; /* armed at one time at most, >= 1 */
 };
 
-/* One thread. Zeroed, then hn_pace_start. */
+/* One thread. */
 struct hn_pace {
-	uint32_t period_ms;
-	uint32_t share;           /* of the last judgement, permille */
-	bool judged;              /* share says something */
-	uint32_t grown_ms;        /* when the period last grew */
-	uint32_t pass_ms;         /* when pages were last armed */
-	uint64_t samples, placed; /* as of the last judgement */
+	uint32_t watch_ms, credit_ms; /* when each was last reckoned */
+	uint64_t credit;              /* pages that may be asked about now, in millionths */
+	uint32_t asked, answered;     /* questions asked again lately, and the migrations that came of it */
+	uint32_t spread;              /* pages to ask besides, because others like them have moved */
+	uint64_t confirmed;           /* counters, as of the last plan */
+	uint32_t questions;
+	bool pending;                 /* the last pass armed something: what came of it is worth a look soon */
+};
+
+/* Pages to arm in a pass. */
+struct hn_pace_plan {
+	uint32_t fresh; /* that nobody was asked about */
+	uint32_t open;  /* whose last sample left a question */
+	uint32_t any;   /* whatever comes next */
 };
 
 void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms);
 /*
- * `samples` so far, and `placed`: those that gave no reason to migrate and never will: local, shared, not allowed. True
- * when things have changed so much that a pass is due at once.
+ * `questions`: how often so far a page was asked about whose last sample had left a question (hn_scan_questions);
+ * `confirmed`: pages so far that were migrated for more than their first sample.
  */
-bool hn_pace_judge(struct hn_pace *p, const struct hn_pace_params *par, uint64_t samples, uint64_t placed, uint32_t now_ms);
-/* Time between two passes. */
-uint32_t hn_pace_interval_ms(const struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed_pages);
-/* Pages to arm in a pass now; notes that it is made. */
-uint32_t hn_pace_budget(struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed_pages, uint32_t now_ms);
+struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed_pages,
+				 uint32_t questions, uint64_t confirmed, uint32_t now_ms);
+/* What the pass armed of each. */
+void hn_pace_done(struct hn_pace *p, const struct hn_pace_plan *armed);
+/* Time to the next pass. */
+uint32_t hn_pace_interval_ms(const struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed_pages,
+			     uint32_t now_ms);
 
 #endif

@@ -27,6 +27,22 @@ void hn_policy_age(struct hn *hn)
 	}
 }
 
+/*
+ * Does a page beside this one belong to somebody else, by its last sample? Only a hint, so no lock is taken for it, and a
+ * neighbour in another chunk is not looked for.
+ */
+static bool neighbours_disagree(const struct hn *hn, const struct hn_entry *e, int thread_nid)
+{
+	uint32_t i = (uint32_t)(e - hn_entries(hn)), in_chunk = i & (hn_chunk_entries(hn) - 1);
+	int before = HN_NO_NODE, after = HN_NO_NODE;
+
+	if (in_chunk > 0)
+		before = hn_history_node(__atomic_load_n(&e[-1].history, __ATOMIC_RELAXED), 0);
+	if (in_chunk + 1 < hn_chunk_entries(hn))
+		after = hn_history_node(__atomic_load_n(&e[1].history, __ATOMIC_RELAXED), 0);
+	return (before != HN_NO_NODE && before != thread_nid) || (after != HN_NO_NODE && after != thread_nid);
+}
+
 /* What the policy wants, limits included; local or held is known not to stand against it. */
 static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_policy *policy, uint32_t tid,
 		struct hn_judge *j, uint32_t now_ms, struct hn_ruling *r)
@@ -49,6 +65,7 @@ static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_p
 	j->moved_ms_ago = now_ms - e->moved_ms;
 	j->stayed = e->stayed;
 	j->shared = e->shared != 0;
+	j->disputed = neighbours_disagree(hn, e, j->thread_nid);
 	j->by_cpu = hn->core->by_cpu;
 	j->by_page = hn->core->by_page;
 	j->group_cpu = group ? group->cpu : NULL;
@@ -104,14 +121,28 @@ bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr 
 	return r->target_nid != HN_NO_NODE;
 }
 
+/* Will another sample soon tell more? Not where the page belongs, nor where nothing would follow from it. */
+static bool leaves_question(const struct hn *hn, const struct hn_entry *e, int thread_nid)
+{
+	uint64_t allowed = __atomic_load_n(&hn->core->par.allowed_nodes, __ATOMIC_RELAXED);
+
+	if (thread_nid == e->nid || thread_nid < 0 || e->nid < 0 || e->shared)
+		return false;
+	if (allowed && !(allowed >> thread_nid & 1))
+		return false;
+	return !(hn_policies[policy_of(hn)].traits & HN_POLICY_DRY) || hn_history_run(e->history) < 2;
+}
+
 void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid)
 {
 	hn_threads_note(hn, e, thread_nid, tid);
-	e->history = hn_history_push(e->history, thread_nid, e->last_tid == tid);
+	/* Neighbours look at it without the lock. */
+	__atomic_store_n(&e->history, hn_history_push(e->history, thread_nid, e->last_tid == tid), __ATOMIC_RELAXED);
 	e->last_tid = tid;
 	e->shared = hn_judge_is_shared(e->history, e->shared != 0);
 	if (thread_nid == e->nid && hn_history_run(e->history) > e->stayed)
 		e->stayed = (uint8_t)hn_history_run(e->history);
+	hn_entry_set_open(hn, e, leaves_question(hn, e, thread_nid));
 	hn_stat_add(&hn->stats->samples, 1);
 	if (e->nid >= 0)
 		__atomic_fetch_add(&hn->core->by_page[e->nid], 1, __ATOMIC_RELAXED);

@@ -35,6 +35,7 @@ struct hn_judge {
 	uint32_t moved_ms_ago;
 	unsigned stayed;  /* ... had so many samples in a row from its own node since, at best */
 	bool shared;      /* hn_judge_is_shared() of the samples before this one */
+	bool disputed;    /* a page beside it was last sampled from another node than thread_nid */
 	const uint32_t *by_cpu;  /* samples of the process lately: by node of the thread ... */
 	const uint32_t *by_page; /* ... and of the page; nr_nodes of each */
 	uint32_t armed_ms_ago; /* the hint was set so long before the page was touched */

@@ -115,7 +115,7 @@ enum hn_place {
 	HN_PLACE_NOT_ANON,     /* no private anonymous memory that may be written, or a stack */
 	HN_PLACE_SMALL,        /* the mapping is smaller than a huge page */
 	HN_PLACE_POLICY,       /* the mapping, or the program's threads, have a memory policy of their own */
-	HN_PLACE_FEW_HUGE,     /* the mapping has less than two huge pages */
+	HN_PLACE_FEW_HUGE,     /* the mapping has none, or one only where a thread has its stack */
 	HN_PLACE_MOSTLY_SMALL, /* more than a quarter of what is there is small pages */
 	HN_PLACE_GROWING,      /* the mapping has more huge pages at every look */
 	HN_PLACE_GIVEN_BACK, /* was managed, but touched for the first time in too many places: not again before hold_ms */

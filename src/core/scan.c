@@ -89,15 +89,26 @@ uint32_t hn_arm_run(struct hn *hn, hn_addr haddr, uint32_t nr)
 	return armed;
 }
 
+/* What a pass is to arm: every page in turn, or only where there is something to ask. */
+enum wanted { WANT_NEW = HN_ASK_NEW, WANT_OPEN = HN_ASK_OPEN, WANT_ANY };
+
+/* One that may not move yet need not be asked: its question waits. */
+static bool is_wanted(const struct hn_entry *e, enum wanted what, uint32_t now_ms)
+{
+	if (what == WANT_ANY)
+		return true;
+	return e->open && (what == WANT_OPEN || e->history == 0) && !hn_entry_held(e, HN_E_NO_MOVE, now_ms);
+}
+
 /* A contended entry is in service: not a candidate now. */
-static bool looks_ready(struct hn_entry *e, uint32_t now_ms)
+static bool looks_ready(struct hn_entry *e, enum wanted what, uint32_t now_ms)
 {
 	bool ready;
 
 	if (!hn_lock_try(&e->lock))
 		return false;
 	hn_entry_release(e, now_ms);
-	ready = can_arm(e, now_ms);
+	ready = can_arm(e, now_ms) && is_wanted(e, what, now_ms);
 	hn_unlock(&e->lock);
 	return ready;
 }
@@ -106,7 +117,7 @@ static bool looks_ready(struct hn_entry *e, uint32_t now_ms)
  * Length of the run of candidates from entry index i, within its chunk, and its address: a first look; hn_arm_run
  * checks again (R13). The gate keeps hn_reclaim from moving the chunk meanwhile.
  */
-static uint32_t candidate_run(struct hn *hn, uint32_t i, uint32_t max, uint32_t now_ms, hn_addr *haddr)
+static uint32_t candidate_run(struct hn *hn, uint32_t i, uint32_t max, enum wanted what, uint32_t now_ms, hn_addr *haddr)
 {
 	uint32_t in_chunk = hn_chunk_entries(hn) - (i & (hn_chunk_entries(hn) - 1));
 	uint32_t n = 0;
@@ -114,7 +125,7 @@ static uint32_t candidate_run(struct hn *hn, uint32_t i, uint32_t max, uint32_t 
 	if (max > in_chunk)
 		max = in_chunk;
 	hn_gate_read_lock(hn);
-	while (n < max && looks_ready(&hn_entries(hn)[i + n], now_ms))
+	while (n < max && looks_ready(&hn_entries(hn)[i + n], what, now_ms))
 		n++;
 	*haddr = n ? hn_entry_addr(hn, i) : 0;
 	hn_gate_read_unlock(hn);
@@ -132,9 +143,9 @@ static uint32_t entries_in_use(struct hn *hn)
 	return total;
 }
 
-uint32_t hn_scan_pass(struct hn *hn, uint32_t budget)
+static uint32_t pass(struct hn *hn, uint32_t *cursor, enum wanted what, uint32_t budget)
 {
-	uint32_t i = hn->core->cursor, looked = 0, armed = 0, now = hn_now_ms(hn);
+	uint32_t i = *cursor, looked = 0, armed = 0, now = hn_now_ms(hn);
 	uint32_t total = entries_in_use(hn);
 
 	while (looked < total && armed < budget) {
@@ -143,7 +154,7 @@ uint32_t hn_scan_pass(struct hn *hn, uint32_t budget)
 
 		if (i >= total)
 			i = 0;
-		n = candidate_run(hn, i, left < HN_ARM_BATCH ? left : HN_ARM_BATCH, now, &haddr);
+		n = candidate_run(hn, i, left < HN_ARM_BATCH ? left : HN_ARM_BATCH, what, now, &haddr);
 		if (n)
 			got = hn_arm_run(hn, haddr, n);
 		if (n && !got && !hn_page_any_free(hn))
@@ -153,8 +164,19 @@ uint32_t hn_scan_pass(struct hn *hn, uint32_t budget)
 		i += n;
 		looked += n;
 	}
-	hn->core->cursor = i;
+	*cursor = i;
 	return armed;
+}
+
+uint32_t hn_scan_questions(const struct hn *hn) { return __atomic_load_n(&hn->core->questions, __ATOMIC_RELAXED); }
+
+uint32_t hn_scan_pass(struct hn *hn, uint32_t budget) { return pass(hn, &hn->core->cursor, WANT_ANY, budget); }
+
+uint32_t hn_scan_open(struct hn *hn, enum hn_ask what, uint32_t budget)
+{
+	if (__atomic_load_n(&hn->core->nr_open, __ATOMIC_RELAXED) == 0)
+		return 0; /* usually; else every entry is looked at */
+	return pass(hn, &hn->core->open_cursor, (enum wanted)what, budget);
 }
 
 /*

@@ -73,6 +73,11 @@ static struct hn_candidate *candidate(struct hn_live *live, hn_addr start)
 	return &live->candidate[oldest];
 }
 
+uint32_t hn_huge_needed(const struct hn_live *live, hn_addr start, hn_addr end)
+{
+	return live->nr_regions >= HN_MAX_REGIONS / 2 || overlaps(live->exclude, live->nr_excludes, start, end) ? 2 : 1;
+}
+
 /* Mostly huge among what is populated, and not growing any more since the last look. */
 static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 {
@@ -82,7 +87,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 	struct hn_candidate *c;
 	bool steady;
 
-	if (pages < HN_MIN_HUGE)
+	if (pages < hn_huge_needed(live, vma->start, vma->end))
 		return false;
 	c = candidate(live, vma->start);
 	steady = c->huge && pages <= c->huge + c->huge / 64;

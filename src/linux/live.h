@@ -377,8 +377,11 @@ bool hn_live_release(struct hn_worker *w, uint32_t ms);
 /* Put everything back, displaced parts too; false when it did not come to an end within `ms`. */
 bool hn_live_drain(struct hn_worker *w, uint32_t ms);
 
-/* A mapping must have so many huge pages to be registered. */
-#define HN_MIN_HUGE 2u
+/*
+ * A mapping must have so many huge pages to be registered: one; more where that one may be a thread's stack, and where there
+ * are so many mappings that the table of regions would not hold them all. Scanner.
+ */
+uint32_t hn_huge_needed(const struct hn_live *live, hn_addr start, hn_addr end);
 /* Bytes present may be so many, where `huge` of them are huge. */
 static inline uint64_t hn_present_limit(uint64_t huge) { return huge + huge / 3; }
 

@@ -983,7 +983,7 @@ def test_policies_by_path_and_name():
 def test_explain_what_is_not_managed():
     """The reason is the agent's where it has one, else what the kernel says of the mapping."""
     places = {2: "it belongs to the agent itself", 4: "is no huge page now", 5: "since a moment ago", 7: "smaller than one",
-              8: "memory policy of its own", 9: "fewer than two huge", 10: "more than a quarter", 11: "still growing",
+              8: "memory policy of its own", 9: "too few huge", 10: "more than a quarter", 11: "still growing",
               12: "given back to the kernel", 13: "told to stop"}
     for place, why in places.items():
         with Living(FAKE_PLACE=str(place)) as p:

@@ -122,6 +122,46 @@ static void test_nodes_that_are_not_allowed(void **state)
 	assert_int_equal(ask(&r, &p).target_nid, 2);
 }
 
+/* A first sample is not believed where the pages beside it tell of other users; two in a row are. */
+static void test_first_sample_beside_others(void **state)
+{
+	struct hn_judge j = { .place = &place, .page_nid = 0, .thread_nid = 1, .disputed = true };
+	struct hn_ruling r;
+
+	(void)state;
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.target_nid, STAY);
+	assert_int_equal(r.refusal, HN_REFUSE_FILTER);
+	j.history = history_of("1");
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.target_nid, 1);
+}
+
+/* One thread's page, and that thread is on another node now: that it has moved is certain with the first sample. */
+static void test_a_thread_that_moves_takes_its_pages_along(void **state)
+{
+	struct hn_judge j = { .place = &place, .page_nid = 0, .thread_nid = 1, .same_thread = true };
+	struct hn_ruling r;
+	unsigned i;
+
+	(void)state;
+	j.history = hn_history_push(0, 0, false);
+	for (i = 0; i < 10; i++) {
+		hn_judge_automatic(&j, &r);
+		assert_int_equal(r.target_nid, 1);
+		assert_int_equal(r.reason, HN_REASON_THREAD);
+		j.history = hn_history_push(j.history, 0, true);
+	}
+	j.moved = true; /* but one that wanders does not drag them about */
+	j.moved_ms_ago = SETTLE_MS - 1;
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.refusal, HN_REFUSE_SETTLING);
+	j.moved = false;
+	j.history = hn_history_push(hn_history_push(hn_history_push(0, 0, false), 0, false), 0, true); /* it had another user */
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.refusal, HN_REFUSE_FILTER);
+}
+
 /* Seven of eight from one node, and shared all the same. */
 static void test_majority(void **state)
 {
@@ -343,6 +383,8 @@ int main(void)
 		cmocka_unit_test(test_history),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_nodes_that_are_not_allowed),
+		cmocka_unit_test(test_first_sample_beside_others),
+		cmocka_unit_test(test_a_thread_that_moves_takes_its_pages_along),
 		cmocka_unit_test(test_majority),
 		cmocka_unit_test(test_groups_move_on),
 		cmocka_unit_test(test_spreading),

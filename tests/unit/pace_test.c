@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The pace of the scanner: rule by rule, then against memory with a known life. */
+/* Which pages are asked about, and when: rule by rule, then memory with a known life. */
 #include "core/pace.h"
 #include "fake.h"
 
@@ -7,153 +7,198 @@ static const struct hn_pace_params par = { .start_ms = 1000, .min_ms = 250, .max
 
 struct run {
 	struct hn_pace p;
-	uint64_t samples, placed;
+	uint64_t managed, fresh, open, confirmed; /* pages; `fresh` and `open`: that there are to be asked about */
+	uint64_t asked;                           /* so far ... */
+	uint32_t questions;                       /* ... and of them `open` */
 	uint32_t now_ms;
 };
 
-static struct run fresh(uint32_t now_ms)
+static struct run begin(uint64_t managed)
 {
-	struct run r = { .now_ms = now_ms };
+	struct run r = { .managed = managed, .now_ms = UINT32_MAX - 500 }; /* the clock wraps on the way */
 
-	hn_pace_start(&r.p, &par, now_ms);
+	hn_pace_start(&r.p, &par, r.now_ms);
 	return r;
 }
 
-/* So many samples, of which `share` permille are placed, after `ms`. */
-static bool judge(struct run *r, unsigned samples, unsigned share, uint32_t ms)
+static uint32_t take(uint64_t *from, uint32_t most)
 {
-	r->samples += samples;
-	r->placed += (uint64_t)samples * share / 1000;
-	r->now_ms += ms;
-	return hn_pace_judge(&r->p, &par, r->samples, r->placed, r->now_ms);
+	uint32_t n = *from < most ? (uint32_t)*from : most;
+
+	*from -= n;
+	return n;
 }
 
-static void test_grows_once_a_round(void **state)
+/* One pass, and the time until the next; returns what it armed. */
+static struct hn_pace_plan pass(struct run *r)
 {
-	struct run r = fresh(UINT32_MAX - 500); /* the clock wraps on the way */
-	unsigned i;
+	struct hn_pace_plan plan = hn_pace_plan(&r->p, &par, r->managed, r->questions, r->confirmed, r->now_ms);
+
+	plan.fresh = take(&r->fresh, plan.fresh);
+	plan.open = take(&r->open, plan.open);
+	hn_pace_done(&r->p, &plan);
+	r->questions += plan.open;
+	r->asked += plan.fresh + plan.open + plan.any;
+	r->now_ms += hn_pace_interval_ms(&r->p, &par, r->managed, r->now_ms);
+	return plan;
+}
+
+/* Passes for so long. */
+static void run_ms(struct run *r, uint32_t ms)
+{
+	uint32_t end = r->now_ms + ms;
+
+	while ((int32_t)(r->now_ms - end) < 0)
+		pass(r);
+}
+
+static void test_new_memory_is_asked_about_at_once(void **state)
+{
+	struct run r = begin(32);
+	struct hn_pace_plan plan;
 
 	(void)state;
-	for (i = 0; i < 4; i++)
-		judge(&r, 16, 1000, 200);
-	assert_int_equal(r.p.period_ms, 1000);
-	judge(&r, 16, 1000, 200);
-	assert_int_equal(r.p.period_ms, 2000);
-	judge(&r, 16, 1000, 1900);
-	assert_int_equal(r.p.period_ms, 2000);
-	judge(&r, 16, 1000, 100);
-	assert_int_equal(r.p.period_ms, 4000);
-	for (i = 0; i < 10; i++)
-		judge(&r, 1000, 950, 60000);
-	assert_int_equal(r.p.period_ms, 60000);
+	r.fresh = 32;
+	plan = pass(&r);
+	assert_int_equal(plan.fresh, 32);
+	assert_int_equal(r.now_ms, UINT32_MAX - 400); /* and what came of it is looked at soon */
+	r.fresh = 64;
+	assert_int_equal(pass(&r).fresh, 64);
 }
 
-static void test_too_few_samples_say_nothing(void **state)
+/* All of it once in the period, and no more than a window at a time. */
+static void test_much_new_memory_takes_a_period(void **state)
 {
-	struct run r = fresh(0);
+	struct run r = begin(1024);
+	uint32_t start = r.now_ms;
 
 	(void)state;
-	assert_false(judge(&r, 15, 0, 5000));
-	assert_int_equal(r.p.period_ms, 1000);
-	assert_false(judge(&r, 1, 0, 0)); /* they are not lost */
-	assert_int_equal(r.p.period_ms, 300);
+	r.fresh = 1024;
+	while (r.fresh)
+		assert_true(pass(&r).fresh <= 128);
+	assert_in_range(r.now_ms - start, 800, 1100);
+	r.managed = r.fresh = 100; /* a little memory again and again is a window in a period, too */
+	for (start = r.now_ms; r.now_ms - start < 10000; r.fresh = 100)
+		pass(&r);
+	assert_in_range(r.asked, 1024 + 1280, 1024 + 1280 + 300);
 }
 
-static void test_shrinks_in_proportion(void **state)
+/* Placed memory: one sample in 250 ms, or a round in max_ms if that is more. */
+static void test_watch(void **state)
 {
 	static const struct {
-		unsigned share;
-		uint32_t then;
-	} rows[] = { { 949, 1000 }, { 700, 1000 }, { 600, 900 }, { 200, 500 }, { 0, 300 } };
+		uint64_t managed;
+		unsigned least, most; /* in a minute */
+	} rows[] = { { 1, 170, 240 }, { 10, 170, 240 }, { 250, 240, 260 }, { 1000, 980, 1010 }, { 20000, 19800, 20200 } };
 	unsigned i;
 
 	(void)state;
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct run r = fresh(0);
+		struct run r = begin(rows[i].managed);
 
-		judge(&r, 1000, rows[i].share, 100);
-		assert_int_equal(r.p.period_ms, rows[i].then);
-		for (unsigned k = 0; k < 20; k++)
-			judge(&r, 1000, rows[i].share, 100);
-		assert_true(rows[i].share >= 700 || r.p.period_ms == 250);
+		run_ms(&r, 60000);
+		if (r.asked < rows[i].least || r.asked > rows[i].most)
+			fail_msg("%u pages: %u asked", (unsigned)rows[i].managed, (unsigned)r.asked);
 	}
 }
 
-static void test_a_change_is_answered_at_once(void **state)
+/* As many as that many windows allow, and no storm afterwards. */
+static void test_watch_of_more_than_can_be_watched(void **state)
 {
-	struct run r = fresh(0);
+	struct run r = begin(10000000);
+
+	(void)state;
+	run_ms(&r, 10000);
+	assert_in_range(r.asked, 90 * 128, 101 * 128);
+	r.now_ms += 3600000;
+	assert_int_equal(pass(&r).any, 128);
+}
+
+/* Questions are asked again for as long as a migration comes of most; the first few anyway. */
+static void test_questions(void **state)
+{
+	struct run r = begin(100);
+	unsigned i, asked = 0;
+
+	(void)state;
+	r.open = 100;
+	assert_int_equal(pass(&r).open, 4);
+	assert_int_equal(pass(&r).open, 4); /* answers may take their time */
+	for (i = 0; i < 20; i++)
+		assert_int_equal(pass(&r).open, 0);
+	r = begin(100);
+	r.open = 100;
+	for (i = 0; i < 5; i++)
+		r.confirmed += pass(&r).open;
+	assert_int_equal(r.open, 0);
+	/* Every second, as with pages that two nodes use at random. */
+	r = begin(1000);
+	for (i = 0; i < 1000; i++) {
+		uint32_t n;
+
+		r.open = 1000;
+		n = pass(&r).open;
+		r.confirmed += n / 2;
+		asked += n;
+	}
+	assert_true(asked <= 64);
+	/* Nor is the watch as frequent there, where samples lead to nothing. */
+	r.asked = 0;
+	run_ms(&r, 60000);
+	assert_in_range(r.asked, 990, 1010);
+	r.managed = 10;
+	r.asked = 0;
+	run_ms(&r, 60000);
+	assert_in_range(r.asked, 90, 121);
+}
+
+/* A page with a new user stands for others; where migrations come of questions but now and then, it does not. */
+static void test_one_change_asks_the_rest(void **state)
+{
+	struct run r = begin(100);
+
+	(void)state;
+	run_ms(&r, 60000);
+	r.confirmed++;
+	assert_int_equal(pass(&r).any, 16);
+	r.confirmed += 12;
+	assert_int_equal(pass(&r).any, 100); /* all there is */
+	run_ms(&r, 10000);
+	r.p.asked = 28;
+	r.p.answered = 13;
+	r.confirmed++;
+	assert_true(pass(&r).any <= 1);
+}
+
+/* Everything has another user at once: how long until all is asked about, and how often meanwhile? */
+static void test_a_change_of_phase(void **state)
+{
+	static const uint64_t managed[] = { 8, 32, 1000, 20000 };
+	static const uint32_t most_ms[] = { 1000, 1000, 2000, 20000 }; /* the last: windows, one after the other */
 	unsigned i;
 
 	(void)state;
-	for (i = 0; i < 8; i++)
-		assert_false(judge(&r, 16, 1000, 60000));
-	assert_int_equal(r.p.period_ms, 60000);
-	assert_false(judge(&r, 100, 800, 1000)); /* worse, but no change */
-	assert_true(judge(&r, 100, 400, 1000));
-	assert_int_equal(r.p.period_ms, 1000);
-	assert_false(judge(&r, 100, 0, 1000)); /* that is the same change still */
-}
+	for (i = 0; i < sizeof(managed) / sizeof(managed[0]); i++) {
+		struct run r = begin(managed[i]);
+		uint64_t once = 0, twice = 0;
+		uint32_t start;
 
-/* The kernel's balancing keeps its counters after a failed migration and backs off on and on; a window is a window here. */
-static void test_nothing_sticks(void **state)
-{
-	struct run r = fresh(0);
+		run_ms(&r, 60000);
+		r.asked = 0;
+		for (start = r.now_ms; twice < managed[i] && r.now_ms - start < 60000;) {
+			struct hn_pace_plan plan = pass(&r);
 
-	(void)state;
-	judge(&r, 1000, 0, 1000);
-	judge(&r, 16, 1000, 1000);
-	judge(&r, 16, 1000, 1000);
-	assert_true(r.p.period_ms > 300);
-}
-
-static void test_a_round_takes_its_period(void **state)
-{
-	static const uint64_t managed[] = { 1, 10, 127, 128, 129, 1000, 5000 };
-	static const uint32_t period[] = { 250, 1000, 7000, 60000 };
-	unsigned i, k;
-
-	(void)state;
-	for (i = 0; i < sizeof(managed) / sizeof(managed[0]); i++)
-		for (k = 0; k < sizeof(period) / sizeof(period[0]); k++) {
-			struct run r = fresh(0);
-			uint64_t armed = 0, whole;
-			uint32_t end;
-
-			r.p.period_ms = period[k];
-			r.p.pass_ms = 0;
-			end = r.now_ms + period[k];
-			while (r.now_ms < end) {
-				r.now_ms += hn_pace_interval_ms(&r.p, &par, managed[i]);
-				armed += hn_pace_budget(&r.p, &par, managed[i], r.now_ms);
-			}
-			/* Rounded up to pages in each pass; limited by one window each least interval. */
-			whole = managed[i] < period[k] / 100 * 128 ? managed[i] : period[k] / 100 * 128;
-			if (armed < whole || armed > whole + period[k] / 100 + 128)
-				fail_msg("%u pages in %u ms: %u armed", (unsigned)managed[i], period[k], (unsigned)armed);
+			/* Pages that were found out by the one kind of asking are confirmed by the other. */
+			twice += plan.open;
+			r.confirmed += plan.open;
+			r.open += plan.any < managed[i] - once ? plan.any : managed[i] - once;
+			once += plan.any < managed[i] - once ? plan.any : managed[i] - once;
 		}
-}
-
-/* Backed off to a minute a round, a change of everything is answered within seconds, not at the end of the round. */
-static void test_a_change_is_noticed_in_seconds(void **state)
-{
-	struct run r = fresh(0);
-	uint32_t start;
-
-	(void)state;
-	r.p.period_ms = 60000;
-	r.p.share = 1000;
-	r.p.judged = true;
-	for (start = r.now_ms; r.now_ms < start + 60000;) {
-		uint32_t ms = hn_pace_interval_ms(&r.p, &par, 256);
-		unsigned armed;
-
-		r.now_ms += ms;
-		armed = hn_pace_budget(&r.p, &par, 256, r.now_ms);
-		if (judge(&r, armed, 0, 0))
-			break;
+		print_message("# %u pages: %u ms, %u asked\n", (unsigned)managed[i], (unsigned)(r.now_ms - start),
+			      (unsigned)r.asked);
+		assert_true(r.now_ms - start <= most_ms[i]);
+		assert_true(r.asked <= managed[i] * 4 + 32);
 	}
-	assert_true(r.now_ms - start <= 5000);
-	assert_int_equal(r.p.period_ms, 1000);
 }
 
 /* A burst as long as what was saved up allows, then the share; time that was not used is not saved for ever. */
@@ -164,7 +209,7 @@ static void test_credit(void **state)
 
 	(void)state;
 	hn_credit_start(&c, 100, now);
-	hn_credit_use(&c, 100, 3000000000u, now);
+	hn_credit_use(&c, 100, 6000000000u, now);
 	assert_int_equal(hn_credit_wait_ms(&c, 100), 0);
 	hn_credit_use(&c, 100, 1, now);
 	assert_int_equal(hn_credit_wait_ms(&c, 100), 1);
@@ -173,7 +218,7 @@ static void test_credit(void **state)
 	hn_credit_use(&c, 100, 0, now += 501);
 	assert_int_equal(hn_credit_wait_ms(&c, 100), 0);
 	hn_credit_use(&c, 100, 0, now += 86400000);
-	hn_credit_use(&c, 100, 3000000001u, now);
+	hn_credit_use(&c, 100, 6000000001u, now);
 	assert_int_equal(hn_credit_wait_ms(&c, 100), 1);
 	hn_credit_use(&c, 0, 1000000000, now); /* 0: no limit */
 	assert_int_equal(hn_credit_wait_ms(&c, 0), 0);
@@ -188,13 +233,13 @@ static void test_credit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_grows_once_a_round),
-		cmocka_unit_test(test_too_few_samples_say_nothing),
-		cmocka_unit_test(test_shrinks_in_proportion),
-		cmocka_unit_test(test_a_change_is_answered_at_once),
-		cmocka_unit_test(test_nothing_sticks),
-		cmocka_unit_test(test_a_round_takes_its_period),
-		cmocka_unit_test(test_a_change_is_noticed_in_seconds),
+		cmocka_unit_test(test_new_memory_is_asked_about_at_once),
+		cmocka_unit_test(test_much_new_memory_takes_a_period),
+		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_watch_of_more_than_can_be_watched),
+		cmocka_unit_test(test_questions),
+		cmocka_unit_test(test_one_change_asks_the_rest),
+		cmocka_unit_test(test_a_change_of_phase),
 		cmocka_unit_test(test_credit),
 	};
 

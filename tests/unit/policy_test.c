@@ -125,6 +125,25 @@ static void test_unknown_node_resets_the_filter(void **state)
 	assert_int_equal(fake_verdict.refusal, HN_REFUSE_FILTER);
 }
 
+/* The page beside it is somebody else's, by its last sample: one sample is not enough then. */
+static void test_neighbours_are_heard(void **state)
+{
+	struct fake *f = with_policy(HN_POLICY_AUTOMATIC, 1, 4);
+
+	(void)state;
+	fake_manage(f, 0, 8, 0);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_MIGRATED); /* nobody has anything to say against it */
+	assert_int_equal(fake_sample(f, 1, 1), HN_FAULT_MIGRATED);
+	assert_int_equal(fake_sample(f, 2, 2), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_FILTER);
+	assert_int_equal(fake_sample(f, 2, 2), HN_FAULT_MIGRATED);
+	assert_int_equal(fake_sample(f, 6, 3), HN_FAULT_MIGRATED);
+	assert_int_equal(fake_sample(f, 5, 1), HN_FAULT_REFUSED); /* the one behind counts as well */
+	hn_unmanage(&f->hn, fake_at(6));
+	assert_int_equal(fake_sample(f, 7, 2), HN_FAULT_MIGRATED); /* one that is no more does not */
+	fake_finish(f);
+}
+
 static void test_always_goes_round(void **state)
 {
 	struct fake *f = with_policy(HN_POLICY_ALWAYS, 1, 3);
@@ -302,6 +321,7 @@ int main(void)
 		cmocka_unit_test(test_stall_ceiling),
 		fake_test(test_local_samples_are_recorded),
 		fake_test(test_unknown_node_resets_the_filter),
+		cmocka_unit_test(test_neighbours_are_heard),
 		cmocka_unit_test(test_always_goes_round),
 		cmocka_unit_test(test_alternate_alternates),
 		cmocka_unit_test(test_random_is_a_function_of_its_seed),

@@ -275,6 +275,50 @@ static void test_drain_range(void **state)
 	assert_int_equal(take_all_back(f), 0);
 }
 
+/* A page is asked about when it is new, and again while its last sample leaves a question; else only in its turn. */
+static void test_open_questions(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 8, 0);
+	assert_int_equal(f->hn.core->nr_open, 8);
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_NEW, 6), 6);
+	assert_int_equal(f->hn.core->nr_open, 2);
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_NEW, 6), 2); /* what is armed has been asked about */
+	assert_int_equal(take_all_back(f), 0);                    /* but the program was not given the time to answer */
+	assert_int_equal(f->hn.core->nr_open, 8);
+	assert_int_equal(hn_scan_questions(&f->hn), 0);
+	fake_sample(f, 0, 0); /* local */
+	fake_sample(f, 1, 1); /* a question */
+	assert_int_equal(f->hn.core->nr_open, 7);
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_NEW, 8), 6);
+	assert_int_equal(armed_slots(f), 0xfc);
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_OPEN, 8), 1);
+	assert_int_equal(armed_slots(f), 0xfe);
+	assert_int_equal(hn_scan_questions(&f->hn), 1);
+	fake_ms(f, 2 * FAKE_EXPIRY_MS);
+	assert_int_equal(hn_scan_expire(&f->hn), 7); /* nobody uses them: they wait for their turn */
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_OPEN, 8), 0);
+	assert_int_equal(hn_scan_pass(&f->hn, 8), 8);
+	take_all_back(f);
+	hn_unmanage(&f->hn, fake_at(3));
+	assert_int_equal(f->hn.core->nr_open, 8 - 1);
+}
+
+/* Nothing follows from asking about a page that may not be moved yet. */
+static void test_a_question_waits_for_a_hold(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 2, 0);
+	fake_entry(f, 0)->flags = 0;
+	hn_entry_hold(&f->hn, fake_entry(f, 0), HN_E_NO_MOVE, 100);
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_OPEN, 8), 1);
+	assert_int_equal(armed_slots(f), 2);
+	fake_ms(f, 100);
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_OPEN, 8), 1);
+}
+
 static void test_drain_wakes_sleepers(void **state)
 {
 	struct fake *f = *state;
@@ -304,6 +348,8 @@ int main(void)
 		fake_test(test_expiry_over_the_wrap),
 		fake_test(test_expiry_leaves_migrations_alone),
 		fake_test(test_drain_range),
+		fake_test(test_open_questions),
+		fake_test(test_a_question_waits_for_a_hold),
 		fake_test(test_drain_wakes_sleepers),
 	};
 
