@@ -149,12 +149,13 @@ BUGS = [
     ("what nobody could look at must be stale many times again", "fault_test",
      [("hole.c", "\t\te->stale = HN_STALE_LIMIT;", "\t\t;")]),
 ]
+SYNC = ("call_native.c", "sync_native.c")  # what binds sync.h to the kernel
 
 
 def compile_core(args, core_parent, test, out):
     files = ["stress_core.c", "world.c"] if test == "stress_core" else [f"{test}.c", "fake.c"]
     libraries = [] if test == "stress_core" else ["-lcmocka"]
-    sources = [os.path.join(HERE, f) for f in files] + [os.path.join(SOURCE, "src", "linux", "sync_native.c")]
+    sources = [os.path.join(HERE, f) for f in files] + [os.path.join(SOURCE, "src", "linux", f) for f in SYNC]
     core = os.path.join(core_parent, "core")
     sources += sorted(os.path.join(core, f) for f in os.listdir(core) if f.endswith(".c"))
     command = [args.cc, *FLAGS, "-I", core_parent, "-I", os.path.join(SOURCE, "src"), "-I",
