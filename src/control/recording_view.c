@@ -260,6 +260,9 @@ static void print_region(FILE *out, const json_t *report, const struct page_of *
 	}
 }
 
+/* Threads have no names here, nor do rules of a plug-in policy: it may be another machine. */
+static const struct hn_process nobody;
+
 static void print_process(FILE *out, const struct page_of *p, const struct hn_machine *m, unsigned most)
 {
 	uint64_t from = p->nr > most ? p->nr - most : 0;
@@ -270,7 +273,7 @@ static void print_process(FILE *out, const struct page_of *p, const struct hn_ma
 		uint64_t ms = d->time_ns / 1000000;
 
 		fprintf(out, "  after %8.1f s  ", ms > p->started_ms ? (double)(ms - p->started_ms) / 1e3 : 0.0);
-		hn_decision_sentence(out, d, m, 0); /* threads have no names here: it may be another machine */
+		hn_decision_sentence(out, d, m, &nobody);
 		fprintf(out, ".\n");
 	}
 }

@@ -44,7 +44,7 @@ static void make_base(void)
 #define RECORD(field) (HEAD + sizeof(struct hn_process) + offsetof(struct hn_record, field))
 static const uint32_t worth[] = { 8, 12, HEAD + offsetof(struct hn_process, running), HEAD + offsetof(struct hn_process, comm[12]),
 				  HEAD + offsetof(struct hn_process, elapsed_ms), HEAD + offsetof(struct hn_process, shares.end_samples),
-				  FUZZ_SLOT_PLACES, FUZZ_RECORD_PLACES };
+				  FUZZ_RECORD_PLACES, FUZZ_SLOT_PLACES };
 
 static void look(struct hn_process *p, unsigned which)
 {
