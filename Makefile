@@ -10,6 +10,8 @@
 #   make soak         torture, live programs and faults at random for MINUTES=10; SEED=n repeats a walk
 #   make fuzz         every parser of outside input, for MINUTES=10 in all; ONLY="NAME..." some of them
 #   make inject       every system call of the agent made to fail in turn, all of it
+#   make deb          a Debian package, in BUILD/deb
+#   make test-package the package in a bare Debian 12: install, use, purge; WHAT="package source": also a build from a clone
 #   make install      into PREFIX (default /usr/local), below DESTDIR if set
 #   make bench        measure; make sanitize: unit tests under ASan, UBSan and TSan
 #   make check-layers include directions and symbols of the layers; part of every build
@@ -23,9 +25,10 @@ ONLY ?=
 KERNELS ?= 6.12
 MINUTES ?= 10
 SEED ?=
+WHAT ?= package
 prefix_flag = $(if $(PREFIX),-Dprefix=$(PREFIX))
 
-.PHONY: all deps test-deps run test test-programs test-vm soak fuzz inject install bench sanitize check-layers clean
+.PHONY: all deps test-deps run test test-programs test-vm test-package soak fuzz inject deb install bench sanitize check-layers clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -61,6 +64,14 @@ test-programs:
 test-vm: test-deps
 	@$(MAKE) --no-print-directory all
 	tests/vm/run --build $(BUILD) $(KERNELS:%=--kernel %) $(ONLY:%=--only %) || [ $$? = 77 ]
+
+deb:
+	tools/install-deps build package
+	tools/make-deb $(BUILD)/deb
+
+test-package:
+	tools/install-deps build package
+	tests/package/test_package.py --build $(BUILD) $(WHAT) || [ $$? = 77 ]
 
 soak: test-deps
 	@$(MAKE) --no-print-directory all
