@@ -2,7 +2,8 @@
 #include "core/pace.h"
 
 #define WATCH_MS 250u   /* longest time between two samples of a process; twice that where samples lead to nothing */
-#define SOON_MS 100u    /* between two passes while there is something to find out, unless the user's is shorter */
+#define SOON_MS 50u     /* between two passes while there is something to find out, unless the user's is shorter ... */
+#define MANY_MS 100u    /* ... and when the last one armed much */
 #define LATELY 32u      /* questions that count as asked lately; then half as much */
 #define SPREAD 16u      /* a page whose user has changed stands for so many */
 #define MILLION 1000000u
@@ -36,7 +37,7 @@ uint32_t hn_credit_wait_ms(const struct hn_credit *c, uint32_t permille)
 void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms)
 {
 	*p = (struct hn_pace){ .watch_ms = now_ms, .credit_ms = now_ms, .confirmed = p->confirmed,
-			       .questions = p->questions, .pending = true };
+			       .questions = p->questions, .armed = 1 };
 	p->credit = (uint64_t)par->window_pages * MILLION;
 }
 
@@ -118,20 +119,21 @@ struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params 
 
 void hn_pace_done(struct hn_pace *p, const struct hn_pace_plan *armed)
 {
-	uint64_t used = (uint64_t)(armed->fresh + armed->open + armed->any) * MILLION;
+	uint64_t used;
 
+	p->armed = armed->fresh + armed->open + armed->any;
+	used = (uint64_t)p->armed * MILLION;
 	p->credit = p->credit > used ? p->credit - used : 0;
-	p->pending = used != 0;
 }
 
 uint32_t hn_pace_interval_ms(const struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed, uint32_t now_ms)
 {
-	uint32_t soon = par->min_ms < SOON_MS ? par->min_ms : SOON_MS, since = now_ms - p->watch_ms;
+	uint32_t soon = least(par->min_ms, p->armed > par->window_pages / 2 ? MANY_MS : SOON_MS), since = now_ms - p->watch_ms;
 	uint64_t windows = (managed + par->window_pages - 1) / par->window_pages;
 	uint64_t ms = windows ? par->max_ms / windows : par->max_ms;
 
 	if (ms > watch_ms(p))
 		ms = watch_ms(p);
 	ms = ms > since ? ms - since : 0;
-	return p->pending || ms < soon ? soon : (uint32_t)ms;
+	return p->armed || ms < soon ? soon : (uint32_t)ms;
 }

@@ -44,7 +44,7 @@ struct hn_pace {
 	uint32_t spread;              /* pages to ask besides, because others like them have moved */
 	uint64_t confirmed;           /* counters, as of the last plan */
 	uint32_t questions;
-	bool pending;                 /* the last pass armed something: what came of it is worth a look soon */
+	uint32_t armed;               /* by the last pass: what came of it is worth a look soon */
 };
 
 /* Pages to arm in a pass. */

@@ -73,9 +73,22 @@ static struct hn_candidate *candidate(struct hn_live *live, hn_addr start)
 	return &live->candidate[oldest];
 }
 
-uint32_t hn_huge_needed(const struct hn_live *live, hn_addr start, hn_addr end)
+bool hn_huge_enough(const struct hn_live *live, hn_addr start, hn_addr end, uint32_t pages)
 {
-	return live->nr_regions >= HN_MAX_REGIONS / 2 || overlaps(live->exclude, live->nr_excludes, start, end) ? 2 : 1;
+	struct hn_range r;
+
+	if (pages != 1 || live->nr_regions >= HN_MAX_REGIONS / 2)
+		return pages > 1;
+	return hn_pagemap_runs(live->fd_pagemap, start, end, HN_PAGE_IS_HUGE | HN_PAGE_IS_PFNZERO, HN_PAGE_IS_PFNZERO, &r, 1,
+			       &start) == 1 &&
+	       !overlaps(live->exclude, live->nr_excludes, hn_page_up(r.start), r.end);
+}
+
+bool hn_small_enough(const struct hn_live *live, hn_addr start, hn_addr end, uint64_t huge_bytes)
+{
+	uint64_t present = hn_pagemap_present_bytes(live->fd_pagemap, start, end, UINT64_MAX);
+
+	return present <= huge_bytes + huge_bytes / 3 || present == end - start;
 }
 
 /* Mostly huge among what is populated, and not growing any more since the last look. */
@@ -87,7 +100,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 	struct hn_candidate *c;
 	bool steady;
 
-	if (pages < hn_huge_needed(live, vma->start, vma->end))
+	if (!hn_huge_enough(live, start, end, pages))
 		return false;
 	c = candidate(live, vma->start);
 	steady = c->huge && pages <= c->huge + c->huge / 64;
@@ -95,7 +108,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 	c->seen_ms = now;
 	if ((int32_t)(now - c->not_before_ms) < 0 || (!steady && !live->setup.eager))
 		return false;
-	return hn_pagemap_present_bytes(live->fd_pagemap, start, end, UINT64_MAX) <= hn_present_limit(huge);
+	return hn_small_enough(live, start, end, huge);
 }
 
 static int initial_node(const struct hn_live *live, hn_addr haddr)

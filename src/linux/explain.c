@@ -88,12 +88,12 @@ static enum hn_place why_not_ripe(struct hn_live *live, const struct hn_vma *vma
 		return HN_PLACE_POLICY;
 	huge = hn_pagemap_huge_bytes(live->fd_pagemap, start, end, UINT64_MAX);
 	a->huge_pages = (uint32_t)(huge >> HN_PAGE_SHIFT);
-	if (a->huge_pages < hn_huge_needed(live, vma->start, vma->end))
+	if (!hn_huge_enough(live, start, end, a->huge_pages))
 		return HN_PLACE_FEW_HUGE;
 	a->hold_ms = c ? ms_left(c->not_before_ms) : 0;
 	if (a->hold_ms)
 		return HN_PLACE_GIVEN_BACK;
-	if (hn_pagemap_present_bytes(live->fd_pagemap, start, end, UINT64_MAX) > hn_present_limit(huge))
+	if (!hn_small_enough(live, start, end, huge))
 		return HN_PLACE_MOSTLY_SMALL;
 	return HN_PLACE_GROWING;
 }

@@ -378,12 +378,15 @@ bool hn_live_release(struct hn_worker *w, uint32_t ms);
 bool hn_live_drain(struct hn_worker *w, uint32_t ms);
 
 /*
- * A mapping must have so many huge pages to be registered: one; more where that one may be a thread's stack, and where there
- * are so many mappings that the table of regions would not hold them all. Scanner.
+ * Has the mapping enough huge pages, of the `pages` there are, to be registered? One that is no thread's stack; two, where there
+ * are so many mappings that the table of regions might not hold them all. Scanner.
  */
-uint32_t hn_huge_needed(const struct hn_live *live, hn_addr start, hn_addr end);
-/* Bytes present may be so many, where `huge` of them are huge. */
-static inline uint64_t hn_present_limit(uint64_t huge) { return huge + huge / 3; }
+bool hn_huge_enough(const struct hn_live *live, hn_addr start, hn_addr end, uint32_t pages);
+/*
+ * Is little enough of [start, end), whole pages, mapped small? A quarter of what there is; or any part where nothing is missing:
+ * registering it then slows no first touch down.
+ */
+bool hn_small_enough(const struct hn_live *live, hn_addr start, hn_addr end, uint64_t huge_bytes);
 
 /* ---- publish.c; scanner thread ---- */
 /* Bring the tables of the record up to date, at a bounded share of a CPU; cpu_ns tells the thread's CPU time. */

@@ -61,7 +61,7 @@ static void test_new_memory_is_asked_about_at_once(void **state)
 	r.fresh = 32;
 	plan = pass(&r);
 	assert_int_equal(plan.fresh, 32);
-	assert_int_equal(r.now_ms, UINT32_MAX - 400); /* and what came of it is looked at soon */
+	assert_int_equal(r.now_ms, UINT32_MAX - 450); /* and what came of it is looked at soon */
 	r.fresh = 64;
 	assert_int_equal(pass(&r).fresh, 64);
 }
