@@ -74,7 +74,7 @@ class Chroot:
 
     def run(self, script, timeout=300):
         """(status, output) of a shell script inside."""
-        mounts = ("mount -t proc proc $1/proc && mount --rbind /sys $1/sys && mount --rbind /dev $1/dev && "
+        mounts = ("mount --bind $1 $1 && cd $1 && mount -t proc proc $1/proc && mount --rbind /sys $1/sys && mount --rbind /dev $1/dev && "
                   "mount -t tmpfs -o mode=1777 shm $1/dev/shm && exec chroot $1 /bin/sh -c \"$2\"")
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
         r = subprocess.run(["unshare", "-m", "-p", "-f", "--kill-child", "--propagation", "private", "sh", "-c", mounts, "sh",
