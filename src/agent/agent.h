@@ -41,6 +41,32 @@ struct hn_stacks {
 	struct hn_range range[HN_USER_STACKS];
 };
 
+struct hn_cpu_mask {
+	uint64_t word[HN_MAX_CPUS / 64];
+};
+
+/* A thread that is kept on the CPUs of a node. */
+struct hn_kept {
+	uint32_t tid;
+	int node;
+	uint32_t looked_ms;       /* when these were taken: */
+	uint32_t share_before;    /* of its time spent waiting for a CPU, permille, until it was kept */
+	uint64_t run_ns, wait_ns;
+};
+
+#define HN_MAX_KEPT 256
+
+/* Under lock: kept, nr (also read without). */
+struct hn_affinity {
+	struct hn_word lock;
+	struct hn_word nr;
+	uint32_t looked_ms;        /* scanner */
+	bool denied;               /* the same: that was said */
+	const struct hn_machine *machine; /* the same; valid while anybody is kept */
+	struct hn_cpu_mask cpuset; /* scanner; others read it under the lock: what the process may use */
+	struct hn_kept kept[HN_MAX_KEPT];
+};
+
 struct hn_agent {
 	struct hn_shm *shm; /* others may write to it: nothing read from it is an index or a pointer unchecked */
 	struct hn_config config; /* of the run, as it was at load */
@@ -52,6 +78,7 @@ struct hn_agent {
 	ptrdiff_t rseq_from_robust, tp_from_robust;
 	struct hn_stacks stacks;
 	struct hn_word lockall; /* one mlockall at a time */
+	struct hn_affinity affinity;
 	struct hn_word child_has_holes; /* the fork under way goes ahead although pages lie in staging */
 	struct hn_word filtered; /* 1: some thread has a system call filter that it or a parent has installed */
 	struct hn_word wipes;    /* 1: there is or was memory with MADV_WIPEONFORK */
@@ -80,6 +107,16 @@ void hn_threads_load(void);
 void hn_threads_reset(void);
 /* Scanner side: give the backend the stacks known now; returns the number of changes so far. */
 uint32_t hn_stacks_copy(struct hn_live *live);
+
+/* ---- affinity.c ---- */
+/* Move threads to their memory where the settings say so, and let them go where they do not. Scanner. */
+void hn_affinity_pass(struct hn_worker *w, const struct hn_machine *m, const struct hn_config *c);
+/* Let all of them go. Scanner. */
+void hn_affinity_release_all(void);
+/* Let the calling thread go, if it is kept: before it makes a thread or process, which would inherit its CPUs. Program side. */
+void hn_affinity_release_self(void);
+void hn_affinity_reset(void);
+void hn_affinity_load(void);
 
 /* ---- fork.c, lockall.c; program side ---- */
 void hn_fork_load(void);

@@ -33,7 +33,10 @@ static int (*real_madvise)(void *, size_t, int);
  */
 static void before_fork(void)
 {
-	bool whole = hn_agent_pause();
+	bool whole;
+
+	hn_affinity_release_self();
+	whole = hn_agent_pause();
 	const struct hn_live *live = hn_agent.live;
 
 	hn_store_relaxed(&hn_agent.child_has_holes, !whole && live && !live->fork_events);
@@ -59,6 +62,7 @@ static void after_fork_in_child(void)
 	hn_control_reset();
 	hn_threads_reset();
 	hn_lockall_reset();
+	hn_affinity_reset();
 	hn_spark_reset();
 	hn_agent.returns = 0;
 	if (hn_load_relaxed(&hn_agent.filtered)) {
@@ -116,6 +120,8 @@ __attribute__((visibility("default"))) int clone(int (*fn)(void *), void *stack,
 	va_end(more);
 	if (!real_clone)
 		hn_fork_load();
+	if (flags & CLONE_VM)
+		hn_affinity_release_self();
 	if ((flags & CLONE_VM) || !hn_agent.shm || !fn)
 		return real_clone(fn, stack, flags, arg, parent_tid, tls, child_tid);
 	before_fork();

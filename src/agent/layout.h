@@ -58,6 +58,7 @@ struct hn_config {
 	uint32_t budget_mib_s;    /* migrated per second at most; 0: no limit; default 1024 */
 	uint32_t max_stall_us;    /* a migration may keep a thread waiting so long; 0: no limit; default 0 */
 	char plugin[HN_PLUGIN_PATH]; /* policy to load, an absolute path; "": none. In force while policy is HN_POLICY_PLUGIN */
+	uint32_t move_threads;    /* 1: threads are moved to their memory */
 	uint64_t nodes;           /* bit n: pages may go to node n, by the kernel's number, or of virtual nodes; 0: to all */
 };
 
@@ -120,6 +121,8 @@ struct hn_slot {
 	uint64_t fixups;          /* putbacks that needed more than one MOVE */
 	uint64_t collapses;       /* pages made huge again */
 	uint64_t scans;           /* scan passes */
+	uint64_t threads_moved;   /* threads kept on a node's CPUs because their memory is there, so far ... */
+	uint64_t threads_kept;    /* ... and now */
 	uint64_t agent_bytes;     /* memory the agent itself holds: state, stacks, pool */
 	struct hn_stats stats;
 };

@@ -28,6 +28,7 @@
 #define QUARANTINE_MS 2000u
 #define OWN_POLICY_MS 2000u
 #define ORDER_MS 10000u
+#define HN_CAP_SYS_NICE 23
 #define HN_CAPABILITY_VERSION_3 0x20080522u
 
 /* Everything of one managed process; one area, never freed while the process lives. */
@@ -50,6 +51,26 @@ static void register_thread(const char *name)
 	HN_SYS(SYS_prctl, PR_SET_NAME, name, 0, 0, 0, 0);
 }
 
+/*
+ * Once the descriptors are open nothing takes a privilege any more. A program that drops its own later must not be left
+ * with threads that have them. One is left to the scanner where it is to move threads: the kernel lets nobody bind a thread that
+ * has more privileges than himself. And capabilities that only shrink leave the program's "dumpable" flag alone.
+ */
+static void drop_privileges(bool may_move_threads)
+{
+	struct {
+		uint32_t version;
+		int pid;
+	} header = { HN_CAPABILITY_VERSION_3, 0 };
+	uint32_t none[6] = { 0 }, keep[6] = { 0 };
+
+	if (may_move_threads)
+		keep[0] = keep[1] = 1u << HN_CAP_SYS_NICE;
+	if (may_move_threads && HN_SYS(SYS_capset, &header, keep, 0, 0, 0, 0) == 0)
+		return;
+	HN_SYS(SYS_capset, &header, none, 0, 0, 0, 0);
+}
+
 /* The last thing of a handler and of the keeper. */
 static void farewell(void)
 {
@@ -59,6 +80,7 @@ static void farewell(void)
 
 static void handler_main(void *arg)
 {
+	drop_privileges(false);
 	register_thread("hugenuma-fault");
 	hn_serve(&((struct hn_worker *)arg)->hn);
 	farewell();
@@ -68,6 +90,7 @@ static void keeper_main(void *arg)
 {
 	struct hn_worker *w = arg;
 
+	drop_privileges(false);
 	register_thread("hugenuma-keep");
 	while (!hn_load_acquire(&run->over)) {
 		uint32_t ms = hn_pool_tend(w->live);
@@ -91,21 +114,6 @@ static void settle_in(void)
 	memset(cpus, 0xff, sizeof(cpus));
 	HN_SYS(SYS_sched_setaffinity, 0, sizeof(cpus), cpus, 0, 0, 0);
 	HN_SYS(SYS_set_mempolicy, MPOL_LOCAL, NULL, 0, 0, 0, 0);
-}
-
-/*
- * Once the descriptors are open nothing takes a privilege any more. A program that drops its own later must not be left
- * with threads that have them; and capabilities that only shrink leave the program's "dumpable" flag alone.
- */
-static void drop_privileges(void)
-{
-	struct {
-		uint32_t version;
-		int pid;
-	} header = { HN_CAPABILITY_VERSION_3, 0 };
-	uint32_t none[6] = { 0 };
-
-	HN_SYS(SYS_capset, &header, none, 0, 0, 0, 0);
 }
 
 static void fill_setup(struct hn_live *live, const struct hn_config *c, const struct hn_machine *m)
@@ -248,7 +256,7 @@ static bool set_up(void)
 	if (hn_live_open(&run->live, &why))
 		return give_up(why.what, why.err);
 	hn_agent.slot->arm_used = run->live.way->arming;
-	drop_privileges();
+	drop_privileges(run->config.move_threads);
 	if (init_engine(&run->live, &run->config, &run->machine))
 		return give_up("not managed: the engine does not take these settings", 0);
 	err = start_threads();
@@ -411,6 +419,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 			p->aged_ms = now;
 		}
 	}
+	hn_affinity_pass(w, &run->machine, c);
 	if (now >= p->series_ms) {
 		publish(now);
 		p->series_ms = now + SERIES_MS;
@@ -459,6 +468,7 @@ static void reconfigure(struct hn_worker *w, struct pace *p)
 		run->config.period_min_ms = c.period_min_ms;
 		run->config.period_max_ms = c.period_max_ms;
 		run->config.cpu_percent = c.cpu_percent;
+		run->config.move_threads = c.move_threads;
 		run->config.nodes = c.nodes;
 		allow_nodes(w, &run->config);
 		if (c.policy != HN_POLICY_PLUGIN || hn_agent.plugin) {
@@ -485,6 +495,8 @@ static bool obey(struct hn_worker *w, struct pace *p)
 	if (wanted != HN_MODE_RUNNING &&
 	    !(wanted == HN_MODE_STOPPED ? hn_live_release(w, ORDER_MS) : hn_live_drain(w, ORDER_MS)))
 		return false; /* not yet; nothing is armed meanwhile */
+	if (wanted != HN_MODE_RUNNING)
+		hn_affinity_release_all();
 	run->live.publish.not_before_ms = 0;
 	publish(now_in_ms());
 	p->look_ms = 0;
@@ -503,6 +515,7 @@ static bool shut_down(struct hn_worker *w)
 		hn_control_stay();
 		return false;
 	}
+	hn_affinity_release_all();
 	publish(now_in_ms());
 	hn_store_release(&run->over, 1);
 	hn_store_release(&run->live.pool_kick, 1);

@@ -157,6 +157,7 @@ __attribute__((visibility("default"))) int pthread_create(pthread_t *thread, con
 	if (!hn_agent.shm)
 		return real_create(thread, attr, fn, arg);
 	note_user_stack(attr);
+	hn_affinity_release_self();
 	if (hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE)
 		return create_watched(thread, attr, fn, arg);
 	return real_create(thread, attr, fn, arg);

@@ -3,6 +3,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/targets.h"
+#include "control/machine.h"
 #include "control/run.h"
 #include "control/say.h"
 #include "control/settings.h"
@@ -156,12 +157,22 @@ static int ctl_check_policy(const struct hn_config *c, const struct hn_target *t
 	return 1;
 }
 
+static int ctl_check_threads(const struct hn_config *c, const struct hn_target *t)
+{
+	const char *why = c->move_threads ? hn_machine_pins_nothing(&t->run->machine) : NULL;
+
+	if (!why)
+		return 0;
+	hn_say("move.threads: %s", why);
+	return 1;
+}
+
 static int ctl_set(const struct ctl *ctl, const struct hn_target *t)
 {
 	struct hn_config c = ctl_config(t);
 	int err;
 
-	if (ctl_check(ctl, &c) != 0 || ctl_check_policy(&c, t) != 0)
+	if (ctl_check(ctl, &c) != 0 || ctl_check_policy(&c, t) != 0 || ctl_check_threads(&c, t) != 0)
 		return 1;
 	err = hn_attach_configure(t, &c, HN_PATIENCE_MS);
 	if (err == -ETIMEDOUT)

@@ -373,3 +373,11 @@ int hn_machine_build(struct hn_machine *m, const char *topology, unsigned *real_
 	free(a);
 	return res;
 }
+
+const char *hn_machine_pins_nothing(const struct hn_machine *m)
+{
+	if (m->deal_threads)
+		return "there are fewer CPUs than virtual nodes, so threads are dealt to nodes and cannot be moved to them; expected a "
+		       "topology with a CPU for each node, such as --topology 'node:2 pu:1'";
+	return NULL;
+}

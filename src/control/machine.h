@@ -26,4 +26,7 @@ int hn_machine_build(struct hn_machine *m, const char *topology, unsigned *real_
  */
 int hn_machine_build_here(struct hn_machine *m, const char *topology, unsigned *real_nodes, char *err, size_t err_len);
 
+/* NULL where threads can be moved to a node's CPUs, else why not. */
+const char *hn_machine_pins_nothing(const struct hn_machine *m);
+
 #endif

@@ -61,6 +61,8 @@ static uint64_t waited(const struct hn_process *p) { return p->slot.stats.waited
 static uint64_t lost(const struct hn_process *p) { return p->slot.stats.pages_lost_huge; }
 static uint64_t scans(const struct hn_process *p) { return p->slot.scans; }
 static uint64_t holes(const struct hn_process *p) { return p->slot.holes_served; }
+static uint64_t threads_moved(const struct hn_process *p) { return p->slot.threads_moved; }
+static uint64_t threads_kept(const struct hn_process *p) { return p->slot.threads_kept; }
 static uint64_t memory(const struct hn_process *p) { return p->slot.agent_bytes; }
 static uint64_t registered(const struct hn_process *p) { return p->slot.registered_bytes; }
 static uint64_t balancing(const struct hn_process *p) { return p->slot.mode.v == HN_MODE_RUNNING; }
@@ -83,6 +85,8 @@ static const struct number {
 	{ "lost_huge_pages", "pages", COUNTER, lost, "Managed pages found no longer huge." },
 	{ "scans", NULL, COUNTER, scans, "Scan passes." },
 	{ "first_touches", NULL, COUNTER, holes, "First touches of memory answered by the agent." },
+	{ "thread_moves", NULL, COUNTER, threads_moved, "Times a thread was moved to the node of its memory." },
+	{ "kept_threads", NULL, GAUGE, threads_kept, "Threads kept on the node of their memory now." },
 	{ "agent_memory_bytes", "bytes", GAUGE, memory, "Memory that the agent holds for itself." },
 };
 

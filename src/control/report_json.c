@@ -117,6 +117,8 @@ static void put_agent(struct hn_object *o, const struct hn_process *p)
 	hn_put_count(&agent, "registered_bytes", slot->registered_bytes);
 	hn_put_count(&agent, "regions_count", slot->regions);
 	hn_put_count(&agent, "scans_count", slot->scans);
+	hn_put_count(&agent, "threads_moved_count", slot->threads_moved);
+	hn_put_count(&agent, "threads_kept_count", slot->threads_kept);
 	hn_put_count(&agent, "events_count", slot->events);
 	hn_put_count(&agent, "holes_served_count", slot->holes_served);
 	hn_put_count(&agent, "fixups_count", slot->fixups);
@@ -231,6 +233,7 @@ static struct hn_object config_json(const struct hn_run_options *options)
 	hn_put_bool(&o, "start_now", c->start_now);
 	hn_put_text(&o, "initial_node", hn_initial_node_names[c->initial_node]);
 	hn_put_bool(&o, "explicit_policy", c->explicit_policy);
+	hn_put_bool(&o, "move_threads", c->move_threads);
 	return o;
 }
 

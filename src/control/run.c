@@ -53,6 +53,15 @@ static bool run_can_arm(const struct hn_config *c)
 	return p.needed || !p.rwp;
 }
 
+static bool run_cannot_move_threads(const struct hn_config *c, const struct hn_machine *m, char *err, size_t len)
+{
+	const char *why = c->move_threads ? hn_machine_pins_nothing(m) : NULL;
+
+	if (why)
+		hn_set_error(err, len, "--move-threads: %s", why);
+	return why != NULL;
+}
+
 /* Everything that can fail for reasons of ours is done before the program starts. */
 static int run_prepare(struct run *r)
 {
@@ -70,6 +79,7 @@ static int run_prepare(struct run *r)
 	if (hn_agent_find(r->agent, sizeof(r->agent), err, sizeof(err)) != 0 ||
 	    (o->report && hn_report_check(o->report, r->report, sizeof(r->report), err, sizeof(err)) != 0) ||
 	    hn_machine_build(&r->machine, o->topology, &r->real_nodes, err, sizeof(err)) != 0 ||
+	    run_cannot_move_threads(&o->config, &r->machine, err, sizeof(err)) ||
 	    (o->record && hn_recorder_open(&r->recorder, o->record, o->record_max_mib, err, sizeof(err)) != 0) ||
 	    hn_run_dir_create(&r->dir, &o->config, &r->machine, err, sizeof(err)) != 0) {
 		hn_say("%s", err);

@@ -62,6 +62,8 @@ const struct hn_setting hn_settings[] = {
 	       "memory migrated per second at most; 0: no limit"),
 	NUMBER(max_stall_us, "move.max_stall_us", "max-stall-us", "us", 0, 10000000, false,
 	       "no page is migrated while migrations keep threads waiting for longer than this; 0: no limit"),
+	SWITCH(move_threads, "move.threads", "move-threads", true,
+	       "also move threads to their memory: keep a thread on the CPUs of the node that most of what it uses lies on"),
 	NODES(nodes, "node.allowed", "nodes", true,
 	      "nodes that pages may be migrated to; the program's cpuset and its memory policies hold in any case"),
 	CHOICE(arm, "arm.way", "arm", hn_arm_names, HN_NR_ARM_CHOICES, false,

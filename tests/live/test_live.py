@@ -914,6 +914,70 @@ def test_settings_at_run_time(b):
     s.end()
 
 
+# ---- threads that are moved to their memory ----
+
+TWO_NODES = ["--topology", "node:2 pu:1"]
+MOVE_THREADS = ["--move-threads", "--period-ms", "200"]
+
+
+def cpus_of_threads(pid):
+    found = []
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as f:
+            name = f.read().strip()
+        with open(f"/proc/{pid}/task/{tid}/status", encoding="utf-8") as f:
+            cpus = re.search(r"^Cpus_allowed_list:\s*(\S+)", f.read(), re.M).group(1)
+        if not name.startswith("hugenuma"):
+            found.append(cpus)
+    return found
+
+
+def test_move_threads(b):
+    """One is kept on the only CPU of the node that its memory is on, and let go by each way to end that."""
+    if b.real_nodes or len(os.sched_getaffinity(0)) < 2:
+        return
+    child = b.start([b.hugenuma, "run", "-q", *TWO_NODES, *MOVE_THREADS, "--", b.program("roam"), "2"])
+    found = []
+
+    def started():
+        found[:] = [line.split()[0] for line in b.bare([b.hugenuma, "list"]).out.splitlines() if "live-roam" in line]
+        return found
+
+    want(wait_for(started, 20), "nothing is managed")
+    pid = int(found[0])
+    free = cpus_of_threads(pid)[0]
+
+    def kept():
+        return sum(cpus != free for cpus in cpus_of_threads(pid))
+
+    def until(nr, what):
+        want(wait_for(lambda: kept() == nr, 40), f"{what}: {kept()} threads are kept, not {nr}")
+
+    until(1, "at first")
+    for on, off in ((["ctl", str(pid), "set", "move.threads=on"], ["ctl", str(pid), "set", "move.threads=off"]),
+                    (["resume", str(pid)], ["pause", str(pid)])):
+        same(b.bare([b.hugenuma, *off]).status, 0, " ".join(off))
+        until(0, off[-1])
+        same(b.bare([b.hugenuma, *on]).status, 0, " ".join(on))
+        until(1, on[-1])
+    same(b.bare([b.hugenuma, "stop", str(pid)]).status, 0, "stop")
+    until(0, "stop")
+    child.send_signal(signal.SIGTERM)
+    same(b.finish(child)[0], 0, "the program")
+
+
+def test_move_threads_inherits_nothing(b):
+    if b.real_nodes or len(os.sched_getaffinity(0)) < 2:
+        return
+    result = good(b.run([*TWO_NODES, *MOVE_THREADS], [b.program("roam"), "inherit"]))
+    want("own choice respected" in result.out, f"{result}")
+
+
+def test_move_threads_needs_cpus(b):
+    r = b.bare([b.hugenuma, "run", "--topology", "node:64 pu:1", "--move-threads", "--", "true"])
+    want(r.status == 125 and "--move-threads: there are fewer CPUs than virtual nodes" in r.err, f"{r}")
+
+
 # ---- policies that are shared objects ----
 
 def sticky(b):
