@@ -14,6 +14,7 @@ import subprocess
 import tarfile
 import time
 
+import tsc
 from kernels import Unavailable
 
 PORTS = ("out", "err", "files", "status")
@@ -81,6 +82,12 @@ def clock_arguments(clock, accel, shift):
     return [*cpu, "-accel", "tcg,thread=multi"]
 
 
+def clock_words(clock, accel):
+    """What the guest's kernel is told of its time stamp counter."""
+    khz = tsc.khz() if clock == "parallel" and accel == "tcg" else None
+    return f" tsc_early_khz={khz}" if khz else ""
+
+
 class MemoryFile:
     """A file without a name; others open it by the path while this process lives."""
 
@@ -114,7 +121,7 @@ class Guest:
         self.command = [
             qemu(), "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
             "-name", "hugenuma-test-guest", "-kernel", kernel, "-initrd", self.initrd.path,
-            "-append", f"{CMDLINE} {cmdline}".rstrip(), *shape.arguments(), *clock_arguments(clock, accel, shift),
+            "-append", f"{CMDLINE}{clock_words(clock, accel)} {cmdline}".rstrip(), *shape.arguments(), *clock_arguments(clock, accel, shift),
             "-chardev", f"file,id=console,path={self.console.path}", "-serial", "chardev:console",
             "-device", f"virtio-serial-pci,max_ports={len(PORTS) + 1}",
         ]

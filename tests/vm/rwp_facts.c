@@ -293,6 +293,32 @@ static void *close_child(void *arg)
 	return NULL;
 }
 
+/* A counter of /proc/vmstat. */
+static uint64_t vmstat(const char *name)
+{
+	FILE *f = fopen("/proc/vmstat", "r");
+	unsigned long long v = 0;
+	char key[64];
+
+	while (f && fscanf(f, "%63s %llu", key, &v) == 2 && strcmp(key, name) != 0)
+		v = 0;
+	if (f)
+		fclose(f);
+	return v;
+}
+
+/* Nobody balances while this runs: harness.kernel_balancing(False). */
+static void counted(void)
+{
+	enum { PAGES = 16 };
+	char *p = arena(PAGES);
+	uint64_t before = vmstat("numa_huge_pte_updates");
+	bool right = rwp(uffd, p, PAGES * HUGE, HN_UFFDIO_RWPROTECT_MODE_RWP) == 0 && rwp(uffd, p, PAGES * HUGE, 0) == 0;
+
+	fact(right && vmstat("numa_huge_pte_updates") == before + 2 * PAGES,
+	     "numa_huge_pte_updates counts each protection of a huge page, and each end of one");
+}
+
 static void children(void)
 {
 	char *p = protected_arena(1), *q;
@@ -322,6 +348,7 @@ int main(void)
 	drops();
 	arrivals();
 	remap();
+	counted();
 	children(); /* the descriptor is another one afterwards */
 	printf("1..%d\n", count);
 	return failed ? 1 : 0;

@@ -110,6 +110,16 @@ def check_round_trip(tap, folder):
     tap.check("--get /nothing: not there" in err, "what is not there is named", err)
 
 
+def check_clock(tap):
+    """Seconds in the guest are seconds here: a test that gives a program ten of them means ten."""
+    script = "for i in 1 2; do cut -d' ' -f1 /proc/uptime; sleep 5; done"
+    with subprocess.Popen([*VM, "--build", "", "--nodes", "2", "--memory", "256", "--", script], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        seen = [(float(line), time.monotonic()) for line in child.stdout]
+    inside, outside = (seen[1][i] - seen[0][i] for i in (0, 1)) if len(seen) == 2 else (0, 1)
+    tap.check(0.8 < inside / outside < 1.2, "its clock runs as fast as this machine's", f"{inside} s inside, {outside} s outside")
+
+
 def check_time_is_up(tap, folder):
     start = time.monotonic()
     status, text, err = vm("--build", "", "--timeout", "25", "--nodes", "2", "--memory", "256", "--",
@@ -172,6 +182,7 @@ def main():
         os.makedirs(f"{folder}/empty")
         check_refusals(tap, f"{folder}/empty")
         check_round_trip(tap, folder)
+        check_clock(tap)
         check_time_is_up(tap, f"{folder}/tmp")
         ends = [("killed", lambda child: child.kill())]
         if "--quick" not in sys.argv:

@@ -2,12 +2,13 @@
 /*
  * worker.c - a program with huge pages on known nodes and threads on known nodes; says where the kernel has its pages
  *
- *   vm-worker --part NODE:PAGES[:FROM[:POLICY]]... --seconds S [--until-local] [--default-policy | --local-policy]
+ *   vm-worker --part NODE:PAGES[:FROM[:POLICY]]... --seconds S [--until-local [--linger S]]
+ *             [--default-policy | --local-policy]
  *
  * Each part is a mapping of PAGES huge pages of its own, filled while allocations come from node FROM (0; -1: wherever
  * they come from), and then used by one thread that is bound to the CPUs of NODE. POLICY: bind or preferred sets that
- * memory policy, with node FROM, for the mapping. With --until-local it ends as soon as the kernel has each part
- * without such a policy on its thread's node. --default-policy and --local-policy replace the memory policy that it was
+ * memory policy, with node FROM, for the mapping; stays: none, but nobody expects it to move. With --until-local it ends
+ * as soon as the kernel has each other part on its thread's node, or so many seconds later. --default-policy and --local-policy replace the memory policy that it was
  * started with.
  *
  * Nothing in it knows who else moves pages. A page's node is what move_pages(2) says when asked without a target; a
@@ -52,6 +53,7 @@ struct part {
 	int from;
 	size_t pages;
 	int policy;
+	bool stays;
 	char *at;
 	uint64_t sequence;
 	uint64_t words;
@@ -67,7 +69,7 @@ struct part {
 
 static struct part part[MAX_PARTS];
 static int nr_parts;
-static double seconds = 5;
+static double seconds = 5, linger;
 static bool until_local;
 static atomic_bool stop;
 static pthread_barrier_t barrier;
@@ -363,13 +365,14 @@ static bool part_parse(struct part *p, const char *text)
 	    p->pages > MAX_PAGES || p->node < 0 || p->node >= MAX_NODES || p->from >= MAX_NODES)
 		return false;
 	p->policy = !strcmp(policy, "bind") ? MPOL_BIND : !strcmp(policy, "preferred") ? MPOL_PREFERRED : 0;
-	return p->policy || !*policy;
+	p->stays = p->policy || !strcmp(policy, "stays");
+	return p->stays || !*policy;
 }
 
 static bool all_local(void)
 {
 	for (struct part *p = part; p < part + nr_parts; p++)
-		if (!p->policy && !atomic_load(&p->local))
+		if (!p->stays && !atomic_load(&p->local))
 			return false;
 	return true;
 }
@@ -380,6 +383,7 @@ int main(int argc, char **argv)
 		{ "part", required_argument, NULL, 'p' },
 		{ "seconds", required_argument, NULL, 's' },
 		{ "until-local", no_argument, NULL, 'u' },
+		{ "linger", required_argument, NULL, 'g' },
 		{ "default-policy", no_argument, NULL, 'd' },
 		{ "local-policy", no_argument, NULL, 'l' },
 		{ 0 },
@@ -393,6 +397,8 @@ int main(int argc, char **argv)
 			bad |= !part_parse(&part[nr_parts++], optarg);
 		else if (c == 's')
 			seconds = atof(optarg);
+		else if (c == 'g')
+			linger = atof(optarg);
 		else if (c == 'u')
 			until_local = true;
 		else if (c == 'd' || c == 'l')
@@ -401,8 +407,8 @@ int main(int argc, char **argv)
 			bad = true;
 	}
 	if (bad || !nr_parts || optind < argc) {
-		fprintf(stderr, "usage: vm-worker --part NODE:PAGES[:FROM[:bind|preferred]]... --seconds S [--until-local] "
-				"[--default-policy|--local-policy]\n");
+		fprintf(stderr, "usage: vm-worker --part NODE:PAGES[:FROM[:bind|preferred|stays]]... --seconds S "
+				"[--until-local [--linger S]] [--default-policy|--local-policy]\n");
 		return 2;
 	}
 	for (struct part *p = part; p < part + nr_parts; p++) {
@@ -420,6 +426,8 @@ int main(int argc, char **argv)
 		sleep_ms(20);
 		settled = all_local();
 	} while (now_ns() < end && !(until_local && settled));
+	if (settled && until_local)
+		sleep_ms((unsigned int)(linger * 1000));
 	end = now_ns();
 	atomic_store(&stop, true);
 	for (struct part *p = part; p < part + nr_parts; p++)

@@ -11,6 +11,7 @@ from harness import Tap, check_ended_well, check_nodes, check_whole, mapped_node
 PAGES = 8
 SECONDS = 10
 SETTLE_SECONDS = 60
+LINGER = [] if "--quick" in sys.argv else ["--linger", "8"]  # for what should not move, and does
 QUICK = "--quick" in sys.argv
 CGROUPS = "/sys/fs/cgroup"
 
@@ -18,7 +19,7 @@ CGROUPS = "/sys/fs/cgroup"
 def check_mbind(tap, kind):
     """The part with a policy of its own stays; the other one shows that pages do move here."""
     name = f"mbind {kind}"
-    worker = run([f"1:{PAGES}:0:{kind}", f"2:{PAGES}:0"], SETTLE_SECONDS if QUICK else SECONDS, [], until_local=QUICK)
+    worker = run([f"1:{PAGES}:0:{kind}", f"2:{PAGES}:0"], SETTLE_SECONDS, [], until_local=True, worker_options=LINGER)
     if not check_ended_well(tap, worker, name):
         return
     check_nodes(tap, worker, [0, 2], f"{name}: only the other part moves")
@@ -73,7 +74,8 @@ def check_cpuset(tap, mover):
     if not wrap:
         tap.skip(name, "no cpuset controller")
         return
-    worker = run([f"1:{PAGES}:0", f"2:{PAGES}:0", f"3:{PAGES}:1"], SECONDS, ["--mover", mover], wrap=wrap)
+    worker = run([f"1:{PAGES}:0", f"2:{PAGES}:0:stays", f"3:{PAGES}:1:stays"], SETTLE_SECONDS, ["--mover", mover],
+                 until_local=True, wrap=wrap, worker_options=["--linger", "8"])
     if not check_ended_well(tap, worker, name):
         return
     check_nodes(tap, worker, [1, 0, 1], f"{name}: pages go to allowed nodes only")
