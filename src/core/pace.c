@@ -5,7 +5,8 @@
 #define SOON_MS 50u     /* between two passes while there is something to find out, unless the user's is shorter ... */
 #define MANY_MS 100u    /* ... and when the last one armed much */
 #define LATELY 32u      /* questions that count as asked lately; then half as much */
-#define SPREAD 16u      /* a page whose user has changed stands for so many */
+#define SPREAD 16u      /* a page whose user has changed stands for so many ... */
+#define DOUBTFUL 4u     /* ... or so many, when other questions lately led to nothing */
 #define MILLION 1000000u
 
 /* A permille of a CPU is so many ns in each ms. */
@@ -64,7 +65,7 @@ static void count_answers(struct hn_pace *p, uint32_t questions, uint64_t confir
 		p->asked /= 2;
 		p->answered /= 2;
 	}
-	p->spread = pays(p) ? new * SPREAD : 0;
+	p->spread = !pays(p) ? 0 : p->answered * 4 >= p->asked * 3 ? new * SPREAD : new * DOUBTFUL;
 }
 
 /* All of the memory once in the period, a window at least; as much is saved up. */
