@@ -394,7 +394,9 @@ static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 
 	plan.fresh = hn_scan_open(&w->hn, HN_ASK_NEW, smaller(plan.fresh, window));
 	plan.open = hn_scan_open(&w->hn, HN_ASK_OPEN, smaller(plan.open, window - plan.fresh));
-	plan.any = hn_scan_pass(&w->hn, smaller(plan.any, window - plan.fresh - plan.open));
+	plan.any = smaller(plan.any, window - plan.fresh - plan.open);
+	plan.rather_open = hn_scan_open(&w->hn, HN_ASK_OPEN, smaller(plan.any, plan.rather_open));
+	plan.any = plan.rather_open + hn_scan_pass(&w->hn, plan.any - plan.rather_open);
 	hn_pace_done(&p->core, &plan);
 	hn_stat_add(&hn_agent.slot->scans, 1);
 }

@@ -113,6 +113,12 @@ struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params 
 	plan.fresh = left;
 	plan.open = pays(p) ? least(left, 4 + 4 * (uint64_t)p->answered) : 0;
 	plan.any = watch(p, par, managed, now_ms);
+	/* Questions that are not asked at once are not forgotten: every other turn of the watch is theirs. */
+	plan.rather_open = 0;
+	if (!pays(p) && plan.any) {
+		p->open_turn = !p->open_turn;
+		plan.rather_open = p->open_turn ? plan.any : 0;
+	}
 	if (plan.any < p->spread)
 		plan.any = least(least(p->spread, managed), left);
 	return plan;

@@ -41,6 +41,7 @@ struct hn_pace {
 	uint32_t watch_ms, credit_ms; /* when each was last reckoned */
 	uint64_t credit;              /* pages that may be asked about now, in millionths */
 	uint32_t asked, answered;     /* questions asked again lately, and the migrations that came of it */
+	bool open_turn;               /* of the watch */
 	uint32_t spread;              /* pages to ask besides, because others like them have moved */
 	uint64_t confirmed;           /* counters, as of the last plan */
 	uint32_t questions;
@@ -51,7 +52,8 @@ struct hn_pace {
 struct hn_pace_plan {
 	uint32_t fresh; /* that nobody was asked about */
 	uint32_t open;  /* whose last sample left a question */
-	uint32_t any;   /* whatever comes next */
+	uint32_t any;   /* whatever comes next; but, if there are such, ... */
+	uint32_t rather_open; /* ... of them so many whose last sample left a question */
 };
 
 void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms);

@@ -142,6 +142,14 @@ static void test_questions(void **state)
 		asked += n;
 	}
 	assert_true(asked <= 64);
+	for (i = asked = 0; i < 1000; i++) {
+		struct hn_pace_plan plan = pass(&r);
+
+		assert_true(plan.rather_open == 0 || plan.rather_open == plan.any);
+		asked += plan.any != 0 && plan.rather_open == 0;
+		asked -= plan.rather_open != 0;
+	}
+	assert_true(asked == 0 || asked == 1 || asked == (unsigned)-1); /* every other turn of the watch is theirs */
 	/* Nor is the watch as frequent there, where samples lead to nothing. */
 	r.asked = 0;
 	run_ms(&r, 60000);
