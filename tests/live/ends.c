@@ -136,8 +136,13 @@ static void by_quick_exit(void)
 
 static void by_exec(void)
 {
+	const char *program = getenv("LIVE_EXEC");
+
 	get_arena();
-	execl("/bin/sh", "sh", "-c", "exit 25", NULL);
+	if (program)
+		execl(program, program, "malloc", NULL);
+	else
+		execl("/bin/sh", "sh", "-c", "exit 25", NULL);
 }
 
 static void *exec_sh(void *arg)

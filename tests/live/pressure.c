@@ -159,6 +159,42 @@ static void split_and_collapsed(void)
 	live_verify(arena, BYTES, SEED + i);
 }
 
+static unsigned long khugepaged_ms(void)
+{
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", "re");
+	unsigned long ms = 0;
+
+	if (f && fscanf(f, "%lu", &ms) != 1)
+		ms = 0;
+	if (f)
+		fclose(f);
+	return f ? ms : ~0ul;
+}
+
+/* Split by the program, made huge again by nobody but khugepaged, beside an agent that takes what is huge away. */
+static void collapsed_in_time(void)
+{
+	uint64_t i, end;
+
+	if (khugepaged_ms() > 1000)
+		live_skip("khugepaged looks too seldom here");
+	arena = live_arena(PAGES, SEED);
+	for (i = 0; i < 3; i++) {
+		for (size_t page = 0; page < PAGES; page++) {
+			char *at = arena + page * HUGE + (i * 100 + page) * BASE;
+
+			CHECK(madvise(at, BASE, MADV_DONTNEED) == 0);
+			live_fill_from(at, BASE, SEED + i, (size_t)(at - arena) / 8);
+		}
+		verify_and_write(i);
+		for (end = live_now_ms() + 30000 * live_slow(); live_huge(arena, BYTES) < BYTES / 2; live_sleep_ms(20)) {
+			CHECK(live_now_ms() < end);
+			live_verify_from(arena, HUGE, SEED + i + 1, 0);
+		}
+		live_verify(arena, BYTES, SEED + i + 1);
+	}
+}
+
 /* ---- limits: LIVE_MIB is that of the control group ---- */
 
 static size_t limit_bytes(void)
@@ -212,6 +248,7 @@ static const struct live_case cases[] = {
 	{ "pages merged by KSM", merged },
 	{ "MADV_NOHUGEPAGE", no_huge_pages },
 	{ "pages split and collapsed", split_and_collapsed },
+	{ "pages collapsed by khugepaged", collapsed_in_time },
 	{ NULL, NULL },
 };
 

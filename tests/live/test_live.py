@@ -207,6 +207,7 @@ def run_case(b, program, case, options):
 def case_tests(b):
     tests = []
     policies = {
+        "jumps": (["always"],),
         "mapping": (["always"], ["alternate", "--mover", "kernel"]),
         "access": (["always"],),
         "change": (["always"],),
@@ -578,6 +579,9 @@ def test_setuid(b):
         raise Skip("no setuid programs here (nosuid)")
     same(result.status, 0, str(result))
     same(len(re.findall("never loaded .a static or setuid program", result.err)), 1, result.err)
+    # from a managed process that executes it
+    result = b.run(FAST, [b.program("ends"), "exec"], dict(MALLOC_HUGE, LIVE_EXEC=program))
+    same((result.status, result.report["loaded_count"], result.report["managed_count"]), (0, 1, 1), str(result))
 
 
 def test_daemon(b):
