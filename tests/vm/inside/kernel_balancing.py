@@ -63,8 +63,8 @@ def check_local_alloc(tap, bare):
 
 def check_fenced(tap, name, bare, managed, wanted, **kw):
     """Until its memory is managed it is the kernel's, so counters are compared from then on. wanted: None if unknown."""
-    running = harness.Running(PARTS, 2 * SECONDS, managed, **kw)
-    fenced = wait_until(lambda: largest_policy(worker_pid(running.child)) == "local", SECONDS)
+    running = harness.Running(PARTS, 4 * SECONDS, managed, **kw)
+    fenced = wait_until(lambda: largest_policy(worker_pid(running.child)) == "local", 3 * SECONDS)
     running.before = harness.vmstat()
     worker = running.finish()
     tap.note(counters(worker))
