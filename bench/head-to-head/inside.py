@@ -39,6 +39,7 @@ MODES = (
     Mode("kernel-fast", scan=FAST_SCAN),
     Mode("hugenuma", managed=[]),
     Mode("hugenuma-fast", managed=["--period-ms", str(FAST_MS)]),
+    Mode("hugenuma-threads", managed=["--move-threads"]),
 )
 
 

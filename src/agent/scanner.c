@@ -23,6 +23,8 @@
 #define LOOK_MAX_MS 10000u
 #define EAGER_LOOK_MAX_MS 250u /* a guest's CPU time includes what its host gave to others: one look would be the last */
 #define EAGER_PERIOD_MS 50u
+#define ROOM_MS 1000u
+#define ROOM_SHARE 100u
 #define SERIES_MS 250u
 #define AGE_MS 8000u
 #define QUARANTINE_MS 2000u
@@ -309,6 +311,7 @@ struct pace {
 	uint64_t look_ms, series_ms, pass_ms;
 	uint64_t cpu_ns;            /* at the last pass */
 	struct hn_credit cpu, look; /* for everything, for looks; docs/policy.md */
+	uint64_t room_ms;           /* when to look at the nodes' free memory again */
 	uint64_t aged_ms;           /* when samples were last made to count half */
 	uint32_t stacks_seen;
 	bool said; /* that memory is left alone */
@@ -401,6 +404,18 @@ static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 	hn_stat_add(&hn_agent.slot->scans, 1);
 }
 
+/* The kernel writes out all zones of all CPUs: at most one part in ROOM_SHARE of a CPU goes into that. */
+static void look_for_room(struct hn_worker *w, struct pace *p, uint64_t now_ms)
+{
+	uint64_t cpu = own_cpu_ns(), wait_ms;
+
+	if (now_ms < p->room_ms)
+		return;
+	hn_policy_short(&w->hn, hn_nodes_short(w->live));
+	wait_ms = (own_cpu_ns() - cpu) / 1000000 * ROOM_SHARE;
+	p->room_ms = now_ms + (wait_ms < ROOM_MS ? ROOM_MS : wait_ms);
+}
+
 static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config *c)
 {
 	uint64_t now = now_in_ms();
@@ -421,6 +436,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 			p->aged_ms = now;
 		}
 	}
+	look_for_room(w, p, now);
 	hn_affinity_pass(w, &run->machine, c);
 	if (now >= p->series_ms) {
 		publish(now);

@@ -449,6 +449,18 @@ bool hn_room_is_enough(const struct hn_live *live, uint32_t n);
 void hn_room_note_scarce(struct hn_live *live, uint32_t n);
 bool hn_room_is_scarce(const struct hn_live *live, uint32_t n);
 
+/* ---- watermark.c ---- */
+/* The nodes, by the setup's numbers, that have less free than their high watermark and a huge page. Scanner thread. */
+uint64_t hn_nodes_short(const struct hn_live *live);
+/* Reading /proc/zoneinfo line by line. Starts with node -1. By the kernel's numbers: */
+struct hn_zoneinfo {
+	int node;          /* of the zone that is being read; -1: none */
+	uint64_t free, high;
+	uint64_t seen, room; /* bit n: node n has a zone; has one with room for a huge page */
+};
+void hn_zoneinfo_line(struct hn_zoneinfo *z, const char *line);
+void hn_zoneinfo_end(struct hn_zoneinfo *z);
+
 /* ---- mover.c ---- */
 int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid);
 /* Node index of each of nr huge pages from start, or HN_NO_NODE. */

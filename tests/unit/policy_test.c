@@ -144,6 +144,22 @@ static void test_neighbours_are_heard(void **state)
 	fake_finish(f);
 }
 
+/* Only the node that is short is no target, and only as long as it is. */
+static void test_a_node_short_of_memory_is_no_target(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 2, 0);
+	hn_policy_short(&f->hn, (uint64_t)1 << 1);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_REFUSED);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_ROOM);
+	assert_int_equal(fake_sample(f, 1, 2), HN_FAULT_REFUSED);
+	assert_int_equal(fake_sample(f, 1, 2), HN_FAULT_MIGRATED);
+	hn_policy_short(&f->hn, 0);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_MIGRATED);
+}
+
 static void test_always_goes_round(void **state)
 {
 	struct fake *f = with_policy(HN_POLICY_ALWAYS, 1, 3);
@@ -321,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_stall_ceiling),
 		fake_test(test_local_samples_are_recorded),
 		fake_test(test_unknown_node_resets_the_filter),
+		fake_test(test_a_node_short_of_memory_is_no_target),
 		cmocka_unit_test(test_neighbours_are_heard),
 		cmocka_unit_test(test_always_goes_round),
 		cmocka_unit_test(test_alternate_alternates),

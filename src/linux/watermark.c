@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+/*
+ * watermark.c - which nodes are short of memory: none of their zones has more free than its high watermark and a huge page.
+ * The kernel's own balancing sends no huge page to such a node, either; a migration there would only wake its reclaim.
+ */
+#include "linux/live.h"
+#include "linux/sys.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#define HUGE_BASE_PAGES (HN_PAGE_SIZE / HN_BASE_SIZE)
+
+static bool starts(const char *line, const char *word) { return strncmp(line, word, strlen(word)) == 0; }
+
+static uint64_t number(const char *p)
+{
+	uint64_t v = 0;
+
+	while (*p == ' ')
+		p++;
+	for (; *p >= '0' && *p <= '9'; p++)
+		v = v * 10 + (uint64_t)(*p - '0');
+	return v;
+}
+
+static void zone_done(struct hn_zoneinfo *z)
+{
+	if (z->node >= 0 && z->free > z->high + HUGE_BASE_PAGES)
+		z->room |= (uint64_t)1 << z->node;
+	z->free = z->high = 0;
+}
+
+/* Fields stand below the zone's name: "pages free N", then "high N"; other lines say nothing here. */
+void hn_zoneinfo_line(struct hn_zoneinfo *z, const char *line)
+{
+	while (*line == ' ')
+		line++;
+	if (starts(line, "Node ")) {
+		uint64_t node = number(line + 5);
+
+		zone_done(z);
+		z->node = node < HN_MAX_NODES ? (int)node : -1;
+		if (z->node >= 0)
+			z->seen |= (uint64_t)1 << z->node;
+	} else if (starts(line, "pages free ")) {
+		z->free = number(line + 11);
+	} else if (starts(line, "high ")) {
+		z->high = number(line + 5);
+	}
+}
+
+void hn_zoneinfo_end(struct hn_zoneinfo *z)
+{
+	zone_done(z);
+	z->node = -1;
+}
+
+/* The file is longer than the buffer: whole lines at a time, the rest of one is read again. */
+static bool read_zones(int fd, struct hn_zoneinfo *z)
+{
+	char buf[2048];
+	uint64_t at = 0;
+	long n;
+
+	while ((n = hn_sys_pread(fd, buf, sizeof(buf) - 1, at)) > 0) {
+		char *line = buf, *end;
+
+		buf[n] = '\0';
+		while ((end = strchr(line, '\n')) != NULL) {
+			*end = '\0';
+			hn_zoneinfo_line(z, line);
+			line = end + 1;
+		}
+		if (line == buf)
+			return false;
+		at += (uint64_t)(line - buf);
+	}
+	hn_zoneinfo_end(z);
+	return n == 0;
+}
+
+uint64_t hn_nodes_short(const struct hn_live *live)
+{
+	struct hn_zoneinfo z = { .node = -1 };
+	uint64_t short_nodes = 0;
+	uint32_t i;
+	long fd;
+	bool ok;
+
+	if (live->setup.is_virtual || live->setup.nr_nodes < 2)
+		return 0;
+	fd = hn_sys_open("/proc/zoneinfo", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ok = read_zones((int)fd, &z);
+	hn_sys_close((int)fd);
+	for (i = 0; ok && i < live->setup.nr_nodes; i++) {
+		int os = live->setup.os_nid[i];
+
+		if (os < HN_MAX_NODES && (z.seen >> os & 1) && !(z.room >> os & 1))
+			short_nodes |= (uint64_t)1 << i;
+	}
+	return short_nodes;
+}
