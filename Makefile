@@ -84,6 +84,7 @@ fuzz: test-deps
 inject: test-deps
 	@$(MAKE) --no-print-directory all
 	tests/inject/inject --build $(BUILD) --full $(ONLY:%=--only %)
+	$(if $(ONLY),,tests/inject/planted.py --build $(BUILD))
 
 install: all
 	$(if $(PREFIX),meson configure $(BUILD) $(prefix_flag) && ninja -C $(BUILD))

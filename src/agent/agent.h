@@ -14,15 +14,13 @@
 #define HN_AGENT_AGENT_H
 
 #include "agent/layout.h"
+#include "linux/block.h"
 #include "linux/live.h"
 
 _Static_assert((int)HN_ARMING_AUTO == HN_ARM_AUTO && (int)HN_ARMING_MOVE == HN_ARM_MOVE &&
 		       (int)HN_ARMING_RWP == HN_ARM_RWP, "the backend's names for the ways to arm are the configuration's");
 
 enum hn_agent_state { HN_AGENT_IDLE, HN_AGENT_STARTING, HN_AGENT_RUNNING, HN_AGENT_FAILED, HN_AGENT_LEFT };
-
-#define HN_MAX_HANDLERS 16
-#define HN_AGENT_THREADS (HN_MAX_HANDLERS + 2)
 
 /* Pausing: program threads ask, the scanner answers. Under lock: wanted, paused. */
 struct hn_control {
@@ -87,20 +85,57 @@ struct hn_agent {
 	struct hn_config kept_config;
 	const struct hugenuma_policy *plugin; /* loaded; NULL: none, and why not is in plugin_error */
 	char plugin_error[200];
-	struct hn_word working;  /* handlers and keeper that have not ended */
-	uint32_t nr_threads;
-	uint32_t tid[HN_AGENT_THREADS];
+	struct hn_word working;  /* handlers, keeper and watchdog that have not ended */
+	struct hn_word shm_lost; /* 1: it has gone; what is at hn_agent.shm is nobody's but ours */
 };
 
 extern struct hn_agent hn_agent;
 
 /* ---- bare.c ---- */
-/* Start a bare thread; 0 or -errno. Usable from a signal handler. The stack is never freed. */
-int hn_bare_thread(void (*fn)(void *arg), void *arg, struct hn_live *live);
+/* Make room for the threads of one life of the agent; false when there is none. */
+bool hn_bare_prepare(struct hn_live *live);
+/* Start a bare thread; 0 or -errno. Usable from a signal handler. One caller at a time. */
+int hn_bare_thread(void (*fn)(void *arg), void *arg);
+/* Where thread i is never seen again within ms: false. */
+bool hn_bare_wait_gone(uint32_t i, uint32_t ms);
+void *hn_bare_signal_stack(size_t *bytes);
+
+/* ---- crash.c: faults of our own, and libc's functions that set handlers for the signals of such ---- */
+void hn_crash_load(void);
+/* Catch them from now on, or no more. Any thread. */
+void hn_crash_catch(void);
+void hn_crash_release(void);
+/* In a forked child. */
+void hn_crash_reset(void);
+/* si_code of a signal that asks a thread of ours to end. */
+#define HN_SI_END (-4711)
+/* First thing of a thread of the agent. */
+void hn_crash_guard_thread(void);
+
+/* ---- rescue.c ---- */
+struct hn_fault_of_ours {
+	struct hn_word signal; /* 0: none yet */
+	struct hn_word bell;   /* raised to wake the watchdog */
+	struct hn_word watched;/* 1: there is one */
+	const struct hn_own_thread *watchdog;
+	uintptr_t at;          /* which instruction, from the start of the library */
+	const char *thread;
+};
+/* CPU time that a thread has used, ns. */
+uint64_t hn_thread_cpu_ns(uint32_t tid);
+extern struct hn_fault_of_ours hn_fault_of_ours;
+/* Wake the watchdog, and the scanner that watches that. */
+void hn_fault_ring(void);
+/* A thread of the agent; ends when told to by `over`, or after a rescue. workers: those that read messages. */
+void hn_watch(struct hn_worker *w, const struct hn_word *over, struct hn_worker *const *workers, uint32_t nr_workers);
+/* Scanner: the watchdog itself may have fallen. True: everything is back, and this thread the last one. */
+bool hn_watch_the_watchdog(struct hn_worker *w, struct hn_worker *const *workers, uint32_t nr_workers);
 
 /* ---- scanner.c ---- */
 /* Start managing this process, once; any thread, also in a signal handler. */
 void hn_agent_start(void);
+/* A thread has had a fault and there is no watchdog yet. */
+void hn_agent_fell(void);
 
 /* ---- threads.c ---- */
 void hn_threads_load(void);
@@ -149,6 +184,8 @@ bool hn_control_paused(void);
 void hn_control_stay(void);
 void hn_control_left(void);
 void hn_control_reset(void);
+/* Wake the scanner. Any thread, also in a signal handler. */
+void hn_control_kick(void);
 
 /* ---- spark.c; program side ---- */
 void hn_spark_load(void);
@@ -173,6 +210,10 @@ bool hn_config_is_sane(const struct hn_config *c);
 /* The record beside a slot, made ready; NULL when there is no memory for it. */
 struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot, uint32_t nr_nodes);
 void hn_slot_say(struct hn_slot *slot, const char *what, int err);
+/* Raise a word of it, on threads of the program, where it may have been cut off by now. */
+void hn_shm_count(struct hn_word *w);
+/* It has been cut off under us: put memory of our own in its place. False: `at` is not in it. Also in a signal handler. */
+bool hn_shm_replace(uintptr_t at);
 /* Map and check the shared memory named in the environment; NULL when there is none or it is not to be trusted. */
 struct hn_shm *hn_shm_open(void);
 

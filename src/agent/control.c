@@ -31,7 +31,7 @@ static void unlock_control(uint64_t old)
 	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
 }
 
-static void kick(void)
+void hn_control_kick(void)
 {
 	hn_add_acq_rel(&hn_agent.control.kick, 1);
 	hn_wake(&hn_agent.control.kick, 1);
@@ -64,7 +64,7 @@ bool hn_agent_pause(void)
 	unlock_control(old);
 	if (!may_arm())
 		return true;
-	kick();
+	hn_control_kick();
 	while (hn_load_acquire(&c->paused) == 0 && may_arm()) {
 		if (hn_live_now_ns(NULL) > end)
 			return false;
@@ -80,7 +80,7 @@ void hn_agent_resume(void)
 
 	hn_add_acq_rel(&c->wanted, (uint32_t)-1);
 	unlock_control(old);
-	kick();
+	hn_control_kick();
 }
 
 bool hn_control_wanted(void) { return hn_load_acquire(&hn_agent.control.wanted) != 0; }
@@ -101,7 +101,7 @@ static bool leave_pause(struct hn_control *c)
 void hn_control_leave(void)
 {
 	hn_store_release(&hn_agent.control.leave, 1);
-	kick();
+	hn_control_kick();
 }
 
 bool hn_control_leaving(void) { return hn_load_acquire(&hn_agent.control.leave) != 0; }

@@ -37,7 +37,7 @@ static void before_filter(bool all_threads)
 		return;
 	hn_store_relaxed(&hn_agent.filtered, 1);
 	if (hn_spark_forbid())
-		hn_add_acq_rel(&hn_agent.shm->filtered, 1);
+		hn_shm_count(&hn_agent.shm->filtered);
 	else if (all_threads && hn_agent_leave())
 		hn_slot_say(hn_agent.slot,
 			    "no longer managed: the program has put a system call filter on all its threads", 0);
@@ -175,6 +175,7 @@ static void try_threads(void)
 	HN_SYS(SYS_process_vm_readv, hn_sys_getpid(), NULL, 0, NULL, 0, 0);
 	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, NULL, NULL, 8, 0, 0);
 	HN_SYS(SYS_rt_sigaction, 32, NULL, NULL, 8, 0, 0);
+	HN_SYS(SYS_sigaltstack, NULL, NULL, 0, 0, 0, 0);
 	HN_SYS(SYS_timer_create, -1, NULL, NULL, 0, 0, 0);
 	HN_SYS(SYS_timer_settime, -1, 0, NULL, NULL, 0, 0);
 	HN_SYS(SYS_timer_delete, -1, 0, 0, 0, 0, 0);

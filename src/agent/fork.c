@@ -59,6 +59,10 @@ static void after_fork_in_child(void)
 	hn_agent.pid = (uint32_t)hn_sys_getpid();
 	hn_agent.slot = NULL;
 	hn_agent.live = NULL;
+	hn_own_threads = (struct hn_own_threads){ 0 };
+	hn_crash_reset();
+	if (hn_load_acquire(&hn_agent.shm_lost))
+		hn_agent.shm = NULL; /* what is there now is its parent's */
 	hn_control_reset();
 	hn_threads_reset();
 	hn_lockall_reset();

@@ -21,13 +21,6 @@
 #define LOCK_TRIES 10000 /* a millisecond apart */
 #define RETURNS_MAX 4u /* a process that goes on like that is better left alone */
 
-/* A thread that has said farewell is still there for a moment, on its stack. */
-static void wait_until_gone(uint32_t tid)
-{
-	while (tid && HN_SYS(SYS_tgkill, hn_sys_getpid(), tid, 0, 0, 0, 0) == 0)
-		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-}
-
 /* The list of the areas lies in one of them. */
 static void unmap_areas(const struct hn_live *live)
 {
@@ -54,9 +47,12 @@ static bool leave_locked(void)
 	if (hn_load_acquire(&hn_agent.state) != HN_AGENT_LEFT)
 		return false;
 	live = hn_agent.live;
-	for (i = 0; i < hn_agent.nr_threads && i < HN_AGENT_THREADS; i++)
-		wait_until_gone(hn_agent.tid[i]);
+	/* A thread that has said farewell is still there for a moment, on its stack. */
+	for (i = 0; i < hn_load_acquire(&hn_own_threads.nr); i++)
+		while (!hn_bare_wait_gone(i, 1000))
+			;
 	hn_agent.live = NULL;
+	hn_own_threads.base = hn_own_threads.bytes = 0;
 	unmap_areas(live);
 	return true;
 }

@@ -38,18 +38,19 @@ struct run {
 	struct hn_live live;
 	struct hn_config config; /* in force; the scanner's */
 	struct hn_machine machine;
-	struct hn_worker scanner, keeper, handler[HN_MAX_HANDLERS];
-	struct hn_word over; /* the keeper is to end; the handlers have fd_stop */
+	struct hn_worker scanner, keeper, watchdog, handler[HN_MAX_HANDLERS];
+	struct hn_worker *readers[HN_MAX_HANDLERS]; /* of messages */
+	struct hn_word over; /* keeper and watchdog are to end; the handlers have fd_stop */
 };
 
 static struct run *run;
 
 static void register_thread(const char *name)
 {
-	uint32_t n = __atomic_fetch_add(&hn_agent.nr_threads, 1, __ATOMIC_RELAXED);
+	struct hn_own_thread *t = hn_own_self();
 
-	if (n < HN_AGENT_THREADS)
-		hn_agent.tid[n] = (uint32_t)hn_sys_gettid();
+	t->name = name;
+	__atomic_store_n(&t->tid, (uint32_t)hn_sys_gettid(), __ATOMIC_RELEASE);
 	HN_SYS(SYS_prctl, PR_SET_NAME, name, 0, 0, 0, 0);
 }
 
@@ -73,7 +74,7 @@ static void drop_privileges(bool may_move_threads)
 	HN_SYS(SYS_capset, &header, none, 0, 0, 0, 0);
 }
 
-/* The last thing of a handler and of the keeper. */
+/* The last thing of a handler, of the keeper and of the watchdog. */
 static void farewell(void)
 {
 	hn_add_acq_rel(&hn_agent.working, (uint32_t)-1);
@@ -98,8 +99,15 @@ static void keeper_main(void *arg)
 		uint32_t ms = hn_pool_tend(w->live);
 		struct timespec t = { ms / 1000, (ms % 1000) * 1000000l };
 
-		hn_sys_futex(&w->live->pool_kick.v, FUTEX_WAIT_PRIVATE, 0, &t);
+		HN_SYS_BLOCK(SYS_futex, &w->live->pool_kick, FUTEX_WAIT_PRIVATE, 0, &t, 0, 0);
 	}
+	farewell();
+}
+
+static void watchdog_main(void *arg)
+{
+	register_thread("hugenuma-watch");
+	hn_watch(arg, &run->over, run->readers, run->config.handlers);
 	farewell();
 }
 
@@ -182,21 +190,38 @@ static int start_worker(void (*fn)(void *arg), void *arg)
 	int err;
 
 	hn_add_acq_rel(&hn_agent.working, 1);
-	err = hn_bare_thread(fn, arg, &run->live);
+	err = hn_bare_thread(fn, arg);
 	if (err)
 		hn_add_acq_rel(&hn_agent.working, (uint32_t)-1);
 	return err;
 }
 
+static void end_workers(void)
+{
+	uint64_t one = 1;
+
+	hn_store_release(&run->over, 1);
+	hn_store_release(&run->live.pool_kick, 1);
+	hn_wake(&run->live.pool_kick, 1);
+	hn_fault_ring();
+	HN_SYS(SYS_write, run->live.fd_stop, &one, sizeof(one), 0, 0, 0);
+}
+
 static int start_threads(void)
 {
-	uint32_t i, nr = hn_agent.config.handlers;
+	uint32_t i, nr = run->config.handlers;
 	int err;
 
 	hn_worker_init(&run->scanner, &run->live);
+	hn_worker_init(&run->watchdog, &run->live);
 	hn_worker_init(&run->keeper, &run->live);
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
 		hn_worker_init(&run->handler[i], &run->live);
+		run->readers[i] = &run->handler[i];
+	}
+	err = start_worker(watchdog_main, &run->watchdog); /* before there is anything to put back */
+	if (err)
+		return err;
 	for (i = 0; i < nr; i++) {
 		err = start_worker(handler_main, &run->handler[i]);
 		if (err && i == 0)
@@ -214,7 +239,14 @@ static bool give_up(const char *what, int err)
 		hn_slot_say(hn_agent.slot, what, err);
 	}
 	hn_store_release(&hn_agent.state, HN_AGENT_FAILED);
+	hn_crash_release();
 	return false;
+}
+
+/* A fault of our own before anything was set up that the watchdog would have to put back. */
+void hn_agent_fell(void)
+{
+	give_up("not managed: a fault in hugenuma itself while it was starting", 0);
 }
 
 /* This process was managed before and has only been left for a moment (leave.c). */
@@ -263,6 +295,8 @@ static bool set_up(void)
 		return give_up("not managed: the engine does not take these settings", 0);
 	err = start_threads();
 	if (err)
+		end_workers();
+	if (err)
 		return give_up("not managed: cannot start threads", (int)-err);
 	hn_agent.live = &run->live;
 	hn_store_release(&hn_agent.state, HN_AGENT_RUNNING);
@@ -271,7 +305,7 @@ static bool set_up(void)
 
 /* ---- the scanner's life ---- */
 
-static uint64_t thread_cpu_ns(uint32_t tid)
+uint64_t hn_thread_cpu_ns(uint32_t tid)
 {
 	struct timespec t = { 0, 0 };
 
@@ -281,7 +315,7 @@ static uint64_t thread_cpu_ns(uint32_t tid)
 
 static uint64_t now_in_ms(void) { return hn_live_now_ns(NULL) / 1000000; }
 
-static uint64_t own_cpu_ns(void) { return thread_cpu_ns((uint32_t)hn_sys_gettid()); }
+static uint64_t own_cpu_ns(void) { return hn_thread_cpu_ns((uint32_t)hn_sys_gettid()); }
 
 /* Of all threads of the agent. */
 static uint64_t agent_cpu_ns(void)
@@ -289,9 +323,9 @@ static uint64_t agent_cpu_ns(void)
 	uint64_t cpu = 0;
 	uint32_t i;
 
-	for (i = 0; i < hn_agent.nr_threads && i < HN_AGENT_THREADS; i++)
-		if (hn_agent.tid[i])
-			cpu += thread_cpu_ns(hn_agent.tid[i]);
+	for (i = 0; i < HN_AGENT_THREADS; i++)
+		if (hn_own_threads.thread[i].tid)
+			cpu += hn_thread_cpu_ns(hn_own_threads.thread[i].tid);
 	return cpu;
 }
 
@@ -464,7 +498,7 @@ static void sleep_until_next(const struct pace *p, uint32_t kick_seen)
 	if (next <= now)
 		return;
 	t = (struct timespec){ (time_t)((next - now) / 1000), (long)((next - now) % 1000) * 1000000 };
-	hn_sys_futex(&hn_agent.control.kick.v, FUTEX_WAIT_PRIVATE, kick_seen, &t);
+	HN_SYS_BLOCK(SYS_futex, &hn_agent.control.kick, FUTEX_WAIT_PRIVATE, kick_seen, &t, 0, 0);
 }
 
 /* New settings, if there are any and nobody is just writing them. Those that cannot change at run time stay. */
@@ -524,9 +558,8 @@ static bool obey(struct hn_worker *w, struct pace *p)
 }
 
 /* Nothing is armed. True: this thread is the last one, and nothing of the program is ours any more. */
-static bool shut_down(struct hn_worker *w)
+static bool shut_down(struct hn_worker *w, enum hn_agent_state after)
 {
-	uint64_t one = 1;
 	uint32_t n;
 
 	if (!hn_live_release(w, ORDER_MS)) {
@@ -535,14 +568,12 @@ static bool shut_down(struct hn_worker *w)
 	}
 	hn_affinity_release_all();
 	publish(now_in_ms());
-	hn_store_release(&run->over, 1);
-	hn_store_release(&run->live.pool_kick, 1);
-	hn_wake(&run->live.pool_kick, 1);
-	HN_SYS(SYS_write, run->live.fd_stop, &one, sizeof(one), 0, 0, 0);
+	end_workers();
 	while ((n = hn_load_acquire(&hn_agent.working)) != 0)
 		hn_wait_while(&hn_agent.working, n);
 	hn_live_close(&run->live);
-	hn_store_release(&hn_agent.state, HN_AGENT_LEFT);
+	hn_crash_release();
+	hn_store_release(&hn_agent.state, after);
 	hn_control_left();
 	hn_wake(&hn_agent.state, INT32_MAX);
 	return true;
@@ -563,12 +594,17 @@ static void scanner_main(void *arg)
 		uint32_t kick = hn_load_acquire(&hn_agent.control.kick);
 		bool go_on;
 
+		if (hn_watch_the_watchdog(w, run->readers, run->config.handlers))
+			return;
 		if (hn_control_wanted()) {
 			/* Without a clean drain nobody is told that it is safe; the pauser's patience ends by itself. */
-			if (hn_live_drain(w, 1000) && !hn_control_paused() && shut_down(w))
+			if (hn_live_drain(w, 1000) && !hn_control_paused() && shut_down(w, HN_AGENT_LEFT))
 				return;
 			continue;
 		}
+		/* Nobody could be told of anything any more, nor give orders. */
+		if (hn_load_acquire(&hn_agent.shm_lost) && shut_down(w, HN_AGENT_FAILED))
+			return;
 		reconfigure(w, &pace);
 		go_on = obey(w, &pace);
 		if (go_on)
@@ -584,15 +620,15 @@ void hn_agent_start(void)
 {
 	if (!hn_cas_acquire(&hn_agent.state, HN_AGENT_IDLE, HN_AGENT_STARTING))
 		return;
-	hn_agent.nr_threads = 0;
 	hn_agent.working = (struct hn_word){ 0 };
 	hn_agent.slot = NULL;
 	run = hn_area(NULL, sizeof(*run), false);
-	if (!run) {
+	if (!run || !hn_bare_prepare(&run->live)) {
 		give_up("not managed: no memory for the agent", ENOMEM);
 		return;
 	}
 	hn_own(&run->live, run, sizeof(*run));
-	if (hn_bare_thread(scanner_main, NULL, &run->live))
+	hn_crash_catch();
+	if (hn_bare_thread(scanner_main, NULL))
 		give_up("not managed: cannot start a thread", 0);
 }

@@ -69,6 +69,36 @@ struct hn_shm *hn_shm_open(void)
 	return p;
 }
 
+/* The kernel looks first, and says EFAULT where we would get a SIGBUS. Before Linux 5.14 it knows no such call. */
+void hn_shm_count(struct hn_word *w)
+{
+	if (HN_SYS(SYS_madvise, (uintptr_t)w & ~(HN_BASE_SIZE - 1), HN_BASE_SIZE, HN_MADV_POPULATE_READ, 0, 0, 0) == 0)
+		hn_add_acq_rel(w, 1);
+}
+
+static bool put_own_memory(uintptr_t start, size_t bytes)
+{
+	return !hn_is_error(hn_sys_mmap((void *)start, bytes, PROT_READ | PROT_WRITE,
+					MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED));
+}
+
+/* Counters begin at 0 again; nobody reads them. The record is replaced by itself: the others' are unreachable anyway. */
+bool hn_shm_replace(uintptr_t at)
+{
+	uintptr_t shm = (uintptr_t)hn_agent.shm, first = shm + offsetof(struct hn_shm, record);
+	bool done;
+
+	if (!shm || at < shm || at >= shm + sizeof(struct hn_shm))
+		return false;
+	if (at < first)
+		done = put_own_memory(shm, first - shm);
+	else
+		done = put_own_memory(at & ~(uintptr_t)(HN_BASE_SIZE - 1), HN_BASE_SIZE);
+	hn_store_release(&hn_agent.shm_lost, 1);
+	hn_control_kick();
+	return done;
+}
+
 /* Populated by the kernel, which can say that there is no room; a store would be a SIGBUS. */
 struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot, uint32_t nr_nodes)
 {

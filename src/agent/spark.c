@@ -103,7 +103,7 @@ static bool has_grown(void)
 static void note_unreadable(void)
 {
 	if (!spark.unreadable)
-		hn_add_acq_rel(&hn_agent.shm->unreadable, 1);
+		hn_shm_count(&hn_agent.shm->unreadable);
 	spark.unreadable = true;
 }
 

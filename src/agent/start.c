@@ -13,6 +13,7 @@ __attribute__((constructor)) static void load(void)
 	hn_fork_load();
 	hn_leave_load();
 	hn_affinity_load();
+	hn_crash_load();
 	hn_lockall_load();
 	hn_spark_load();
 	hn_agent.shm = hn_shm_open();

@@ -13,6 +13,7 @@
 #include "control/say.h"
 #include "control/shm.h"
 #include "control/table.h"
+#include "control/trust.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -189,10 +190,15 @@ static void run_report(struct run *r)
 		.status = r->child.status,
 	};
 	char err[ERROR_LEN];
+	bool cut;
 
+	cut = r->dir.shm->magic != HN_SHM_MAGIC;
+	if (cut)
+		hn_say("somebody has cut off the run's shared memory (%s): what was counted is lost, and nothing is managed since",
+		       r->dir.file);
 	r->ledger.total.elapsed_ms = result.elapsed_ms;
 	hn_messages_print_counts(&r->ledger.messages);
-	if (!r->options->quiet)
+	if (!r->options->quiet && !cut)
 		hn_table_print(stderr, &result);
 	if (r->options->report && hn_report_write(&result, r->report, err, sizeof(err)) != 0)
 		hn_say("%s", err);
@@ -229,6 +235,8 @@ static int run_all(struct run *r)
 		return failed;
 	}
 	run_start_recording(r);
+	/* After the program has started, which inherits what is ignored. */
+	hn_guard(r->dir.shm, sizeof(*r->dir.shm));
 	r->ledger.keep_dir = r->dir.dir;
 	run_watch(r);
 	r->ledger.keep_dir = NULL;

@@ -4,6 +4,7 @@
 #include "control/ended.h"
 #include "control/proc.h"
 #include "control/say.h"
+#include "control/trust.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -130,6 +131,7 @@ int hn_run_dir_create(struct hn_run_dir *d, const struct hn_config *config, cons
 
 void hn_run_dir_close(struct hn_run_dir *d, bool remove)
 {
+	hn_unguard(d->shm);
 	munmap(d->shm, sizeof(struct hn_shm));
 	d->shm = NULL;
 	if (remove) {

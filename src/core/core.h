@@ -258,6 +258,24 @@ void hn_serve(struct hn *hn);
 /* Give the lead to another handler, if this thread has it: called before work that others must not wait behind. */
 void hn_lead_release(struct hn *hn);
 
+/*
+ * Without handlers: read what there is to read, at most `most` messages, and process events. A thread that faults is
+ * only woken, to fault again. How many were read. No lock held.
+ */
+uint32_t hn_read_on(struct hn *hn, uint32_t most);
+/* Process an event that was read and may have been processed in part. Gate held exclusively. */
+void hn_event_again(struct hn *hn, const struct hn_message *m);
+
+/* ---- when a thread has ended that held locks (recover.c); the caller is the only one left ---- */
+
+/* Take all locks from whoever had them. */
+void hn_recover(struct hn *hn);
+/*
+ * Before that: ops.arm was broken off; pages first .. first + nr - 1 are where it puts them, but the entries from haddr may
+ * not know yet. Make these ARMED. Returns how many.
+ */
+uint32_t hn_recover_run(struct hn *hn, hn_addr haddr, uint32_t first, uint32_t nr);
+
 /* ---- faults that no entry answers (hole.c) ---- */
 
 /*

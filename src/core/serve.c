@@ -83,6 +83,24 @@ static enum got read_one(struct hn *hn, struct hn_message *m)
 	return got;
 }
 
+void hn_event_again(struct hn *hn, const struct hn_message *m) { process_event(hn, m); }
+
+uint32_t hn_read_on(struct hn *hn, uint32_t most)
+{
+	struct hn_message m;
+	uint32_t n;
+
+	for (n = 0; n < most; n++) {
+		enum got got = read_one(hn, &m);
+
+		if (got == GOT_NOTHING)
+			break;
+		if (got == GOT_FAULT)
+			hn->ops->wake(hn->be, hn_page_down(m.start), HN_PAGE_SIZE);
+	}
+	return n;
+}
+
 /* Faults that were judged, and those of threads that wait for one in service; the others tell nothing about a page. */
 static void put_on_record(struct hn *hn, const struct hn_message *m, uint64_t read_ns, enum hn_outcome out,
 			  const struct hn_verdict *v)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "linux/block.h"
 #include "linux/live.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
@@ -360,7 +361,7 @@ bool hn_live_drain(struct hn_worker *w, uint32_t ms)
 	while (hn_drain(&w->hn, 0, ~(hn_addr)0) || hn_displaced_resolve(&w->hn, 0, ~(hn_addr)0)) {
 		if ((int32_t)(hn_live_now_ms() - end) > 0)
 			return false;
-		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0); /* the handlers have an event to read first */
+		HN_SYS_BLOCK(SYS_sched_yield, 0, 0, 0, 0, 0, 0); /* the handlers have an event to read first */
 	}
 	return true;
 }

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <time.h>
 
+#include "linux/block.h"
 #include "linux/live.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
@@ -87,7 +88,7 @@ static bool wait_a_moment(struct child *c)
 
 	if (hn_live_now_ns(NULL) > c->patience_end_ns)
 		return false;
-	HN_SYS(SYS_nanosleep, &t, NULL, 0, 0, 0, 0);
+	HN_SYS_BLOCK(SYS_nanosleep, &t, NULL, 0, 0, 0, 0);
 	return true;
 }
 

@@ -2,6 +2,7 @@
 /*
  * live.c - opening and closing the backend: descriptors, areas, registration of our own areas.
  */
+#include "linux/block.h"
 #include "linux/live.h"
 
 #include <errno.h>
@@ -250,7 +251,7 @@ bool hn_live_hide(struct hn_live *live)
 
 	/* A migrator may still have an old frame to get rid of. */
 	for (tries = 0; tries < 10000 && !hn_page_all_free(&hn); tries++)
-		HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+		HN_SYS_BLOCK(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
 	if (!hn_page_all_free(&hn))
 		return false;
 	hn_store_release(&live->pool_hidden, 1);
@@ -281,6 +282,42 @@ void hn_live_close(struct hn_live *live)
 	close_one(&live->fd_task);
 	close_one(&live->fd_stop);
 	close_one(&live->fd_probe);
+}
+
+void hn_live_take_stock(struct hn_worker *w)
+{
+	struct hn_live *live = w->live;
+	uint32_t page;
+
+	hn_store_relaxed(&live->mover_lock, 0);
+	hn_store_relaxed(&live->probe_lock, 0);
+	if (!live->way->in_place) {
+		hn_recover_run(&w->hn, live->arming_at, live->arming_first, live->arming_nr);
+		return;
+	}
+	/* Taken out for a migration, or just put back: staging itself tells. */
+	for (page = 0; page < live->setup.nr_pages; page++) {
+		hn_addr at = (hn_addr)(uintptr_t)hn_staging(live, page);
+
+		live->lifted[page] = !hn_pagemap_is_empty(live->fd_pagemap, at, at + HN_PAGE_SIZE);
+	}
+}
+
+/* Closing the descriptor unregisters what the table of regions may have forgotten, and wakes whoever sleeps. */
+void hn_live_abandon(struct hn_live *live)
+{
+	uint32_t i;
+
+	for (i = 0; i < live->nr_regions; i++) {
+		const struct hn_region *r = &live->region[i];
+
+		hn_policy_unfence(live, r->start, r->end);
+		hn_uffd_unregister(live->fd, r->start, r->end - r->start);
+		hn_uffd_wake(live->fd, r->start, r->end - r->start);
+	}
+	live->nr_regions = 0;
+	*live->cnt.registered_bytes = *live->cnt.regions = 0;
+	hn_live_close(live);
 }
 
 uint64_t hn_live_own_bytes(const struct hn_live *live)

@@ -17,6 +17,8 @@
 #ifndef HN_LINUX_LIVE_H
 #define HN_LINUX_LIVE_H
 
+#include <linux/userfaultfd.h>
+
 #include "core/core.h"
 #include "core/lock.h"
 
@@ -182,6 +184,10 @@ struct hn_live {
 	struct hn_pool_node pool_node[HN_MAX_NODES];
 	struct hn_pool_slot pool_slot[HN_MAX_NODES * HN_POOL_PER_NODE];
 
+	/* way_move.c: the last run that was armed, or was going to be; scanner */
+	hn_addr arming_at;
+	uint32_t arming_first, arming_nr;
+
 	uint8_t lifted[HN_MAX_STAGED]; /* way_rwp.c: the page is in staging, all of it or a part */
 };
 
@@ -196,6 +202,7 @@ struct hn_known {
 struct hn_worker {
 	struct hn hn; /* hn.be points at this worker */
 	struct hn_live *live;
+	struct uffd_msg in_hand; /* an event that was read and is not processed; .event 0: none. For rescue.c */
 	struct hn_known known[HN_KNOWN_THREADS];
 };
 
@@ -213,6 +220,12 @@ struct hn_live_error {
  */
 int hn_live_open(struct hn_live *live, struct hn_live_error *why);
 void hn_live_close(struct hn_live *live);
+/*
+ * When a thread has ended somewhere in the middle, before hn_recover and by the only one left: learn what it had done
+ * without the engine's knowing. And: let go of everything; nothing may be in staging any more.
+ */
+void hn_live_take_stock(struct hn_worker *w);
+void hn_live_abandon(struct hn_live *live);
 /* The size of the engine's block that hn_live_open makes; hn_core_init must be given the same. */
 struct hn_geometry hn_live_geometry(const struct hn_setup *s);
 /*
@@ -360,6 +373,8 @@ void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t le
 bool hn_live_read_message(void *be, struct hn_message *m);
 bool hn_live_wait_message(void *be, bool chores);
 void hn_live_note_event(void *be, const struct hn_message *m);
+/* The event that worker w has read and not seen through, if there is one. The worker's thread, or when that has ended. */
+bool hn_live_in_hand(const struct hn_worker *w, struct hn_message *m);
 
 /* ---- forked.c ---- */
 /* Give the child whose userfaultfd is `fd` copies of all that is armed or displaced; closes fd. Gate exclusive. */

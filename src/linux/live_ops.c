@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "linux/block.h"
 #include "linux/live.h"
 #include "linux/sys.h"
 
@@ -74,7 +75,7 @@ void hn_live_wake(void *be, hn_addr addr, uint64_t bytes) { hn_uffd_wake(hn_live
 void hn_live_yield(void *be)
 {
 	(void)be;
-	HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+	HN_SYS_BLOCK(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
 }
 
 void hn_worker_init(struct hn_worker *w, struct hn_live *live)

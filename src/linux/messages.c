@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "linux/block.h"
 #include "linux/live.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
@@ -43,11 +44,21 @@ static void translate(const struct uffd_msg *from, struct hn_message *m)
 
 bool hn_live_read_message(void *be, struct hn_message *m)
 {
-	struct uffd_msg msg;
+	struct hn_worker *w = be;
 
-	if (hn_sys_read(hn_live_of(be)->fd, &msg, sizeof(msg)) != (long)sizeof(msg))
+	if (hn_sys_read(w->live->fd, &w->in_hand, sizeof(w->in_hand)) != (long)sizeof(w->in_hand))
 		return false;
-	translate(&msg, m);
+	translate(&w->in_hand, m);
+	if (m->kind == HN_MSG_FAULT)
+		w->in_hand.event = 0; /* to forget it costs a wake-up, no more */
+	return true;
+}
+
+bool hn_live_in_hand(const struct hn_worker *w, struct hn_message *m)
+{
+	if (!w->in_hand.event || w->in_hand.event == UFFD_EVENT_PAGEFAULT)
+		return false;
+	translate(&w->in_hand, m);
 	return true;
 }
 
@@ -56,7 +67,7 @@ bool hn_live_wait_message(void *be, bool chores)
 	struct hn_live *live = hn_live_of(be);
 	struct pollfd p[2] = { { .fd = live->fd, .events = POLLIN }, { .fd = live->fd_stop, .events = POLLIN } };
 
-	HN_SYS(SYS_poll, p, 2, chores ? 1 : -1, 0, 0, 0);
+	HN_SYS_BLOCK(SYS_poll, p, 2, chores ? 1 : -1, 0, 0, 0);
 	return !(p[1].revents & POLLIN);
 }
 
@@ -73,4 +84,5 @@ void hn_live_note_event(void *be, const struct hn_message *m)
 	case HN_MSG_FAULT:
 	case HN_MSG_OTHER: break;
 	}
+	w->in_hand.event = 0;
 }

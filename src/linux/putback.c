@@ -9,13 +9,14 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "linux/block.h"
 #include "linux/live.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
 #define BUSY_TRIES 200
 
-static void yield(void) { HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0); }
+static void yield(void) { HN_SYS_BLOCK(SYS_sched_yield, 0, 0, 0, 0, 0, 0); }
 
 /* Page by page: staging was split, or filled by mlockall. Holes are passed over. */
 static void discard_pieces(struct hn_live *live, hn_addr dst, hn_addr src)

@@ -8,6 +8,7 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 
+#include "linux/block.h"
 #include "linux/sys.h"
 
 uint32_t hn_load_relaxed(const struct hn_word *w) { return __atomic_load_n(&w->v, __ATOMIC_RELAXED); }
@@ -38,7 +39,7 @@ uint32_t hn_and_acq_rel(struct hn_word *w, uint32_t keep) { return __atomic_fetc
 
 void hn_wait_while(struct hn_word *w, uint32_t v)
 {
-	hn_sys_futex(&w->v, FUTEX_WAIT_PRIVATE, v, NULL);
+	HN_SYS_BLOCK(SYS_futex, &w->v, FUTEX_WAIT_PRIVATE, v, NULL, 0, 0);
 }
 
 void hn_wake(struct hn_word *w, int nr)

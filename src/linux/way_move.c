@@ -58,9 +58,14 @@ uint32_t hn_move_out(struct hn_live *live, hn_addr haddr, uint32_t first, uint32
 
 static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
 {
+	struct hn_live *live = hn_live_of(be);
+	uint32_t armed;
 	int err;
-	uint32_t armed = hn_move_out(hn_live_of(be), haddr, first, nr, &err);
 
+	live->arming_at = haddr;
+	live->arming_first = first;
+	live->arming_nr = nr;
+	armed = hn_move_out(live, haddr, first, nr, &err);
 	*why = hn_arm_error_of(err);
 	hn_trace_arm(haddr, nr, armed, *why);
 	return armed;

@@ -1888,7 +1888,8 @@ def build_helpers():
     for what in (["-shared", "-fPIC", "-o", AGENT, HERE + "/fake_agent.c"], ["-o", HOSTILE, HERE + "/hostile.c"]):
         subprocess.run([*cc, "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-I" + SRC,
                         "-I" + ROOT + "/include", *what, SRC + "/core/stats.c", SRC + "/core/record.c",
-                        SRC + "/linux/sync_native.c", SRC + "/linux/call_native.c"], check=True)
+                        SRC + "/linux/sync_native.c", SRC + "/linux/call_native.c",
+                        SRC + "/linux/block.c"], check=True)
 
 
 def have_shared_memory_of_our_own():

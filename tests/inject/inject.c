@@ -6,8 +6,8 @@
  *   HUGENUMA_INJECT=KIND@N[/K]:WHAT[,...]   the N-th call of KIND, and with /K one in K from there on, as if at random
  *   WHAT: an errno as a number, nothing is called then; short: of half the length; unread: the same, and as if an
  *         event had begun just then, so that moves and copies say EAGAIN until a message is read; sleep=MS before the call;
- *         segv, bus, ill: a fault in agent code; exit: the thread ends without a word; spin: it goes round for ever.
- *         The last five only on threads of the agent's own, and counted there only.
+ *         segv, bus, ill: a fault in agent code; segv+: the same, just after the call; exit: the thread ends without a
+ *         word; spin: it goes round for ever. All from sleep on only on threads of the agent's own, and counted there only.
  *   HUGENUMA_INJECT_COUNTS=FILE             made by the runner: for each kind how many calls, and how many were hit
  *
  * Counts for N are of one process; a forked child goes on from its parent's.
@@ -94,13 +94,13 @@ static const struct kind {
 
 #define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-enum what { FAIL, SHORT, UNREAD, SLEEP, SEGV, BUS, ILL, EXIT, SPIN };
+enum what { FAIL, SHORT, UNREAD, SLEEP, SEGV, SEGV_AFTER, BUS, ILL, EXIT, SPIN };
 
 static const struct {
 	const char *name;
 	enum what what;
 } words[] = {
-	{ "short", SHORT }, { "unread", UNREAD }, { "sleep=", SLEEP }, { "segv", SEGV }, { "bus", BUS },
+	{ "short", SHORT }, { "unread", UNREAD }, { "sleep=", SLEEP }, { "segv+", SEGV_AFTER }, { "segv", SEGV }, { "bus", BUS },
 	{ "ill", ILL },     { "exit", EXIT },    { "spin", SPIN },
 };
 
@@ -252,6 +252,7 @@ static void touch_beyond_end(void)
 static void die(enum what what)
 {
 	switch (what) {
+	case SEGV_AFTER:
 	case SEGV: __asm__ volatile("movb $1, 16" ::: "memory"); break;
 	case BUS: touch_beyond_end(); break;
 	case ILL: __asm__ volatile("ud2"); break;
@@ -346,6 +347,8 @@ long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 		__atomic_store_n(&unread, 1, __ATOMIC_RELAXED);
 		return ret;
 	}
+	if (r->what == SEGV_AFTER)
+		__real_hn_syscall6(nr, a, b, c, d, e, f);
 	if (r->what == SLEEP)
 		sleep_ms(r->arg);
 	else

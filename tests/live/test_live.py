@@ -214,11 +214,12 @@ def case_tests(b):
         "fds": (["random"],),
         "forks": (["always"], ["random", "--mover", "kernel"]),
         "pressure": (["always"],),
+        "signals": (["always"],),
         "stacks": (["observe"],),
     }
     for program, variants in policies.items():
         for variant in variants:
-            for case in cases_of(b, program):
+            for case in [c for c in cases_of(b, program) if c not in WATCHED_ENDS]:
                 name = f"{program}: {case}" + (f" ({' '.join(variant)})" if variant is not variants[0] else "")
                 options = [*EAGER, "--policy", *variant]
                 tests.append((name, lambda p=program, c=case, o=options: run_case(b, p, c, o)))
@@ -781,6 +782,7 @@ ENDS = {
     "SIGKILL": 128 + signal.SIGKILL, "SIGSEGV": 128 + signal.SIGSEGV, "quick_exit": 24, "exec": 25,
     "exec by another thread": 26,
 }
+WATCHED_ENDS = {"SIGSEGV without a handler": signal.SIGSEGV, "SIGBUS sent, without a handler": signal.SIGBUS}
 RUN_AT_EXIT = ("exit", "exit by another thread", "the last thread ends")
 
 
@@ -807,6 +809,13 @@ def test_kill_controller(b):
     for d in glob.glob(f"/dev/shm/hugenuma.*.{child.pid}.*"):
         shutil.rmtree(d)
     want(os.path.exists(path), f"the program did not come to its end\n{out}{err}")
+
+
+def test_end_watched(b, case, number):
+    """By a signal that the program has no handler for: with its code and address, and as often as without us."""
+    result = b.run(EAGER, [b.program("signals"), case])
+    same((result.status, result.out), (128 + number, "as it should\n"), str(result))
+    want(any(p["armed_count"] > 0 for p in result.processes()), f"never armed: {result}")
 
 
 # ---- steered from outside ----
@@ -1060,6 +1069,7 @@ def all_tests(b):
     tests += [(f"{case}, {mover} mover", lambda c=case, m=mover: test_stay_huge(b, c, m))
               for case in ("stay huge when read", "stay huge when written") for mover in ("copy", "kernel")]
     tests += [(f"end by {case}", lambda c=case: test_end(b, c)) for case in ENDS]
+    tests += [(f"end by {case}", lambda c=case, n=n: test_end_watched(b, c, n)) for case, n in WATCHED_ENDS.items()]
     return tests + case_tests(b)
 
 

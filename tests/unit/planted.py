@@ -149,7 +149,7 @@ BUGS = [
     ("what nobody could look at must be stale many times again", "fault_test",
      [("hole.c", "\t\te->stale = HN_STALE_LIMIT;", "\t\t;")]),
 ]
-SYNC = ("call_native.c", "sync_native.c")  # what binds sync.h to the kernel
+SYNC = ("block.c", "call_native.c", "sync_native.c")  # what binds sync.h to the kernel
 
 
 def compile_core(args, core_parent, test, out):
