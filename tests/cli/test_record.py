@@ -328,6 +328,7 @@ def test_a_full_disk_harms_nobody():
     said = found(rf"^hugenuma: recording to {name} ends here: No space left on device; the program runs on$", r.stderr)
     same(r.stderr.count(said[0]), 1, "said once")
     absent("recorded ", r.stderr)
+    frames(content(path("full.rec")))  # no part of a frame is left at its end
     about, err = totals(path("full.rec"))
     found("cut short", err)
     same((about["complete"], about["decisions_count"] > 500), (False, True), about)
@@ -344,6 +345,7 @@ def test_a_limit_of_file_size_harms_nobody():
     _, err = r.communicate(timeout=cli.TIMEOUT)
     same(r.returncode, 5, err)
     found(rf"^hugenuma: recording to {name} ends here: File too large; the program runs on$", err)
+    frames(content(name))
     same(totals(name)[0]["complete"], False)
 
 
