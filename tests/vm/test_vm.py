@@ -112,7 +112,7 @@ def check_round_trip(tap, folder):
 
 def check_clock(tap):
     """Seconds in the guest are seconds here: a test that gives a program ten of them means ten."""
-    script = "for i in 1 2; do cut -d' ' -f1 /proc/uptime; sleep 5; done"
+    script = "cut -d' ' -f1 /proc/uptime; sleep 5; cut -d' ' -f1 /proc/uptime"
     with subprocess.Popen([*VM, "--build", "", "--nodes", "2", "--memory", "256", "--", script], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         seen = [(float(line), time.monotonic()) for line in child.stdout]
