@@ -33,7 +33,7 @@ AGGRESSIVE = ["--topology", "node:4 pu:2", "--initial-node", "interleave", "--pe
 
 # The policy users get, which leaves pages alone once they are where they are used, and the one that never does:
 # every hint migrates its page, so that a program of one thread, too, works on memory that keeps moving.
-POLICIES = [("two-stage", ["--policy", "two-stage"]), ("always", ["--policy", "always"])]
+POLICIES = [("default", []), ("always", ["--policy", "always"])]
 
 
 # glibc's malloc: huge pages asked for, and one heap that grows by 64 MiB and is never mapped piece by piece.

@@ -8,7 +8,7 @@ import programs
 COMMAND = ["stress-ng", "--vm", "2", "--vm-bytes", "256M", "--vm-method", "all", "--verify", "--vm-madvise", "hugepage",
            "--metrics", "--timeout"]
 LEAST_HUGE_MIB = 200
-SECONDS = {"two-stage": 30, "always": 10}
+SECONDS = {"default": 30, "always": 10}
 
 
 def bogo_ops(run):
