@@ -6,10 +6,10 @@
  *             [--default-policy | --local-policy]
  *
  * Each part is a mapping of PAGES huge pages of its own, filled while allocations come from node FROM (0; -1: wherever
- * they come from), and then used by one thread that is bound to the CPUs of NODE. POLICY: bind or preferred sets that
- * memory policy, with node FROM, for the mapping; stays: none, but nobody expects it to move. With --until-local it ends
- * as soon as the kernel has each other part on its thread's node, or so many seconds later. --default-policy and --local-policy replace the memory policy that it was
- * started with.
+ * they come from), and then used by one thread that is bound to the CPUs of NODE. POLICY: bind, preferred, many,
+ * interleave or weighted sets that memory policy, with node FROM, for the mapping; stays: none, but nobody expects it to
+ * move. With --until-local it ends as soon as the kernel has each other part on its thread's node, or so many seconds
+ * later. --default-policy and --local-policy replace the memory policy that it was started with.
  *
  * Nothing in it knows who else moves pages. A page's node is what move_pages(2) says when asked without a target; a
  * page that is absent at that moment is touched and asked for again. Output: one JSON object.
@@ -356,6 +356,20 @@ static void print_all(bool settled, double took)
 		exit(1);
 }
 
+#define PREFERRED_MANY 5 /* kernel headers may be older than the guest's kernel */
+#define WEIGHTED_INTERLEAVE 6
+
+static const struct {
+	const char *name;
+	int mode;
+} policies[] = {
+	{ "bind", MPOL_BIND },
+	{ "preferred", MPOL_PREFERRED },
+	{ "interleave", MPOL_INTERLEAVE },
+	{ "many", PREFERRED_MANY },
+	{ "weighted", WEIGHTED_INTERLEAVE },
+};
+
 static bool part_parse(struct part *p, const char *text)
 {
 	char policy[16] = "";
@@ -364,7 +378,9 @@ static bool part_parse(struct part *p, const char *text)
 	if (sscanf(text, "%d:%zu:%d:%15s", &p->node, &p->pages, &p->from, policy) < 2 || !p->pages ||
 	    p->pages > MAX_PAGES || p->node < 0 || p->node >= MAX_NODES || p->from >= MAX_NODES)
 		return false;
-	p->policy = !strcmp(policy, "bind") ? MPOL_BIND : !strcmp(policy, "preferred") ? MPOL_PREFERRED : 0;
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++)
+		if (!strcmp(policy, policies[i].name))
+			p->policy = policies[i].mode;
 	p->stays = p->policy || !strcmp(policy, "stays");
 	return p->stays || !*policy;
 }
@@ -407,7 +423,7 @@ int main(int argc, char **argv)
 			bad = true;
 	}
 	if (bad || !nr_parts || optind < argc) {
-		fprintf(stderr, "usage: vm-worker --part NODE:PAGES[:FROM[:bind|preferred|stays]]... --seconds S "
+		fprintf(stderr, "usage: vm-worker --part NODE:PAGES[:FROM[:POLICY|:stays]]... --seconds S "
 				"[--until-local [--linger S]] [--default-policy|--local-policy]\n");
 		return 2;
 	}

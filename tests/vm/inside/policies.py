@@ -24,7 +24,9 @@ def check_mbind(tap, kind):
         return
     check_nodes(tap, worker, [0, 2], f"{name}: only the other part moves")
     check_whole(tap, worker, name)
-    wanted = {"bind": "bind:0", "preferred": "prefer:0"}[kind]
+    # "prefer (many):0" and "weighted interleave:0": the first word of them.
+    wanted = {"bind": "bind:0", "preferred": "prefer:0", "interleave": "interleave:0", "many": "prefer",
+              "weighted": "weighted"}[kind]
     tap.check(policy_of(worker.part(0)) == policy_of(worker.part(0), "first") == wanted,
               f"{name}: the policy is kept", worker)
     tap.check(policy_of(worker.part(1)) == policy_of(worker.part(1), "first"),
@@ -91,7 +93,8 @@ def main():
     check_mbind(tap, "bind")
     check_cpuset(tap, "copy")
     if not QUICK:
-        check_mbind(tap, "preferred")
+        for kind in ("preferred", "interleave", "many", "weighted"):
+            check_mbind(tap, kind)
         check_cpuset(tap, "kernel")
         check_explicit_policy(tap)
         if not shutil.which("numactl"):
