@@ -59,6 +59,11 @@ struct hn_config {
 	uint32_t max_stall_us;    /* a migration may keep a thread waiting so long; 0: no limit; default 0 */
 	char plugin[HN_PLUGIN_PATH]; /* policy to load, an absolute path; "": none. In force while policy is HN_POLICY_PLUGIN */
 	uint32_t move_threads;    /* 1: threads are moved to their memory */
+	uint32_t hot_ms;          /* a page of a slow node that is touched so soon is hot, 8..60000; default 1000 */
+	uint32_t promote_mib_s;   /* promoted per second at most; 0: no limit; default 256 */
+	uint32_t cold_rounds;     /* a page untouched through so many hints is cold; 0: none is; 0..15, default 3 */
+	uint32_t low_permille;    /* a fast node with less free gives cold pages away, 1..500; default 40 */
+	uint64_t slow_nodes;      /* bit n: node n is a slow tier, numbered as below; 0: as found; all bits: none is */
 	uint64_t nodes;           /* bit n: pages may go to node n, by the kernel's number, or of virtual nodes; 0: to all */
 };
 
@@ -71,6 +76,8 @@ struct hn_machine {
 	int16_t os_nid[HN_MAX_NODES]; /* the kernel's number of each node; 0 for all when virtual */
 	int16_t cpu_node[HN_MAX_CPUS];/* OS cpu -> node index, or HN_NO_NODE */
 	uint8_t distance[HN_MAX_NODES][HN_MAX_NODES]; /* as in ACPI SLIT: 10 = local */
+	uint64_t slow_nodes;          /* bit n: node n is a slow tier */
+	uint64_t node_bytes[HN_MAX_NODES]; /* memory of each node; 0: not known */
 };
 
 enum hn_slot_state {
@@ -123,6 +130,7 @@ struct hn_slot {
 	uint64_t scans;           /* scan passes */
 	uint64_t threads_moved;   /* threads kept on a node's CPUs because their memory is there, so far ... */
 	uint64_t threads_kept;    /* ... and now */
+	uint64_t hot_ms;          /* with slow nodes: the threshold now */
 	uint64_t agent_bytes;     /* memory the agent itself holds: state, stacks, pool */
 	struct hn_stats stats;
 };

@@ -26,6 +26,7 @@
 #define ROOM_MS 1000u
 #define ROOM_SHARE 100u
 #define SERIES_MS 250u
+#define TIERS_MS 250u /* between two looks at what fast nodes have free, and two passes, where there are slow ones */
 #define AGE_MS 8000u
 #define QUARANTINE_MS 2000u
 #define OWN_POLICY_MS 2000u
@@ -126,7 +127,7 @@ static void settle_in(void)
 	HN_SYS(SYS_set_mempolicy, MPOL_LOCAL, NULL, 0, 0, 0, 0);
 }
 
-static void fill_setup(struct hn_live *live, const struct hn_config *c, const struct hn_machine *m)
+static void fill_setup(struct hn_live *live, const struct hn_config *c, struct hn_machine *m)
 {
 	struct sysinfo si;
 
@@ -140,6 +141,10 @@ static void fill_setup(struct hn_live *live, const struct hn_config *c, const st
 		.own_policy_too = c->explicit_policy,
 		.eager = c->period_ms < EAGER_PERIOD_MS,
 		.arming = c->arm,
+		.slow_nodes = m->slow_nodes,
+		.low_permille = c->low_permille,
+		.node_bytes = m->node_bytes,
+		.distance = m->distance,
 		.nr_cpus = m->nr_cpus,
 		.cpu_node = m->cpu_node,
 		.os_nid = m->os_nid,
@@ -180,6 +185,10 @@ static int init_engine(struct hn_live *live, const struct hn_config *c, const st
 		.settle_ms = c->settle_ms,
 		.budget_pages = c->budget_mib_s ? (c->budget_mib_s + 1) / 2 : 0,
 		.max_stall_us = c->max_stall_us,
+		.slow_nodes = m->slow_nodes,
+		.hot_ms = c->hot_ms,
+		.promote_pages = c->promote_mib_s ? (c->promote_mib_s + 1) / 2 : 0,
+		.cold_rounds = c->cold_rounds,
 	};
 
 	return hn_core_init(live->core, &geo, &par);
@@ -348,6 +357,8 @@ struct pace {
 	uint64_t room_ms;           /* when to look at the nodes' free memory again */
 	uint64_t aged_ms;           /* when samples were last made to count half */
 	uint32_t stacks_seen;
+	uint64_t tiers_ms, round_ms; /* with slow nodes: the next look at what is free; when pages were last hinted for it */
+	bool short_of_memory;        /* some fast node is to give pages away */
 	bool said; /* that memory is left alone */
 };
 
@@ -375,6 +386,8 @@ static uint64_t next_pass(struct pace *p, const struct hn_config *c, uint64_t no
 	hn_credit_use(&p->cpu, c->cpu_percent * 10, cpu - p->cpu_ns, (uint32_t)now_ms);
 	p->cpu_ns = cpu;
 	next = hn_pace_interval_ms(&p->core, &p->par, managed, (uint32_t)now_ms);
+	if (run->live.core->par.slow_nodes && next > TIERS_MS)
+		next = TIERS_MS;
 	within = c->period_ms >= EAGER_PERIOD_MS ? hn_credit_wait_ms(&p->cpu, c->cpu_percent * 10) : 0;
 	return now_ms + (within > next ? within : next);
 }
@@ -407,6 +420,32 @@ static void allow_nodes(struct hn_worker *w, const struct hn_config *c)
 	hn_policy_allow(&w->hn, nodes ? nodes : (uint64_t)1 << (HN_MAX_NODES - 1));
 }
 
+static void look_at_tiers(struct hn_worker *w, struct pace *p, uint64_t now_ms)
+{
+	const struct hn_params *par = &run->live.core->par;
+
+	if (!par->slow_nodes || now_ms < p->tiers_ms)
+		return;
+	p->short_of_memory = hn_tiers_look(w, par->allowed_nodes);
+	p->tiers_ms = now_ms + (w->live->setup.eager ? EAGER_LOOK_MS : TIERS_MS);
+	hn_tier_tune(&run->live.core->tier, par->hot_ms, par->promote_pages, (uint32_t)now_ms);
+	__atomic_store_n(&hn_agent.slot->hot_ms, hn_tier_hot_ms(&run->live.core->tier), __ATOMIC_RELAXED);
+}
+
+/*
+ * Which pages are hot and which are cold shows only when all are hinted again and again, however settled they are. The round is
+ * of scan.period_ms while a node runs short of memory, and four times as long else.
+ */
+static uint32_t tier_share(struct pace *p, uint64_t managed, uint64_t now_ms)
+{
+	uint64_t round = p->short_of_memory ? p->par.start_ms : 4 * (uint64_t)p->par.start_ms, since = now_ms - p->round_ms;
+
+	if (!run->live.core->par.slow_nodes)
+		return 0;
+	p->round_ms = now_ms;
+	return (uint32_t)(since >= round ? managed : managed * since / round);
+}
+
 /* Programs set policies for a moment, to place something: nothing is said about that. */
 static void say_left_alone(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 {
@@ -420,6 +459,7 @@ static void say_left_alone(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 }
 
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 {
@@ -431,6 +471,7 @@ static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 
 	plan.fresh = hn_scan_open(&w->hn, HN_ASK_NEW, smaller(plan.fresh, window));
 	plan.open = hn_scan_open(&w->hn, HN_ASK_OPEN, smaller(plan.open, window - plan.fresh));
+	plan.any = larger(plan.any, tier_share(p, hn_stat_read(&s->managed_pages), now_ms));
 	plan.any = smaller(plan.any, window - plan.fresh - plan.open);
 	plan.rather_open = hn_scan_open(&w->hn, HN_ASK_OPEN, smaller(plan.any, plan.rather_open));
 	plan.any = plan.rather_open + hn_scan_pass(&w->hn, plan.any - plan.rather_open);
@@ -460,6 +501,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 		allow_nodes(w, c);
 		say_left_alone(w, p, now);
 	}
+	look_at_tiers(w, p, now);
 	if (now >= p->pass_ms) {
 		hn_scan_expire(&w->hn);
 		arm(w, p, now);

@@ -30,7 +30,8 @@ bool hn_config_is_sane(const struct hn_config *c)
 		 c->handlers > HN_MAX_HANDLERS || c->mover > HN_MOVER_KERNEL || c->policy >= HN_NR_POLICIES ||
 		 c->max_armed_mib < 2 || c->max_armed_mib > 2 * HN_MAX_STAGED || c->min_mib < 1 || c->shared > HN_SHARED_SPREAD || c->settle_ms > 3600000 ||
 		 c->period_min_ms < 1 || c->period_min_ms > 600000 || c->period_max_ms < 1 || c->period_max_ms > 600000 ||
-		 c->cpu_percent > 1600 || c->budget_mib_s > 1048576 || c->max_stall_us > 10000000 || c->arm >= HN_NR_ARM_CHOICES);
+		 c->hot_ms < 8 || c->hot_ms > 60000 || c->promote_mib_s > 1048576 || c->cold_rounds > HN_IDLE_MAX ||
+		 c->low_permille < 1 || c->low_permille > 500 || c->cpu_percent > 1600 || c->budget_mib_s > 1048576 || c->max_stall_us > 10000000 || c->arm >= HN_NR_ARM_CHOICES);
 }
 
 /*

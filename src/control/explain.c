@@ -74,6 +74,11 @@ static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_
 	case HN_REFUSE_STALL: fprintf(out, "because migrations took longer than a thread may be kept waiting"); break;
 	case HN_REFUSE_ONCE: fprintf(out, "because --policy first-touch moves a page with its first sample only"); break;
 	case HN_REFUSE_PLUGIN: put_plugin(out, d, slot); break;
+	case HN_REFUSE_COLD:
+		fprintf(out, "because it was not touched soon enough after its hint to be promoted from a slow node");
+		break;
+	case HN_REFUSE_RATE: fprintf(out, "because as much as may be had been promoted in that second"); break;
+	case HN_REFUSE_TIER: fprintf(out, "because the thread's node is a slow one"); break;
 	case HN_REFUSE_VERDICT:
 		fprintf(out, "because what the plug-in policy said made no sense: there is no such node or rule, or pages may "
 			     "not go there");
@@ -104,6 +109,8 @@ static void put_migrated(FILE *out, const struct hn_decision *d, const struct hn
 		[HN_REASON_MAJORITY] = "because nearly all of its last samples came from there, though others use it too",
 		[HN_REASON_GROUP] = "because the threads that share it use that node far more",
 		[HN_REASON_SPREAD] = "because several nodes use it, and such pages are spread over them",
+		[HN_REASON_HOT] = "because it was on a slow node, and touched soon after its hint",
+		[HN_REASON_ROOM] = "because it was on a slow node, and there is much room on this one",
 		[HN_REASON_TEST] = "as a policy for tests has it",
 	};
 
@@ -130,6 +137,14 @@ void hn_decision_sentence(FILE *out, const struct hn_decision *d, const struct h
 {
 	uint32_t pid = p->here; /* 0: not known; for the names of threads */
 
+	if (d->outcome == HN_FAULT_DEMOTED) {
+		fprintf(out, "nobody had touched the page for several hints, and node %d was short of memory: it was demoted to "
+			     "node %d (",
+			hn_node_name(m, d->from_nid), hn_node_name(m, d->target_nid));
+		put_rule(out, d, &p->slot);
+		fprintf(out, ")");
+		return;
+	}
 	put_thread(out, pid, d->tid);
 	if (d->outcome == HN_FAULT_WAITED) {
 		fprintf(out, " touched the page while it was being decided about, and waited for that");

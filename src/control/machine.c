@@ -160,6 +160,83 @@ static void machine_set_distances(struct hn_machine *m, hwloc_topology_t t, hwlo
 	hwloc_distances_release(t, d);
 }
 
+/* ---- tiers ---- */
+
+static bool has_cpus(const struct hn_machine *m, uint32_t node)
+{
+	for (uint32_t cpu = 0; cpu < m->nr_cpus; cpu++)
+		if (m->cpu_node[cpu] == (int)node)
+			return true;
+	return false;
+}
+
+/* What a node's memory can do for the CPUs near it, as the firmware says; 0: it does not. */
+static uint64_t bandwidth_of(hwloc_topology_t t, hwloc_obj_t node)
+{
+	struct hwloc_location near = { .type = HWLOC_LOCATION_TYPE_CPUSET };
+	hwloc_uint64_t value = 0;
+
+	near.location.cpuset = node->cpuset;
+	if (hwloc_memattr_get_value(t, HWLOC_MEMATTR_ID_BANDWIDTH, node, &near, 0, &value) != 0)
+		return 0;
+	return value;
+}
+
+/*
+ * Memory without CPUs of its own is slow, as the kernel has it; unless the firmware says that it is faster than what CPUs
+ * have beside them (HBM).
+ */
+static void machine_find_slow(struct hn_machine *m, hwloc_topology_t t, hwloc_obj_t *node)
+{
+	uint64_t best = 0;
+
+	m->slow_nodes = 0;
+	for (uint32_t i = 0; i < m->nr_nodes; i++)
+		if (has_cpus(m, i) && bandwidth_of(t, node[i]) > best)
+			best = bandwidth_of(t, node[i]);
+	for (uint32_t i = 0; i < m->nr_nodes; i++)
+		if (!has_cpus(m, i) && !(best && bandwidth_of(t, node[i]) >= best))
+			m->slow_nodes |= (uint64_t)1 << i;
+}
+
+static int index_of(const struct hn_machine *m, unsigned number)
+{
+	for (uint32_t i = 0; i < m->nr_nodes; i++)
+		if ((m->is_virtual ? i : (unsigned)m->os_nid[i]) == number)
+			return (int)i;
+	return -1;
+}
+
+int hn_machine_set_slow(struct hn_machine *m, uint64_t wanted, char *err, size_t err_len)
+{
+	uint64_t slow = 0;
+
+	if (wanted == 0)
+		return 0;
+	for (unsigned n = 0; n < 64 && wanted != UINT64_MAX; n++) {
+		int i = wanted >> n & 1 ? index_of(m, n) : -1;
+
+		if ((wanted >> n & 1) && i < 0) {
+			hn_set_error(err, err_len, "--slow-nodes: there is no node %u; there are %u", n, m->nr_nodes);
+			return -1;
+		}
+		if (i >= 0)
+			slow |= (uint64_t)1 << i;
+	}
+	if (slow && __builtin_popcountll(slow) == (int)m->nr_nodes) {
+		hn_set_error(err, err_len, "--slow-nodes: expected one node at least that is not slow, or none");
+		return -1;
+	}
+	m->slow_nodes = slow;
+	return 0;
+}
+
+static void machine_set_memory(struct hn_machine *m, hwloc_obj_t *node)
+{
+	for (uint32_t i = 0; i < m->nr_nodes; i++)
+		m->node_bytes[i] = node[i]->attr->numanode.local_memory;
+}
+
 static void machine_clear(struct hn_machine *m)
 {
 	memset(m, 0, sizeof(*m));
@@ -187,6 +264,8 @@ static void machine_fill_real(struct hn_machine *m, hwloc_topology_t t, hwloc_ob
 	while ((pu = hwloc_get_next_obj_by_type(t, HWLOC_OBJ_PU, pu)))
 		machine_set_cpu(m, pu->os_index, node_of_pu(pu, node, nr_nodes));
 	machine_set_distances(m, t, node);
+	machine_set_memory(m, node);
+	machine_find_slow(m, t, node);
 }
 
 /* Divide nr_cpus among the nodes in proportion to weight; each node with a weight gets one first, while they last. */
@@ -247,6 +326,10 @@ static void machine_fill_virtual(struct hn_machine *m, hwloc_topology_t t, hwloc
 	}
 	machine_set_distances(m, t, node);
 	machine_deal_cpus(m, real, weight);
+	machine_set_memory(m, node);
+	for (int i = 0; i < nr_nodes; i++)
+		if (!weight[i])
+			m->slow_nodes |= (uint64_t)1 << i;
 }
 
 static int machine_build_virtual(struct hn_machine *m, const char *topology, hwloc_topology_t real, struct error err)

@@ -56,6 +56,12 @@ static uint64_t armed(const struct hn_process *p) { return p->slot.stats.armed_n
 static uint64_t samples(const struct hn_process *p) { return p->slot.stats.samples; }
 static uint64_t local(const struct hn_process *p) { return p->slot.stats.local; }
 static uint64_t migrated(const struct hn_process *p) { return p->slot.stats.migrated; }
+static uint64_t promoted(const struct hn_process *p)
+{
+	return p->slot.stats.migrated_for[HN_REASON_HOT] + p->slot.stats.migrated_for[HN_REASON_ROOM];
+}
+static uint64_t demoted(const struct hn_process *p) { return p->slot.stats.demoted; }
+static uint64_t demote_touched(const struct hn_process *p) { return p->slot.stats.demote_touched; }
 static uint64_t raced(const struct hn_process *p) { return p->slot.stats.raced; }
 static uint64_t waited(const struct hn_process *p) { return p->slot.stats.waited; }
 static uint64_t lost(const struct hn_process *p) { return p->slot.stats.pages_lost_huge; }
@@ -80,6 +86,9 @@ static const struct number {
 	{ "samples", NULL, COUNTER, samples, "Hint faults." },
 	{ "local_samples", NULL, COUNTER, local, "Hint faults from a thread on the node of the page." },
 	{ "migrated_pages", "pages", COUNTER, migrated, "Huge pages moved to the node of the thread that faulted." },
+	{ "promoted_pages", "pages", COUNTER, promoted, "Of these, from slow nodes to fast ones." },
+	{ "demoted_pages", "pages", COUNTER, demoted, "Huge pages moved to a slow node because nobody touched them." },
+	{ "demotions_touched", NULL, COUNTER, demote_touched, "Demotions given up because somebody touched the page." },
 	{ "raced", NULL, COUNTER, raced, "Migrations given up because the program changed the memory meanwhile." },
 	{ "waited", NULL, COUNTER, waited, "Faults on a page that was being decided about or migrated." },
 	{ "lost_huge_pages", "pages", COUNTER, lost, "Managed pages found no longer huge." },
@@ -107,6 +116,16 @@ static void put_cpu(const struct page *p)
 		fprintf(p->out, "hugenuma_agent_cpu_seconds_total");
 		labels(p, &p->seen[i].p);
 		fprintf(p->out, "} %.9f\n", (double)p->seen[i].p.slot.agent_cpu_ns / 1e9);
+	}
+}
+
+static void put_hot(const struct page *p)
+{
+	family(p, "hot_threshold_seconds", "seconds", GAUGE, "With slow nodes: time from hint to touch within which a page is hot.");
+	for (size_t i = 0; i < p->nr; i++) {
+		fprintf(p->out, "hugenuma_hot_threshold_seconds");
+		labels(p, &p->seen[i].p);
+		fprintf(p->out, "} %.3f\n", (double)p->seen[i].p.slot.hot_ms / 1e3);
 	}
 }
 
@@ -215,6 +234,7 @@ static void put_all(const struct page *p)
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		put_number(p, &numbers[i]);
 	put_cpu(p);
+	put_hot(p);
 	put_reasons(p, "refused", "Hint faults after which a page of another node stayed.",
 		    offsetof(struct hn_stats, refused), hn_refusal_names, HN_NR_REFUSALS);
 	put_reasons(p, "failed", "Migrations that failed, the page in its old place.",
@@ -223,6 +243,8 @@ static void put_all(const struct page *p)
 		  "Hint faults after which the page stayed, by the rule of a plug-in policy.");
 	put_rules(p, "policy_moved", offsetof(struct hn_stats, rule_moved),
 		  "Huge pages moved, by the rule of a plug-in policy.");
+	put_reasons(p, "demotion_failed", "Demotions that failed, the page in its old place.",
+		    offsetof(struct hn_stats, demote_failed), hn_failure_names, HN_NR_FAILURES);
 	put_nodes(p, "node_managed_bytes", "bytes", GAUGE, offsetof(struct hn_node_row, pages), HN_PAGE_SIZE,
 		  "Memory in managed huge pages that lie on the node.");
 	put_nodes(p, "node_samples", NULL, COUNTER, offsetof(struct hn_node_row, samples), 1,

@@ -17,6 +17,9 @@ const struct hn_name hn_refusal_names[HN_NR_REFUSALS] = {
 	[HN_REFUSE_ROOM] = { "room", "node short of memory" },
 	[HN_REFUSE_ONCE] = { "once", "only the first sample moves" },
 	[HN_REFUSE_PLUGIN] = { "policy", "the plug-in policy said so" },
+	[HN_REFUSE_COLD] = { "cold", "not hot enough to be promoted" },
+	[HN_REFUSE_RATE] = { "rate", "as much as may be was promoted" },
+	[HN_REFUSE_TIER] = { "tier", "the thread's node is a slow one" },
 	[HN_REFUSE_VERDICT] = { "policy_invalid", "the plug-in policy made no sense" },
 };
 
@@ -49,6 +52,8 @@ const struct hn_name hn_reason_names[HN_NR_REASONS] = {
 	[HN_REASON_MAJORITY] = { "majority", "shared, mostly by one node" },
 	[HN_REASON_GROUP] = { "group", "its group of threads moved on" },
 	[HN_REASON_SPREAD] = { "spread", "shared, spread" },
+	[HN_REASON_HOT] = { "hot", "hot, on a slow node" },
+	[HN_REASON_ROOM] = { "room", "on a slow node, room on the fast one" },
 	[HN_REASON_TEST] = { "test", "a policy for tests" },
 	[HN_REASON_PLUGIN] = { "policy", "the plug-in policy said so" },
 };
@@ -83,6 +88,7 @@ const char *hn_outcome_name(uint32_t outcome)
 		[HN_FAULT_UNMANAGED] = "unmanaged", [HN_FAULT_STALE] = "stale",   [HN_FAULT_WAITED] = "waited",
 		[HN_FAULT_DEFERRED] = "deferred",   [HN_FAULT_LOCAL] = "local",   [HN_FAULT_REFUSED] = "refused",
 		[HN_FAULT_MIGRATED] = "migrated",   [HN_FAULT_FAILED] = "failed", [HN_FAULT_RACED] = "raced",
+		[HN_FAULT_DEMOTED] = "demoted",
 	};
 
 	return outcome < HN_NR_OUTCOMES ? name[outcome] : "?";
@@ -96,5 +102,5 @@ const char *hn_reason_name(const struct hn_decision *d)
 		return d->reason < HN_NR_FAILURES ? hn_failure_names[d->reason].key : "?";
 	if (d->outcome == HN_FAULT_MIGRATED)
 		return d->reason < HN_NR_REASONS ? hn_reason_names[d->reason].key : "?";
-	return NULL;
+	return d->outcome == HN_FAULT_DEMOTED ? "cold" : NULL;
 }

@@ -87,6 +87,10 @@ static void put_faults(struct hn_object *o, const struct hn_stats *s)
 	put_reasons(o, "refused", s->refused, hn_refusal_names, HN_NR_REFUSALS);
 	hn_put_count(o, "failed_count", hn_stats_failed(s));
 	put_reasons(o, "failed", s->failed, hn_failure_names, HN_NR_FAILURES);
+	hn_put_count(o, "demoted_pages", s->demoted);
+	put_reasons(o, "demote_failed", s->demote_failed, hn_failure_names, HN_NR_FAILURES);
+	hn_put_count(o, "demote_touched_count", s->demote_touched);
+	hn_put_count(o, "demote_raced_count", s->demote_raced);
 	hn_put_count(o, "raced_count", s->raced);
 	hn_put_count(o, "stale_count", s->stale);
 	hn_put_count(o, "waited_count", s->waited);
@@ -250,6 +254,8 @@ static struct hn_object node_json(const struct hn_machine *m, uint32_t node)
 	hn_put_count(&o, "os_node", (uint64_t)m->os_nid[node]);
 	hn_put_array(&o, "cpus", cpus);
 	hn_put_array(&o, "distances", distances);
+	hn_put_bool(&o, "slow", (m->slow_nodes >> node & 1) != 0);
+	hn_put_count(&o, "memory_bytes", m->node_bytes[node]);
 	return o;
 }
 

@@ -82,6 +82,7 @@ static int run_prepare(struct run *r)
 	    hn_machine_build(&r->machine, o->topology, &r->real_nodes, err, sizeof(err)) != 0 ||
 	    run_cannot_move_threads(&o->config, &r->machine, err, sizeof(err)) ||
 	    (o->record && hn_recorder_open(&r->recorder, o->record, o->record_max_mib, err, sizeof(err)) != 0) ||
+	    hn_machine_set_slow(&r->machine, o->config.slow_nodes, err, sizeof(err)) != 0 ||
 	    hn_run_dir_create(&r->dir, &o->config, &r->machine, err, sizeof(err)) != 0) {
 		hn_say("%s", err);
 		return -1;

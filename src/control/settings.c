@@ -29,6 +29,8 @@
 #define SWITCH(field, key, option, live, doc) \
 	{ key, option, HN_SETTING_SWITCH, live, offsetof(struct hn_config, field), "", 0, 1, NULL, 0, doc }
 
+static const char *const slow_words[] = { "auto", "none" };
+
 const struct hn_setting hn_settings[] = {
 	NUMBER(period_ms, "scan.period_ms", "period-ms", "ms", 1, 600000, true,
 	       "time in which every managed page is hinted once, at the start and after each change of phase"),
@@ -66,6 +68,16 @@ const struct hn_setting hn_settings[] = {
 	       "also move threads to their memory: keep a thread on the CPUs of the node that most of what it uses lies on"),
 	NODES(nodes, "node.allowed", "nodes", true,
 	      "nodes that pages may be migrated to; the program's cpuset and its memory policies hold in any case"),
+	{ "tier.slow", "slow-nodes", HN_SETTING_NODES, false, offsetof(struct hn_config, slow_nodes), "", 0, 63, slow_words, 2,
+	  "nodes that are a slow tier (CXL): hot pages are promoted from them, cold ones demoted to them; auto: those without CPUs" },
+	NUMBER(hot_ms, "tier.hot_ms", "hot-ms", "ms", 8, 60000, false,
+	       "a page of a slow node that is touched so soon after its hint is hot; adapts, between an eighth and twice of it"),
+	NUMBER(promote_mib_s, "tier.promote_mib_s", "promote-mib-s", "MiB", 0, 1048576, false,
+	       "memory promoted from slow nodes per second at most; 0: no limit"),
+	NUMBER(cold_rounds, "tier.cold_rounds", "cold-rounds", "hints", 0, 15, false,
+	       "a page that nobody touched through so many hints in a row is cold; 0: nothing is demoted"),
+	NUMBER(low_permille, "tier.low_permille", "low-permille", "permille of a node's memory", 1, 500, false,
+	       "a fast node with less free demotes cold pages, and nothing is promoted to it"),
 	CHOICE(arm, "arm.way", "arm", hn_arm_names, HN_NR_ARM_CHOICES, false,
 	       "how pages are armed: moved aside, or protected in place (rwp), which takes Linux 7.3; auto: in place where the "
 	       "kernel can"),
@@ -91,6 +103,10 @@ void hn_config_defaults(struct hn_config *c)
 		.period_max_ms = 60000,
 		.cpu_percent = 10,
 		.budget_mib_s = 1024,
+		.hot_ms = 1000,
+		.promote_mib_s = 256,
+		.cold_rounds = 3,
+		.low_permille = 40,
 		.initial_node = HN_INITIAL_FIRST,
 	};
 }
@@ -134,12 +150,16 @@ void hn_config_make_sane(struct hn_config *c)
 }
 
 /* "0-2,5" */
-static void nodes_text(uint64_t nodes, char *buf, size_t len)
+static void nodes_text(const struct hn_setting *s, uint64_t nodes, char *buf, size_t len)
 {
 	size_t at = 0;
 	unsigned first, last;
 
-	snprintf(buf, len, "%s", nodes ? "" : "all");
+	snprintf(buf, len, "%s", nodes ? "" : s->nr_words ? s->word[0] : "all");
+	if (s->nr_words && nodes == UINT64_MAX) {
+		snprintf(buf, len, "%s", s->word[1]);
+		return;
+	}
 	for (first = 0; first < 64 && at < len; first = last + 1) {
 		last = first;
 		if (!(nodes >> first & 1))
@@ -155,7 +175,7 @@ void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char
 	uint64_t v = hn_setting_get(s, c);
 
 	if (s->kind == HN_SETTING_NODES)
-		nodes_text(v, buf, len);
+		nodes_text(s, v, buf, len);
 	else if (s->kind == HN_SETTING_NUMBER)
 		snprintf(buf, len, "%" PRIu64, v);
 	else if (s->kind == HN_SETTING_SWITCH)
@@ -185,7 +205,8 @@ void hn_setting_expected(const struct hn_setting *s, char *buf, size_t len)
 		return;
 	}
 	if (s->kind == HN_SETTING_NODES) {
-		snprintf(buf, len, "nodes from 0 to 63 as in 0-2,5, or all");
+		snprintf(buf, len, "nodes from 0 to 63 as in 0-2,5, or %s",
+			 s->nr_words ? "auto, or none" : "all");
 		return;
 	}
 	if (s->kind == HN_SETTING_SWITCH) {
@@ -257,13 +278,17 @@ static bool parse_node(const char **p, unsigned *node)
 	return true;
 }
 
-static bool parse_nodes(const char *p, uint64_t *nodes)
+static bool parse_nodes(const struct hn_setting *s, const char *p, uint64_t *nodes)
 {
 	uint64_t set = 0;
 	unsigned first, last;
 
-	if (strcmp(p, "all") == 0) {
+	if (strcmp(p, s->nr_words ? s->word[0] : "all") == 0) {
 		*nodes = 0;
+		return true;
+	}
+	if (s->nr_words && strcmp(p, s->word[1]) == 0) {
+		*nodes = UINT64_MAX;
 		return true;
 	}
 	do {
@@ -290,7 +315,7 @@ bool hn_setting_parse(const struct hn_setting *s, struct hn_config *c, const cha
 	case HN_SETTING_NUMBER: return parse_number(s, text, v);
 	case HN_SETTING_CHOICE: return parse_word(s->word, s->nr_words, text, v);
 	case HN_SETTING_POLICY: return parse_policy(s, c, text);
-	case HN_SETTING_NODES: return parse_nodes(text, (uint64_t *)(void *)((char *)c + s->offset));
+	case HN_SETTING_NODES: return parse_nodes(s, text, (uint64_t *)(void *)((char *)c + s->offset));
 	case HN_SETTING_SWITCH: return parse_word(off_on, 2, text, v) || parse_word(no_yes, 2, text, v);
 	}
 	return false;

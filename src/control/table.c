@@ -63,6 +63,21 @@ static void table_nonzero(FILE *out, const char *label, uint64_t n, const char *
 		table_row(out, label, "%s   %s", hn_text_count(n).s, what);
 }
 
+/* Where there are slow nodes. */
+static void table_tiers(FILE *out, const struct hn_slot *slot)
+{
+	const struct hn_stats *s = &slot->stats;
+	uint64_t promoted = s->migrated_for[HN_REASON_HOT] + s->migrated_for[HN_REASON_ROOM], failed = s->demote_raced;
+
+	for (int i = 0; i < HN_NR_FAILURES; i++)
+		failed += s->demote_failed[i];
+	if (!slot->hot_ms)
+		return;
+	table_row(out, "slow nodes", "%s promoted, %s demoted (%s not: touched meanwhile, %s failed), hot within %" PRIu64 " ms",
+		  hn_text_count(promoted).s, hn_text_count(s->demoted).s, hn_text_count(s->demote_touched).s,
+		  hn_text_count(failed).s, slot->hot_ms);
+}
+
 /* Of a plug-in policy: what its rules have decided. */
 static void table_rules(FILE *out, const struct hn_slot *slot)
 {
@@ -98,6 +113,7 @@ static void table_faults(FILE *out, const struct hn_process *p)
 	table_reasons(out, "refused", s->refused, hn_refusal_names, HN_NR_REFUSALS);
 	table_rules(out, &p->slot);
 	table_reasons(out, "failed", s->failed, hn_failure_names, HN_NR_FAILURES);
+	table_tiers(out, &p->slot);
 	table_row(out, "raced", "%s", hn_text_count(s->raced).s);
 	table_row(out, "waited", "%s", hn_text_count(s->waited).s);
 	table_row(out, "stale", "%s", hn_text_count(s->stale).s);

@@ -267,7 +267,7 @@ static struct thread *thread_of(struct thread *list, size_t *nr, uint32_t tid)
 
 static void thread_count(struct thread *t, const struct hn_decision *d, int at)
 {
-	if (d->outcome == HN_FAULT_WAITED)
+	if (d->outcome == HN_FAULT_WAITED || d->outcome == HN_FAULT_DEMOTED)
 		return;
 	t->samples++;
 	t->local += d->outcome == HN_FAULT_LOCAL;

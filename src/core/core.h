@@ -17,6 +17,7 @@
 #include "core/stats.h"
 #include "core/sync.h"
 #include "core/threads.h"
+#include "core/tier.h"
 #include "core/types.h"
 
 #define HN_ARM_BATCH 32u
@@ -40,6 +41,10 @@ struct hn_params {
 	uint32_t spread_shared; /* 1: pages that several nodes share are spread over these; 0: left where they are */
 	uint32_t settle_ms;     /* see policy.h */
 	uint32_t budget_pages;  /* migrations begun in a second at most; 0: no limit */
+	uint64_t slow_nodes;    /* bit n: node n is a slow tier; 0: there are none */
+	uint32_t hot_ms;        /* a page of a slow node that is touched so soon is hot; adapts. >= 8 with slow nodes */
+	uint32_t promote_pages; /* promoted in a second at most; 0: no limit */
+	uint32_t cold_rounds;   /* a page that nobody touched through so many hints is cold; 0: none is */
 	uint32_t max_stall_us;  /* how long a migration may keep a thread waiting; 0: no limit */
 	uint64_t short_nodes;   /* bit n: node n is short of memory, nothing goes there for now */
 };
@@ -48,6 +53,8 @@ enum {
 	HN_E_NO_ARM = 1u << 0,  /* not to be armed before hold_ms */
 	HN_E_NO_MOVE = 1u << 1, /* not to be migrated before hold_ms */
 };
+
+#define HN_IDLE_MAX 15u
 
 /* One huge-page-sized place in the program. 48 bytes. All fields: entry lock, except lock itself. */
 struct hn_entry {
@@ -58,8 +65,10 @@ struct hn_entry {
 	uint32_t hold_ms;  /* until when the HN_E_NO_* flags stand */
 	uint32_t last_tid; /* last accounted sample */
 	int16_t nid;       /* where the page lies, as far as known */
-	uint8_t stayed;    /* most samples in a row from its own node since it was last migrated; 8 at most */
-	uint8_t shared;    /* 1: several nodes use it, see policy.h */
+	uint8_t stayed : 4; /* most samples in a row from its own node since it was last migrated; 8 at most */
+	uint8_t idle : 4;   /* hints in a row that nobody touched; HN_IDLE_MAX at most */
+	uint8_t shared : 1; /* 1: several nodes use it, see policy.h */
+	uint8_t demoted : 1; /* 1: it was sent to a slow node at moved_ms */
 	uint8_t state;     /* enum hn_state */
 	uint8_t flags;     /* HN_E_* */
 	uint8_t fails;     /* consecutive refusals to arm or failures to migrate; sets the length of the hold */
@@ -123,6 +132,8 @@ struct hn_core {
 	/* limit.c; relaxed atomics, nothing is ordered by them */
 	uint32_t window_ms, window_pages; /* migrations begun since window_ms */
 	uint32_t stall_us;                /* what a migration takes lately */
+	struct hn_tier tier;
+	struct hn_tier_plan plan; /* the scanner's to write; handlers look at full and roomy */
 	uint32_t by_cpu[HN_MAX_NODES], by_page[HN_MAX_NODES]; /* samples lately, policy.c; the same */
 	uint32_t move_threads, threads_missed;                /* threads.c; the same */
 
@@ -154,6 +165,9 @@ void hn_policy_allow(struct hn *hn, uint64_t nodes);
 void hn_policy_short(struct hn *hn, uint64_t nodes);
 /* A round is over: what was sampled before it counts half. One thread. */
 void hn_policy_age(struct hn *hn);
+
+/* What fast nodes are to do from now on. The scanner's thread. */
+void hn_tier_set_plan(struct hn *hn, const struct hn_tier_plan *plan);
 
 /* ---- the hinting fault (fault.c) ---- */
 
@@ -192,7 +206,7 @@ enum hn_ask {
 uint32_t hn_scan_open(struct hn *hn, enum hn_ask what, uint32_t budget);
 /* How often, so far, a page was armed because or although its last sample had left a question. Wraps. */
 uint32_t hn_scan_questions(const struct hn *hn);
-/* Take back hints older than par.expiry_ms. Returns pages disarmed. */
+/* Take back hints older than par.expiry_ms; pages that are cold may go to a slow node instead. Returns pages disarmed. */
 uint32_t hn_scan_expire(struct hn *hn);
 /* Arm up to nr pages from haddr in one batch; nr <= HN_ARM_BATCH, all in one chunk. Returns pages armed. */
 uint32_t hn_arm_run(struct hn *hn, hn_addr haddr, uint32_t nr);

@@ -57,6 +57,7 @@ int hn_core_init(struct hn_core *c, const struct hn_geometry *geo, const struct 
 		return HN_EINVAL;
 	c->geo = *geo;
 	c->par = *par;
+	hn_tier_start(&c->tier, par->hot_ms, 0);
 	c->dir_mask = dir_size(geo) - 1;
 	layout(c, geo, &bytes);
 	return 0;
@@ -202,6 +203,7 @@ void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid)
 	__atomic_store_n(&e->history, 0, __ATOMIC_RELAXED);
 	e->last_tid = e->prior_tid = 0;
 	e->moved = e->stayed = e->shared = 0;
+	e->idle = e->demoted = 0;
 	e->fails = e->stale = 0;
 	e->flags = 0;
 	hn_entry_set_open(hn, e, true);

@@ -16,6 +16,9 @@
 
 #include "core/history.h"
 
+/* A page that is promoted so soon after it was demoted should not have been, or should not be. */
+#define BOUNCE_MS 60000u
+
 static void record_times(struct hn *hn, const struct hn_fault_ctx *f, enum hn_outcome outcome)
 {
 	uint64_t ns = hn->ops->now_ns(hn->be) - f->read_ns;
@@ -41,6 +44,20 @@ static void count_rule(struct hn_stats *s, const struct hn_verdict *v, enum hn_o
 		hn_stat_add(&s->rule_moved[v->rule], 1);
 }
 
+/* What tells whether the threshold of promotion is right. */
+static void count_tier(struct hn *hn, const struct hn_fault_ctx *f, enum hn_outcome outcome)
+{
+	struct hn_tier *t = &hn->core->tier;
+	const struct hn_verdict *v = f->verdict;
+
+	if (outcome == HN_FAULT_MIGRATED && (v->reason == HN_REASON_HOT || v->reason == HN_REASON_ROOM))
+		hn_tier_promoted(t, f->bounced);
+	else if (outcome == HN_FAULT_REFUSED && v->refusal == HN_REFUSE_COLD)
+		__atomic_fetch_add(&t->too_cold, 1, __ATOMIC_RELAXED);
+	else if (outcome == HN_FAULT_REFUSED && v->refusal == HN_REFUSE_RATE)
+		__atomic_fetch_add(&t->over_rate, 1, __ATOMIC_RELAXED);
+}
+
 /* One exit, one counter: every message is counted once by outcome, every sample once (I5, F7). */
 static enum hn_outcome count_outcome(struct hn *hn, const struct hn_fault_ctx *f, enum hn_outcome outcome)
 {
@@ -60,9 +77,12 @@ static enum hn_outcome count_outcome(struct hn *hn, const struct hn_fault_ctx *f
 		hn_stat_add(&s->migrated_to[f->verdict->target_nid], 1);
 		hn_stat_add(&s->migrated_for[f->verdict->reason], 1);
 		break;
+	case HN_FAULT_DEMOTED:
 	case HN_NR_OUTCOMES: break;
 	}
 	count_rule(s, f->verdict, outcome);
+	if (hn->core->par.slow_nodes)
+		count_tier(hn, f, outcome);
 	record_times(hn, f, outcome);
 	return outcome;
 }
@@ -156,6 +176,8 @@ enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t rea
 	if (e) {
 		hn_lock(&e->lock);
 		migrate = fault_locked(hn, e, &f, &out);
+		e->idle = 0; /* it is used; who is sending it away as cold is to know */
+		f.bounced = e->demoted && hn_now_ms(hn) - e->moved_ms < BOUNCE_MS;
 		hn_unlock(&e->lock);
 	}
 	hn_gate_read_unlock(hn);

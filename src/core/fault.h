@@ -13,6 +13,9 @@ struct hn_fault_ctx {
 	uint32_t tid;
 	uint32_t page;          /* the armed page, from F1 */
 	uint32_t gen;           /* the entry's generation at F4 */
+	bool demotion;          /* no message has brought us here: the page is to go because nobody touches it */
+	bool touched;           /* somebody has, meanwhile */
+	bool bounced;           /* it was demoted a short while ago */
 	uint64_t read_ns;
 	struct hn_verdict *verdict;
 };
@@ -30,5 +33,11 @@ enum hn_outcome hn_migrate_misplaced(struct hn *hn, struct hn_fault_ctx *f);
  * The attached reference is put. Returns `outcome`, or HN_FAULT_DEFERRED with nothing changed but the page lock free.
  */
 enum hn_outcome hn_fault_putback(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, enum hn_outcome outcome);
+
+/* C1 to C3: send the armed page to a slow node, if that is called for. The scanner; no locks. False: nothing was done. */
+bool hn_demote(struct hn *hn, uint32_t page);
+/* As hn_fault_putback, and as the end of a migration: no sample, and the hint has run out. */
+enum hn_outcome hn_demote_putback(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, enum hn_outcome outcome);
+enum hn_outcome hn_demote_committed(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f);
 
 #endif

@@ -138,10 +138,36 @@ bool hn_judge_is_shared(uint64_t history, bool was)
 	return was || hn_history_turns(history) >= SHARED_TURNS;
 }
 
+static bool is_in(uint64_t set, int nid) { return (set >> nid & 1) != 0; }
+
+/* One sample is enough, as far as it is quick: how soon a page is touched tells how often it is used. */
+bool hn_judge_tier(const struct hn_judge *j, struct hn_ruling *r)
+{
+	const struct hn_placing *p = j->place;
+
+	if (!is_in(p->slow, j->page_nid) && !is_in(p->slow, j->thread_nid))
+		return false;
+	if (is_in(p->slow, j->thread_nid))
+		stay(r, HN_REFUSE_TIER);
+	else if (!allowed(j, j->thread_nid))
+		stay(r, HN_REFUSE_NODES);
+	else if (is_in(p->full, j->thread_nid))
+		stay(r, HN_REFUSE_ROOM);
+	else if (is_in(p->roomy, j->thread_nid))
+		move(r, j->thread_nid, HN_REASON_ROOM);
+	else if (j->armed_ms_ago > p->hot_ms)
+		stay(r, HN_REFUSE_COLD);
+	else
+		move(r, j->thread_nid, HN_REASON_HOT);
+	return true;
+}
+
 void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r)
 {
 	uint64_t h = hn_history_push(j->history, j->thread_nid, j->same_thread);
 
+	if (hn_judge_tier(j, r))
+		return;
 	if (!allowed(j, j->thread_nid))
 		stay(r, HN_REFUSE_NODES);
 	else if (hn_history_samples(h) == 1 && !j->disputed)

@@ -10,6 +10,11 @@
 /* A page whose migration failed is judged again only after so long; the time doubles with each failure in a row. */
 #define FAIL_HOLD_MS 1000
 
+static enum hn_outcome putback(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, enum hn_outcome outcome)
+{
+	return f->demotion ? hn_demote_putback(hn, e, f, outcome) : hn_fault_putback(hn, e, f, outcome);
+}
+
 /*
  * The entry is no longer the one that F4 judged. Still armed with our page: something changed its content (a partial
  * MADV_DONTNEED), so the copy is void but the page must go back. Otherwise an event ended the hint and accounted it:
@@ -18,7 +23,7 @@
 static enum hn_outcome raced(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f)
 {
 	if (e && e->state == HN_ARMED && e->page == f->page)
-		return hn_fault_putback(hn, e, f, HN_FAULT_RACED);
+		return putback(hn, e, f, HN_FAULT_RACED);
 	hn_page_unlock(hn, f->page);
 	return HN_FAULT_STALE;
 }
@@ -29,7 +34,7 @@ static enum hn_outcome failed(struct hn *hn, struct hn_entry *e, struct hn_fault
 	enum hn_outcome out;
 
 	f->verdict->failure = (uint8_t)why;
-	out = hn_fault_putback(hn, e, f, HN_FAULT_FAILED);
+	out = putback(hn, e, f, HN_FAULT_FAILED);
 	if (out == HN_FAULT_FAILED)
 		hn_entry_hold(hn, e, HN_E_NO_MOVE, FAIL_HOLD_MS);
 	return out;
@@ -58,6 +63,10 @@ static enum hn_outcome finish(struct hn *hn, struct hn_entry *e, struct hn_fault
 		return raced(hn, e, f);
 	if (err)
 		return failed(hn, e, f, why);
+	if (f->demotion && e->idle == 0) { /* touched during the copy: it is not cold at all */
+		f->touched = true;
+		return raced(hn, e, f);
+	}
 
 	/* ==== commit point: the next call either puts the new page into the program or changes nothing ==== */
 	err = hn->ops->commit(hn->be, f->haddr, f->page, target);
@@ -65,7 +74,7 @@ static enum hn_outcome finish(struct hn *hn, struct hn_entry *e, struct hn_fault
 		*used = true;
 		if (err)
 			e->stale = HN_STALE_LIMIT; /* the next fault is no stale one: let the backend look at once */
-		return committed(hn, e, f);
+		return f->demotion ? hn_demote_committed(hn, e, f) : committed(hn, e, f);
 	}
 	if (err == HN_EAGAIN) {
 		hn_page_unlock(hn, f->page);

@@ -6,6 +6,8 @@
 #include "core/history.h"
 #include "core/internal.h"
 
+#include <string.h>
+
 /* It orders nothing, and may change between two looks: each fault is judged by one or the other. */
 static uint32_t policy_of(const struct hn *hn) { return __atomic_load_n(&hn->core->par.policy, __ATOMIC_RELAXED); }
 
@@ -14,6 +16,16 @@ void hn_policy_set(struct hn *hn, uint32_t policy) { __atomic_store_n(&hn->core-
 void hn_policy_allow(struct hn *hn, uint64_t nodes) { __atomic_store_n(&hn->core->par.allowed_nodes, nodes, __ATOMIC_RELAXED); }
 
 void hn_policy_short(struct hn *hn, uint64_t nodes) { __atomic_store_n(&hn->core->par.short_nodes, nodes, __ATOMIC_RELAXED); }
+
+void hn_tier_set_plan(struct hn *hn, const struct hn_tier_plan *plan)
+{
+	struct hn_tier_plan *p = &hn->core->plan;
+
+	memcpy(p->target, plan->target, sizeof(p->target));
+	memcpy(p->pages, plan->pages, sizeof(p->pages));
+	__atomic_store_n(&p->full, plan->full, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->roomy, plan->roomy, __ATOMIC_RELAXED);
+}
 
 static void halve(uint32_t *p) { __atomic_store_n(p, __atomic_load_n(p, __ATOMIC_RELAXED) / 2, __ATOMIC_RELAXED); }
 
@@ -56,6 +68,10 @@ static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_p
 		.allowed = allowed ? allowed : ~(uint64_t)0,
 		.spread_shared = par->spread_shared != 0,
 		.settle_ms = par->settle_ms,
+		.slow = par->slow_nodes,
+		.full = __atomic_load_n(&hn->core->plan.full, __ATOMIC_RELAXED),
+		.roomy = __atomic_load_n(&hn->core->plan.roomy, __ATOMIC_RELAXED),
+		.hot_ms = __atomic_load_n(&hn->core->tier.hot_ms, __ATOMIC_RELAXED),
 	};
 
 	j->place = &place;
@@ -94,6 +110,9 @@ static void restrain(const struct hn *hn, const struct hn_entry *e, const struct
 		r->refusal = HN_REFUSE_THREAD;
 	else if (!(policy->traits & HN_POLICY_UNLIMITED) && is_short(hn, r->target_nid))
 		r->refusal = HN_REFUSE_ROOM;
+	else if ((r->reason == HN_REASON_HOT || r->reason == HN_REASON_ROOM) &&
+		 !hn_tier_within_rate(&hn->core->tier, hn->core->par.promote_pages, now_ms))
+		r->refusal = HN_REFUSE_RATE;
 	else if ((policy->traits & HN_POLICY_UNLIMITED) || !hn_limit_reached(hn, now_ms, &r->refusal))
 		return;
 	r->target_nid = HN_NO_NODE;
@@ -157,5 +176,6 @@ void hn_policy_moved(struct hn_entry *e, enum hn_reason reason, uint32_t now_ms)
 {
 	e->moved = reason != HN_REASON_FIRST;
 	e->moved_ms = now_ms;
+	e->demoted = 0;
 	e->stayed = 0;
 }

@@ -22,6 +22,9 @@ struct hn_placing {
 	uint64_t allowed;     /* bit n: pages may go to node n */
 	bool spread_shared;   /* pages that several nodes share are spread over them, else left where they are */
 	uint32_t settle_ms;   /* a page that came so recently needs more reason to go */
+	uint64_t slow;        /* bit n: node n is a slow one */
+	uint64_t full, roomy; /* bit n: node n is short of memory; has plenty */
+	uint32_t hot_ms;      /* a page of a slow node that is touched so soon after its hint is hot */
 };
 
 /* One hinting fault. */
@@ -76,6 +79,8 @@ void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r);
  * shared stays so until one node has had it for itself for some time.
  */
 bool hn_judge_is_shared(uint64_t history, bool was);
+/* Part of it: pages on slow nodes, and threads on them. True: r is the answer. */
+bool hn_judge_tier(const struct hn_judge *j, struct hn_ruling *r);
 /*
  * The kernel's should_numa_migrate_memory() (docs/policy.md says where this differs): local samples are not on record for
  * it, as there.

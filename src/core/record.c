@@ -69,7 +69,7 @@ void hn_record_decision(struct hn_record *r, const struct hn_decision *d)
 		if (d->outcome == HN_FAULT_LOCAL)
 			hn_stat_add(&r->node[d->thread_nid].local, 1);
 	}
-	if (d->outcome == HN_FAULT_MIGRATED) {
+	if (d->outcome == HN_FAULT_MIGRATED || d->outcome == HN_FAULT_DEMOTED) {
 		hn_stat_add(&r->node[d->target_nid].migrated_to, 1);
 		hn_stat_add(&r->node[d->from_nid].migrated_from, 1);
 	}
@@ -228,7 +228,7 @@ static uint32_t row_of(const struct hn_region_row *row, uint32_t nr, hn_addr add
 	return low < nr && row[low].start <= addr ? low : nr;
 }
 
-/* Returns the index of the row, or nr. */
+/* Returns the index of the row of a sample, or nr. */
 static uint32_t count_in_region(struct hn_region_row *row, uint32_t nr, const struct hn_decision *d)
 {
 	uint32_t i = row_of(row, nr, d->haddr);
@@ -236,6 +236,10 @@ static uint32_t count_in_region(struct hn_region_row *row, uint32_t nr, const st
 
 	if (i == nr)
 		return nr;
+	if (d->outcome == HN_FAULT_DEMOTED) {
+		row[i].migrated++;
+		return nr;
+	}
 	row[i].local += local;
 	row[i].remote += !local;
 	row[i].migrated += d->outcome == HN_FAULT_MIGRATED;

@@ -2,7 +2,7 @@
 /*
  * scan.c - the scanner: arms managed pages in windows (steps A1 to A4), takes back hints nobody touched, and drains.
  */
-#include "core/internal.h"
+#include "core/fault.h"
 
 /* How long a page is left alone after the kernel refused to give it away; doubles with each refusal in a row. */
 #define BUSY_HOLD_MS 1000     /* EBUSY stays until the page is written (after fork) or unpinned */
@@ -207,6 +207,8 @@ static int take_back(struct hn *hn, uint32_t page, enum hn_disarm_cause cause, b
 			hn_page_unlock(hn, page);
 		}
 	}
+	if (ret == 1 && cause == HN_DISARM_EXPIRY && e->idle < HN_IDLE_MAX)
+		e->idle++;
 	hn_unlock(&e->lock);
 	if (ret == 1)
 		hn_page_put(hn, page);
@@ -232,6 +234,8 @@ uint32_t hn_scan_expire(struct hn *hn)
 
 	for (page = 0; page < hn->core->geo.nr_pages; page++) {
 		if (hn_load_relaxed(&hn_pages(hn)[page].refs) == 0)
+			continue;
+		if (hn->core->par.slow_nodes && hn_demote(hn, page))
 			continue;
 		hn_gate_read_lock(hn);
 		if (take_back(hn, page, HN_DISARM_EXPIRY, is_expired, &locked) == 1)

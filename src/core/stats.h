@@ -66,6 +66,10 @@ struct hn_stats {
 	uint64_t migrated_for[HN_NR_REASONS];
 	uint64_t rule_stayed[HN_MAX_RULES];          /* by the rule of a plug-in policy: samples after which the page stayed ... */
 	uint64_t rule_moved[HN_MAX_RULES];           /* ... and migrations; what limits forbade is in neither */
+	uint64_t demoted;                            /* cold pages sent to a slow node; in none of the counts of faults */
+	uint64_t demote_failed[HN_NR_FAILURES];
+	uint64_t demote_touched;                     /* not sent: somebody touched it during the copy */
+	uint64_t demote_raced;                       /* the program changed the memory meanwhile */
 	/* gauges */
 	uint64_t managed_pages;                      /* entries MAPPED or ARMED now */
 	uint64_t managed_peak_pages;

@@ -44,6 +44,7 @@ enum hn_outcome {
 	HN_FAULT_MIGRATED,  /* moved to the faulting node; disarmed */
 	HN_FAULT_FAILED,    /* migration failed for an enum hn_failure; old page put back; disarmed */
 	HN_FAULT_RACED,     /* the entry changed during the copy; migration abandoned */
+	HN_FAULT_DEMOTED,   /* of no message: nobody had touched the page, and it went to a slow node (demote.c) */
 	HN_NR_OUTCOMES,
 };
 
@@ -63,6 +64,9 @@ enum hn_refusal {
 	HN_REFUSE_VERDICT, /* a plug-in policy named a node or a rule that there is not, or a node that is not allowed */
 	HN_REFUSE_THREAD,  /* threads are moved to their memory, and this one is to come here, or it is not decided yet */
 	HN_REFUSE_ROOM,    /* the thread's node is short of memory: below its high watermark and a huge page */
+	HN_REFUSE_COLD,    /* on a slow node, and not touched soon enough after its hint to be promoted */
+	HN_REFUSE_RATE,    /* hot, but as much as may be was promoted in this second */
+	HN_REFUSE_TIER,    /* the thread's node is a slow one: no page goes there to be used */
 	HN_NR_REFUSALS,
 };
 
@@ -76,6 +80,8 @@ enum hn_reason {
 	HN_REASON_SPREAD,   /* shared: it goes where its address says, among the nodes that use it */
 	HN_REASON_TEST,     /* one of the policies that only want pages on the move */
 	HN_REASON_PLUGIN,   /* a plug-in policy said so; its rule says why */
+	HN_REASON_HOT,      /* on a slow node, and touched soon after its hint */
+	HN_REASON_ROOM,     /* on a slow node, and there is much room on the thread's */
 	HN_NR_REASONS,
 };
 

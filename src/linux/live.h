@@ -45,6 +45,10 @@ struct hn_setup {
 	bool own_policy_too;    /* manage ranges that have a memory policy of their own */
 	bool eager;             /* register at first sight: short scan periods, tests */
 	uint32_t arming;        /* enum hn_arming */
+	uint64_t slow_nodes;    /* bit n: node n is a slow tier */
+	uint32_t low_permille;  /* a fast node with less free gives cold pages away */
+	const uint64_t *node_bytes; /* memory of each node */
+	uint8_t (*distance)[HN_MAX_NODES];
 	uint32_t nr_cpus;
 	const int16_t *cpu_node;
 	const int16_t *os_nid;
@@ -436,6 +440,10 @@ bool hn_policy_is_own(struct hn_live *live, hn_addr addr, bool fenced);
 void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end);
 /* Undo that. Gate exclusive. */
 void hn_policy_unfence(struct hn_live *live, hn_addr start, hn_addr end);
+
+/* ---- tiers.c; scanner thread ---- */
+/* Look what nodes have free and make the plan for it. True: some node is to give pages away. */
+bool hn_tiers_look(struct hn_worker *w, uint64_t allowed);
 
 /* ---- pool.c ---- */
 int hn_pool_get(struct hn_live *live, int nid, bool zeroed, uint32_t *slot);

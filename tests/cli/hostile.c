@@ -57,7 +57,7 @@ static void fill(struct hn_shm *s, const char *pid)
 	s->slot_bytes = sizeof(struct hn_slot);
 	s->nr_slots = HN_SHM_SLOTS;
 	s->controller_pid = (uint32_t)atoi(pid);
-	s->config = (struct hn_config){ .period_ms = 1000, .window_mib = 256, .handlers = 2, .max_armed_mib = 1024, .min_mib = 16,
+	s->config = (struct hn_config){ .period_ms = 1000, .window_mib = 256, .handlers = 2, .max_armed_mib = 1024, .min_mib = 16, .hot_ms = 1000, .low_permille = 40,
 					.period_min_ms = 250, .period_max_ms = 60000 };
 	s->machine = (struct hn_machine){ .nr_nodes = 2, .is_virtual = 1, .nr_cpus = 2, .cpu_node = { 0, 1 } };
 	s->magic = HN_SHM_MAGIC;
