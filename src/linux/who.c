@@ -203,30 +203,43 @@ static void exclude(struct hn_live *live, hn_addr start, hn_addr end)
 		live->exclude[live->nr_excludes++] = (struct hn_range){ hn_page_down(start), hn_page_up(end) };
 }
 
-/* Where the mapping begins that holds addr; 0 when the kernel is too old to be asked, or there is none. */
-static hn_addr mapping_start(const struct hn_live *live, hn_addr addr)
+/* The mapping that holds addr; false when the kernel is too old to be asked, or there is none. */
+static bool mapping_of(const struct hn_live *live, hn_addr addr, struct hn_range *r)
 {
 	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = addr };
 
-	return hn_sys_ioctl(live->fd_maps, HN_PROCMAP_QUERY, &q) == 0 ? q.vma_start : 0;
+	if (hn_sys_ioctl(live->fd_maps, HN_PROCMAP_QUERY, &q) != 0)
+		return false;
+	*r = (struct hn_range){ q.vma_start, q.vma_end };
+	return true;
 }
 
-/* A stack of libc's ends at its guard, which is a mapping of its own: what lies below that is nobody's stack. */
-static hn_addr stack_bytes(const struct hn_live *live, hn_addr tp)
+/*
+ * What lies around a thread pointer and may be the thread's: a stack of libc's ends at its guard, which is a mapping of its own,
+ * and what lies beyond either end of the mapping is nobody's stack or control block.
+ */
+static struct hn_range own_of_thread(const struct hn_live *live, hn_addr tp, bool first)
 {
-	hn_addr start = mapping_start(live, tp);
+	/* The first thread's stack is elsewhere. */
+	hn_addr below = first ? CONTROL_BYTES : STACK_BYTES, above = CONTROL_BYTES;
+	struct hn_range r;
 
-	return start && tp - start < STACK_BYTES ? tp - start : STACK_BYTES;
+	if (mapping_of(live, tp, &r)) {
+		below = !first && tp - r.start < below ? tp - r.start : below;
+		above = r.end - tp < above ? r.end - tp : above;
+	}
+	return (struct hn_range){ tp > below ? tp - below : 0, tp + above };
 }
 
 static bool exclude_thread(struct hn_live *live, uint32_t tid)
 {
-	hn_addr head = robust_list(tid), tp = head + (hn_addr)live->tp_from_robust, below;
+	hn_addr head = robust_list(tid), tp = head + (hn_addr)live->tp_from_robust;
+	struct hn_range own;
 
 	if (!head)
 		return true;
-	below = tid == (uint32_t)hn_sys_getpid() ? CONTROL_BYTES : stack_bytes(live, tp); /* the first stack is elsewhere */
-	exclude(live, tp > below ? tp - below : 0, tp + CONTROL_BYTES);
+	own = own_of_thread(live, tp, tid == (uint32_t)hn_sys_getpid());
+	exclude(live, own.start, own.end);
 	/* A foreign libc's list head lies in its own control block, wherever that is. */
 	exclude(live, head, head + 1);
 	return true;
