@@ -421,7 +421,8 @@ static void test_grown_memory_needs_no_quarantine(void **state)
 	assert_int_equal(hn_manage(&f->hn, fake_at(9), 0), 0);
 	fake_ms(f, FAKE_QUARANTINE_MS - 2); /* from the event, not from when the page was found */
 	assert_int_equal(hn_manage(&f->hn, fake_at(10), 0), 0);
-	assert_int_equal(hn_arm_run(&f->hn, fake_at(9), 2), 0);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(9), 1), 0);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(10), 1), 0);
 	fake_ms(f, 1);
 	assert_int_equal(hn_arm_run(&f->hn, fake_at(9), 2), 2);
 	assert_int_equal(hn_manage(&f->hn, fake_at(10), 0), 0); /* as each look does with all it finds */
