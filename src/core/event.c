@@ -52,7 +52,7 @@ static void remove_one(struct hn *hn, struct hn_entry *e, hn_addr haddr, hn_addr
 		forget(hn, e);
 	}
 	e->flags = HN_E_NO_ARM;
-	e->hold_ms = hn_now_ms(hn) + hn->core->par.quarantine_ms;
+	e->hold_ms = hn->core->removed_ms + hn->core->par.quarantine_ms;
 }
 
 typedef void (*event_fn)(struct hn *hn, struct hn_entry *e, hn_addr haddr, hn_addr start, hn_addr end);
@@ -98,10 +98,10 @@ void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end)
 
 void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end)
 {
-	hn_displaced_cut(hn, start, end);
-	for_each_managed(hn, start, end, remove_one);
 	hn->core->removed_ms = hn_now_ms(hn);
 	hn->core->removed = 1;
+	hn_displaced_cut(hn, start, end);
+	for_each_managed(hn, start, end, remove_one);
 	hn->ops->wake(hn->be, start, end - start);
 }
 
