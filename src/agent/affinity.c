@@ -12,10 +12,8 @@
  * Threads and processes inherit CPUs from their makers. So whoever makes one through libc is let go first; a raw clone or
  * execve keeps them (docs/policy.md).
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -360,52 +358,3 @@ void hn_affinity_pass(struct hn_worker *w, const struct hn_machine *m, const str
 	}
 	__atomic_store_n(&hn_agent.slot->threads_kept, hn_load_relaxed(&hn_agent.affinity.nr), __ATOMIC_RELAXED);
 }
-
-/* ---- what makes processes without fork(3); program side ---- */
-
-#define EXPORTED __attribute__((visibility("default")))
-
-typedef int (*spawn_fn)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
-			char *const[]);
-
-static spawn_fn real_spawn, real_spawnp;
-static int (*real_system)(const char *);
-static void *(*real_popen)(const char *, const char *);
-static int (*real_execve)(const char *, char *const[], char *const[]);
-static int (*real_execv)(const char *, char *const[]), (*real_execvp)(const char *, char *const[]);
-
-void hn_affinity_load(void)
-{
-	real_spawn = (spawn_fn)dlsym(RTLD_NEXT, "posix_spawn");
-	real_spawnp = (spawn_fn)dlsym(RTLD_NEXT, "posix_spawnp");
-	real_system = (int (*)(const char *))dlsym(RTLD_NEXT, "system");
-	real_popen = (void *(*)(const char *, const char *))dlsym(RTLD_NEXT, "popen");
-	real_execve = (int (*)(const char *, char *const[], char *const[]))dlsym(RTLD_NEXT, "execve");
-	real_execv = (int (*)(const char *, char *const[]))dlsym(RTLD_NEXT, "execv");
-	real_execvp = (int (*)(const char *, char *const[]))dlsym(RTLD_NEXT, "execvp");
-}
-
-#define LET_GO_AND(real) \
-	if (!(real)) \
-		hn_affinity_load(); \
-	hn_affinity_release_self(); \
-	return (real)
-
-EXPORTED int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
-			 const posix_spawnattr_t *attr, char *const argv[], char *const env[])
-{
-	LET_GO_AND(real_spawn)(pid, path, actions, attr, argv, env);
-}
-
-EXPORTED int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
-			  const posix_spawnattr_t *attr, char *const argv[], char *const env[])
-{
-	LET_GO_AND(real_spawnp)(pid, file, actions, attr, argv, env);
-}
-
-EXPORTED int system(const char *command) { LET_GO_AND(real_system)(command); }
-void *popen(const char *command, const char *type); /* as this file sees it: no stdio here */
-EXPORTED void *popen(const char *command, const char *type) { LET_GO_AND(real_popen)(command, type); }
-EXPORTED int execve(const char *path, char *const argv[], char *const env[]) { LET_GO_AND(real_execve)(path, argv, env); }
-EXPORTED int execv(const char *path, char *const argv[]) { LET_GO_AND(real_execv)(path, argv); }
-EXPORTED int execvp(const char *file, char *const argv[]) { LET_GO_AND(real_execvp)(file, argv); }

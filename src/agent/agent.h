@@ -65,6 +65,26 @@ struct hn_affinity {
 	struct hn_kept kept[HN_MAX_KEPT];
 };
 
+/* Ranges that the program has named through the library (src/lib). Under lock. */
+struct hn_ranges {
+	struct hn_word lock;
+	struct hn_word changes; /* raised with every change */
+	bool only;              /* memory in no range is left alone */
+	uint32_t nr;            /* ascending, none overlaps another */
+	struct hn_wanted range[HN_MAX_RANGES];
+	struct hn_wish wish[HN_MAX_WISHES]; /* one that no range refers to is free */
+};
+
+/* A question of a program thread about a range, answered by the scanner. Under lock, but for `answered`. */
+struct hn_survey {
+	struct hn_word lock;
+	struct hn_word asked, answered;
+	hn_addr start, end;
+	uint32_t pages, armed;
+	uint32_t pages_on[HN_MAX_NODES];
+	uint64_t samples, local; /* of the last eight of each page */
+};
+
 struct hn_agent {
 	struct hn_shm *shm; /* others may write to it: nothing read from it is an index or a pointer unchecked */
 	struct hn_config config; /* of the run, as it was at load */
@@ -75,6 +95,11 @@ struct hn_agent {
 	struct hn_control control;
 	ptrdiff_t rseq_from_robust, tp_from_robust;
 	struct hn_stacks stacks;
+	struct hn_ranges ranges;
+	struct hn_survey survey;
+	void (*forked)(void);    /* in a child, when all is reset; NULL: nothing more to do */
+	int failed_errno;        /* FAILED: why, 0: only the message tells; and ... */
+	struct hn_live *failed;  /* ... what is left of the attempt, NULL: nothing */
 	struct hn_word lockall; /* one mlockall at a time */
 	struct hn_affinity affinity;
 	struct hn_word child_has_holes; /* the fork under way goes ahead although pages lie in staging */
@@ -140,6 +165,11 @@ void hn_agent_fell(void);
 /* ---- threads.c ---- */
 void hn_threads_load(void);
 void hn_threads_reset(void);
+
+/* ---- stacks.c ---- */
+/* [start, end) is never armed from now on. Program side. */
+void hn_keep_out(uintptr_t start, uintptr_t end);
+void hn_stacks_reset(void);
 /* Scanner side: give the backend the stacks known now; returns the number of changes so far. */
 uint32_t hn_stacks_copy(struct hn_live *live);
 
@@ -151,18 +181,39 @@ void hn_affinity_release_all(void);
 /* Let the calling thread go, if it is kept: before it makes a thread or process, which would inherit its CPUs. Program side. */
 void hn_affinity_release_self(void);
 void hn_affinity_reset(void);
-void hn_affinity_load(void);
 
-/* ---- fork.c, lockall.c; program side ---- */
-void hn_fork_load(void);
+/* ---- ranges.c; program side ---- */
+/*
+ * [start, end) is to be treated like this from now on; on return none of what is to be left alone is armed. 0; -ENOSPC:
+ * there are too many ranges, or too many different wishes.
+ */
+int hn_ranges_set(hn_addr start, hn_addr end, bool leave, const struct hn_wish *wish);
+void hn_ranges_reset(void);
+/* The pages of [s->start, s->end), counted by the scanner; 0, or -ETIMEDOUT. s is filled in. */
+int hn_survey_ask(struct hn_survey *s, uint32_t ms);
+/* Scanner side: give the backend what is wanted now, returns the number of changes so far; answer who asks. */
+uint32_t hn_ranges_copy(struct hn_worker *w);
+void hn_survey_answer(struct hn_worker *w);
+
+/* ---- fork.c; program side ---- */
 void hn_fork_handle(void);
+void hn_before_fork(void);
+void hn_after_fork_in_parent(void);
+void hn_after_fork_in_child(void);
+
+/* ---- calls_fork.c, calls_spawn.c, calls_user.c, lockall.c; program side ---- */
+void hn_fork_load(void);
+void hn_spawn_load(void);
+void hn_user_load(void);
 void hn_lockall_load(void);
-void hn_lockall_reset(void);
 
 /* ---- leave.c; program side ---- */
 /* Put every page back and end the agent's threads. True: LEFT, nothing of the agent runs. False: nothing ran, or it stays. */
 bool hn_agent_leave(void);
-void hn_leave_load(void);
+/* State is FAILED: give back what the attempt has left. */
+void hn_agent_clear_up(void);
+/* After that, if it left: start again, with the orders of the time before. */
+void hn_agent_come_back(bool left);
 
 /* ---- filter.c; program side ---- */
 /* False: this process was born with a system call filter that kills for what the agent does. */
@@ -171,6 +222,9 @@ bool hn_filter_allows_us(void);
 /* ---- control.c; program side ---- */
 /* Return with every page in place, and keep it so until resume. False: the agent did not answer in time. */
 bool hn_agent_pause(void);
+/* Wake the scanner; sleep while *w == v, for a moment at most. */
+void hn_control_kick(void);
+void hn_control_nap(struct hn_word *w, uint32_t v);
 /* Once for every pause, whatever it returned. */
 void hn_agent_resume(void);
 /* While pausing: ask the agent to end; and is that still asked? */

@@ -37,6 +37,13 @@ void hn_control_kick(void)
 	hn_wake(&hn_agent.control.kick, 1);
 }
 
+void hn_control_nap(struct hn_word *w, uint32_t v)
+{
+	struct timespec step = { .tv_nsec = 50000000 };
+
+	hn_sys_futex(&w->v, FUTEX_WAIT_PRIVATE, v, &step);
+}
+
 /* An agent that is only starting must be waited for too: it looks at `wanted` before it arms anything. */
 static bool may_arm(void)
 {

@@ -10,9 +10,6 @@
 
 static int (*real_mlockall)(int flags);
 
-/* In a forked child: another thread may have held it. */
-void hn_lockall_reset(void) { hn_agent.lockall = (struct hn_word){ 0 }; }
-
 void hn_lockall_load(void) { real_mlockall = (int (*)(int))dlsym(RTLD_NEXT, "mlockall"); }
 
 __attribute__((visibility("default"))) int mlockall(int flags)

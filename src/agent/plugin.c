@@ -2,7 +2,7 @@
 /*
  * plugin.c - loading a policy that is a shared object.
  *
- * Program side, while the agent is loaded itself: there is one thread then, and the dynamic loader is at work anyway. It is
+ * Program side, while the agent is loaded itself: there is one thread then, and the dynamic loader is at work anyway; or when a program calls the library. It is
  * the only place where the agent calls the loader, whose memory is the program's heap; its bare threads never do. A child
  * made by fork has the object already, a program that is executed loads it again.
  */

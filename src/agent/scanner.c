@@ -247,6 +247,8 @@ static bool give_up(const char *what, int err)
 		hn_store_release(&hn_agent.slot->state, HN_SLOT_UNMANAGED);
 		hn_slot_say(hn_agent.slot, what, err);
 	}
+	hn_agent.failed_errno = err;
+	hn_agent.failed = run ? &run->live : NULL;
 	hn_store_release(&hn_agent.state, HN_AGENT_FAILED);
 	hn_crash_release();
 	return false;
@@ -356,7 +358,7 @@ struct pace {
 	struct hn_credit cpu, look; /* for everything, for looks; docs/policy.md */
 	uint64_t room_ms;           /* when to look at the nodes' free memory again */
 	uint64_t aged_ms;           /* when samples were last made to count half */
-	uint32_t stacks_seen;
+	uint32_t stacks_seen, ranges_seen;
 	uint64_t tiers_ms, round_ms; /* with slow nodes: the next look at what is free; when pages were last hinted for it */
 	bool short_of_memory;        /* some fast node is to give pages away */
 	bool said; /* that memory is left alone */
@@ -495,8 +497,10 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 {
 	uint64_t now = now_in_ms();
 
-	if (now >= p->look_ms || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen) {
+	if (now >= p->look_ms || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen ||
+	    hn_load_acquire(&hn_agent.ranges.changes) != p->ranges_seen) {
 		p->stacks_seen = hn_stacks_copy(w->live);
+		p->ranges_seen = hn_ranges_copy(w);
 		p->look_ms = look(w, p);
 		allow_nodes(w, c);
 		say_left_alone(w, p, now);
@@ -654,6 +658,7 @@ static void scanner_main(void *arg)
 		else
 			idle_pass(&pace);
 		hn_explain(w, !go_on);
+		hn_survey_answer(w);
 		sleep_until_next(&pace, kick);
 	}
 }

@@ -15,6 +15,8 @@
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
+struct hn_agent hn_agent;
+
 /* Ours, nobody else's to write, and under no other name. */
 static bool trusted(const struct stat *st)
 {

@@ -5,14 +5,20 @@
 #include "agent/agent.h"
 #include "linux/sys.h"
 
-struct hn_agent hn_agent;
+/* The child is watched as its parent was; another thread may have held what is reset. */
+static void forked(void)
+{
+	hn_threads_reset();
+	hn_spark_reset();
+	hn_spark_arm((uint32_t)hn_sys_gettid());
+}
 
 __attribute__((constructor)) static void load(void)
 {
 	hn_threads_load();
 	hn_fork_load();
-	hn_leave_load();
-	hn_affinity_load();
+	hn_user_load();
+	hn_spawn_load();
 	hn_crash_load();
 	hn_lockall_load();
 	hn_spark_load();
@@ -25,6 +31,7 @@ __attribute__((constructor)) static void load(void)
 		hn_agent.shm = NULL;
 		return;
 	}
+	hn_agent.forked = forked;
 	hn_who_learn(&hn_agent.rseq_from_robust, &hn_agent.tp_from_robust);
 	hn_plugin_load();
 	hn_agent.pid = (uint32_t)hn_sys_getpid();

@@ -19,50 +19,6 @@ typedef int (*create_fn)(pthread_t *, const pthread_attr_t *, void *(*)(void *),
 static create_fn real_create;
 static int (*real_mutex_init)(pthread_mutex_t *, const pthread_mutexattr_t *);
 
-/* ---- stacks ---- */
-
-/* True when the range is new. Neighbours are merged: a pool of stacks is one range. */
-static bool add_range(struct hn_stacks *s, uintptr_t start, uintptr_t end)
-{
-	uint32_t i;
-
-	for (i = 0; i < s->nr; i++) {
-		struct hn_range *r = &s->range[i];
-
-		if (start >= r->start && end <= r->end)
-			return false;
-		if (start <= r->end && end >= r->start) {
-			r->start = start < r->start ? start : r->start;
-			r->end = end > r->end ? end : r->end;
-			return true;
-		}
-	}
-	/* A full table forgets its oldest; a stack that is used again is simply noted again. */
-	if (s->nr < HN_USER_STACKS)
-		i = s->nr++;
-	else
-		i = s->next++ % HN_USER_STACKS;
-	s->range[i] = (struct hn_range){ start, end };
-	return true;
-}
-
-static void keep_out(uintptr_t start, uintptr_t end)
-{
-	struct hn_stacks *s = &hn_agent.stacks;
-	bool is_new;
-
-	hn_lock(&s->lock);
-	is_new = add_range(s, start, end);
-	if (is_new)
-		hn_add_acq_rel(&s->changes, 1);
-	hn_unlock(&s->lock);
-	/* The scanner looks at the changes before it arms again. */
-	if (is_new && hn_load_acquire(&hn_agent.state) != HN_AGENT_IDLE) {
-		hn_agent_pause();
-		hn_agent_resume();
-	}
-}
-
 static void note_user_stack(const pthread_attr_t *attr)
 {
 	void *at = NULL;
@@ -71,7 +27,7 @@ static void note_user_stack(const pthread_attr_t *attr)
 	/* Attributes without a stack of their own say it begins `size` below address 0. */
 	if (!attr || pthread_attr_getstack(attr, &at, &size) || !at || !size || (uintptr_t)at + size == 0)
 		return;
-	keep_out((uintptr_t)at, (uintptr_t)at + size);
+	hn_keep_out((uintptr_t)at, (uintptr_t)at + size);
 }
 
 __attribute__((visibility("default"))) int pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *attr)
@@ -82,22 +38,8 @@ __attribute__((visibility("default"))) int pthread_mutex_init(pthread_mutex_t *m
 		hn_threads_load();
 	/* The whole huge page, so that many mutexes in it are one range. */
 	if (attr && hn_agent.shm && pthread_mutexattr_getprotocol(attr, &protocol) == 0 && protocol == PTHREAD_PRIO_INHERIT)
-		keep_out(hn_page_down((uintptr_t)m), hn_page_up((uintptr_t)(m + 1)));
+		hn_keep_out(hn_page_down((uintptr_t)m), hn_page_up((uintptr_t)(m + 1)));
 	return real_mutex_init(m, attr);
-}
-
-uint32_t hn_stacks_copy(struct hn_live *live)
-{
-	struct hn_stacks *s = &hn_agent.stacks;
-	uint32_t i, changes;
-
-	hn_lock(&s->lock);
-	changes = hn_load_relaxed(&s->changes);
-	for (i = 0; i < s->nr; i++)
-		live->user_stack[i] = s->range[i];
-	live->nr_user_stacks = s->nr;
-	hn_unlock(&s->lock);
-	return changes;
 }
 
 /* ---- watching ---- */
@@ -174,7 +116,6 @@ void hn_threads_reset(void)
 {
 	uint32_t i;
 
-	hn_agent.stacks.lock = (struct hn_word){ 0 };
 	for (i = 0; i < sizeof(launches) / sizeof(launches[0]); i++)
 		hn_store_relaxed(&launches[i].taken, 0);
 }

@@ -111,6 +111,7 @@ static void put_migrated(FILE *out, const struct hn_decision *d, const struct hn
 		[HN_REASON_SPREAD] = "because several nodes use it, and such pages are spread over them",
 		[HN_REASON_HOT] = "because it was on a slow node, and touched soon after its hint",
 		[HN_REASON_ROOM] = "because it was on a slow node, and there is much room on this one",
+		[HN_REASON_BOUND] = "because the program has bound this range to that node or group of nodes",
 		[HN_REASON_TEST] = "as a policy for tests has it",
 	};
 
@@ -304,6 +305,8 @@ static const struct {
 				  "much of it for "
 				  "the first time",
 				  "nothing needs to: it is looked at again" },
+	[HN_PLACE_LEFT] = { "the program uses the library and has not named this range, or wants it left alone",
+			    "hugenuma_manage() on it, in the program" },
 	[HN_PLACE_IDLE] = { "the process was told to stop being balanced", "`hugenuma resume PID'" },
 };
 

@@ -54,6 +54,7 @@ const struct hn_name hn_reason_names[HN_NR_REASONS] = {
 	[HN_REASON_SPREAD] = { "spread", "shared, spread" },
 	[HN_REASON_HOT] = { "hot", "hot, on a slow node" },
 	[HN_REASON_ROOM] = { "room", "on a slow node, room on the fast one" },
+	[HN_REASON_BOUND] = { "bound", "the program wants it there" },
 	[HN_REASON_TEST] = { "test", "a policy for tests" },
 	[HN_REASON_PLUGIN] = { "policy", "the plug-in policy said so" },
 };

@@ -56,6 +56,15 @@ enum {
 
 #define HN_IDLE_MAX 15u
 
+/* What the program wants for some of its pages, other than for the rest. Relaxed; changes may be seen one by one. */
+struct hn_wish {
+	uint64_t nodes; /* bit n: they belong on node n; 0: no say */
+	uint32_t dry;   /* 1: judged, never moved */
+	uint32_t pad;
+};
+
+#define HN_MAX_WISHES 16u /* number 0 is that of all pages without one: it wants nothing */
+
 /* One huge-page-sized place in the program. 48 bytes. All fields: entry lock, except lock itself. */
 struct hn_entry {
 	struct hn_word lock;
@@ -69,6 +78,7 @@ struct hn_entry {
 	uint8_t idle : 4;   /* hints in a row that nobody touched; HN_IDLE_MAX at most */
 	uint8_t shared : 1; /* 1: several nodes use it, see policy.h */
 	uint8_t demoted : 1; /* 1: it was sent to a slow node at moved_ms */
+	uint8_t wish : 4;   /* index into struct hn_core.wish */
 	uint8_t state;     /* enum hn_state */
 	uint8_t flags;     /* HN_E_* */
 	uint8_t fails;     /* consecutive refusals to arm or failures to migrate; sets the length of the hold */
@@ -137,6 +147,8 @@ struct hn_core {
 	uint32_t by_cpu[HN_MAX_NODES], by_page[HN_MAX_NODES]; /* samples lately, policy.c; the same */
 	uint32_t move_threads, threads_missed;                /* threads.c; the same */
 
+	struct hn_wish wish[HN_MAX_WISHES];
+
 	struct hn_word displaced_lock;
 	struct hn_word nr_displaced; /* displaced_lock to change */
 	uint32_t max_displaced;
@@ -163,6 +175,8 @@ void hn_policy_set(struct hn *hn, uint32_t policy);
 void hn_policy_allow(struct hn *hn, uint64_t nodes);
 /* These nodes are short of memory as of now. Any thread. */
 void hn_policy_short(struct hn *hn, uint64_t nodes);
+/* Wish number `wish`, 1 .. HN_MAX_WISHES - 1, is this from now on. One thread. */
+void hn_policy_set_wish(struct hn *hn, uint32_t wish, const struct hn_wish *w);
 /* A round is over: what was sampled before it counts half. One thread. */
 void hn_policy_age(struct hn *hn);
 
@@ -229,6 +243,8 @@ int hn_manage(struct hn *hn, hn_addr haddr, int nid);
  * it may be armed at once, where hn_manage waits for the last remove event to be over. Gate held exclusively.
  */
 int hn_manage_fresh(struct hn *hn, hn_addr haddr, int nid);
+/* A managed page is one of those with wish number `wish` from now on, 0: with none. Gate held. */
+void hn_entry_wish(struct hn *hn, hn_addr haddr, uint32_t wish);
 /* Forget a MAPPED page (found to be no huge page any more). An ARMED one stays. Gate held. */
 void hn_unmanage(struct hn *hn, hn_addr haddr);
 /*

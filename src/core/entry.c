@@ -204,6 +204,7 @@ void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid)
 	e->last_tid = e->prior_tid = 0;
 	e->moved = e->stayed = e->shared = 0;
 	e->idle = e->demoted = 0;
+	e->wish = 0;
 	e->fails = e->stale = 0;
 	e->flags = 0;
 	hn_entry_set_open(hn, e, true);
@@ -328,6 +329,17 @@ static int manage(struct hn *hn, hn_addr haddr, int nid, bool quarantine)
 int hn_manage(struct hn *hn, hn_addr haddr, int nid) { return manage(hn, haddr, nid, true); }
 
 int hn_manage_fresh(struct hn *hn, hn_addr haddr, int nid) { return manage(hn, haddr, nid, false); }
+
+void hn_entry_wish(struct hn *hn, hn_addr haddr, uint32_t wish)
+{
+	struct hn_entry *e = hn_entry_find(hn, haddr);
+
+	if (!e || wish >= HN_MAX_WISHES)
+		return;
+	hn_lock(&e->lock);
+	e->wish = (uint8_t)wish;
+	hn_unlock(&e->lock);
+}
 
 void hn_unmanage(struct hn *hn, hn_addr haddr)
 {

@@ -39,6 +39,42 @@ void hn_policy_age(struct hn *hn)
 	}
 }
 
+void hn_policy_set_wish(struct hn *hn, uint32_t wish, const struct hn_wish *w)
+{
+	if (wish == 0 || wish >= HN_MAX_WISHES)
+		return;
+	__atomic_store_n(&hn->core->wish[wish].nodes, w->nodes, __ATOMIC_RELAXED);
+	__atomic_store_n(&hn->core->wish[wish].dry, w->dry, __ATOMIC_RELAXED);
+}
+
+/* The nodes that the page may be on: what the user allows, and of that what the program wants. */
+static uint64_t allowed_for(const struct hn *hn, const struct hn_entry *e)
+{
+	uint64_t allowed = __atomic_load_n(&hn->core->par.allowed_nodes, __ATOMIC_RELAXED);
+	uint64_t nodes = __atomic_load_n(&hn->core->wish[e->wish].nodes, __ATOMIC_RELAXED);
+
+	return (allowed ? allowed : ~(uint64_t)0) & (nodes ? nodes : ~(uint64_t)0);
+}
+
+/* The program wants the page on other nodes than it is on: to that of the thread, or else to one by its address. */
+static bool is_astray(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, struct hn_ruling *r)
+{
+	uint64_t nodes = __atomic_load_n(&hn->core->wish[e->wish].nodes, __ATOMIC_RELAXED);
+	int of[HN_MAX_NODES], nr = 0, nid;
+
+	if (!nodes || (nodes >> e->nid & 1))
+		return false;
+	nodes = allowed_for(hn, e);
+	for (nid = 0; nid < (int)hn->core->par.nr_nodes; nid++)
+		if (nodes >> nid & 1)
+			of[nr++] = nid;
+	r->refusal = HN_REFUSE_NODES;
+	r->reason = HN_REASON_BOUND;
+	if (nr)
+		r->target_nid = nodes >> thread_nid & 1 ? thread_nid : of[(haddr >> HN_PAGE_SHIFT) % (unsigned)nr];
+	return true;
+}
+
 /*
  * Does a page beside this one belong to somebody else, by its last sample? Only a hint, so no lock is taken for it, and a
  * neighbour in another chunk is not looked for.
@@ -62,10 +98,9 @@ static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_p
 	const struct hn_thread *thread = hn_thread_find(hn, tid);
 	const struct hn_group *group = thread ? hn_group_of(hn, __atomic_load_n(&thread->group, __ATOMIC_RELAXED)) : NULL;
 	const struct hn_params *par = &hn->core->par;
-	uint64_t allowed = __atomic_load_n(&par->allowed_nodes, __ATOMIC_RELAXED);
 	struct hn_placing place = {
 		.nr_nodes = par->nr_nodes,
-		.allowed = allowed ? allowed : ~(uint64_t)0,
+		.allowed = allowed_for(hn, e),
 		.spread_shared = par->spread_shared != 0,
 		.settle_ms = par->settle_ms,
 		.slow = par->slow_nodes,
@@ -104,7 +139,7 @@ static void restrain(const struct hn *hn, const struct hn_entry *e, const struct
 {
 	if (hn_entry_held(e, HN_E_NO_MOVE, now_ms))
 		r->refusal = HN_REFUSE_HELD;
-	else if (policy->traits & HN_POLICY_DRY)
+	else if ((policy->traits & HN_POLICY_DRY) || __atomic_load_n(&hn->core->wish[e->wish].dry, __ATOMIC_RELAXED))
 		r->refusal = HN_REFUSE_OBSERVE;
 	else if (!(policy->traits & HN_POLICY_UNLIMITED) && hn_threads_hold(hn, tid, e->nid, e->shared != 0))
 		r->refusal = HN_REFUSE_THREAD;
@@ -128,7 +163,9 @@ bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr 
 	*r = (struct hn_ruling){ .target_nid = HN_NO_NODE, .refusal = HN_REFUSE_NO_NODE, .rule = HN_NO_RULE };
 	if (thread_nid < 0 || e->nid < 0)
 		return false;
-	if (same_node && !(policy->traits & HN_POLICY_ASKED_OF_LOCAL))
+	if (is_astray(hn, e, haddr, thread_nid, r))
+		;
+	else if (same_node && !(policy->traits & HN_POLICY_ASKED_OF_LOCAL))
 		r->local = true;
 	else if (hn_entry_held(e, HN_E_NO_MOVE, now_ms) && !(policy->traits & HN_POLICY_ASKED_OF_LOCAL))
 		r->refusal = HN_REFUSE_HELD;

@@ -120,6 +120,7 @@ enum hn_place {
 	HN_PLACE_GROWING,      /* the mapping has more huge pages at every look */
 	HN_PLACE_GIVEN_BACK, /* was managed, but touched for the first time in too many places: not again before hold_ms */
 	HN_PLACE_IDLE,       /* the agent was told to stop */
+	HN_PLACE_LEFT,       /* the program wants it left alone, or has not named it and wants only named ranges managed */
 	HN_NR_PLACES,
 };
 

@@ -78,6 +78,7 @@ enum hn_reason {
 	HN_REASON_MAJORITY, /* shared, but nearly all samples are from one node */
 	HN_REASON_GROUP,    /* the threads that share memory use that node far more */
 	HN_REASON_SPREAD,   /* shared: it goes where its address says, among the nodes that use it */
+	HN_REASON_BOUND,    /* the program wants it on other nodes than it is on */
 	HN_REASON_TEST,     /* one of the policies that only want pages on the move */
 	HN_REASON_PLUGIN,   /* a plug-in policy said so; its rule says why */
 	HN_REASON_HOT,      /* on a slow node, and touched soon after its hint */

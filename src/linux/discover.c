@@ -92,16 +92,36 @@ bool hn_small_enough(const struct hn_live *live, hn_addr start, hn_addr end, uin
 	return present <= huge_bytes + huge_bytes / 3 || present == end - start;
 }
 
+/* Bytes of huge pages, of anything, and in all, in what is to be managed of a mapping. */
+static void measure(struct hn_live *live, const struct hn_vma *vma, uint64_t *huge, uint64_t *present, uint64_t *all)
+{
+	hn_addr at = vma->start;
+	struct hn_range r;
+	uint8_t wish;
+
+	*huge = *present = *all = 0;
+	for (; hn_ranges_next(live, at, vma->end, &r, &wish); at = r.end) {
+		hn_addr start = hn_page_up(r.start), end = hn_page_down(r.end);
+
+		if (start >= end)
+			continue;
+		*huge += hn_pagemap_huge_bytes(live->fd_pagemap, start, end, UINT64_MAX);
+		*present += hn_pagemap_present_bytes(live->fd_pagemap, start, end, UINT64_MAX);
+		*all += end - start;
+	}
+}
+
 /* Mostly huge among what is populated, and not growing any more since the last look. */
 static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 {
-	hn_addr start = hn_page_up(vma->start), end = hn_page_down(vma->end);
-	uint64_t huge = hn_pagemap_huge_bytes(live->fd_pagemap, start, end, UINT64_MAX);
-	uint32_t pages = (uint32_t)(huge >> HN_PAGE_SHIFT), now = hn_live_now_ms();
+	uint32_t pages, now = hn_live_now_ms();
 	struct hn_candidate *c;
+	uint64_t huge, present, all;
 	bool steady;
 
-	if (!hn_huge_enough(live, start, end, pages))
+	measure(live, vma, &huge, &present, &all);
+	pages = (uint32_t)(huge >> HN_PAGE_SHIFT);
+	if (!pages || !hn_huge_enough(live, hn_page_up(vma->start), hn_page_down(vma->end), pages))
 		return false;
 	c = candidate(live, vma->start);
 	steady = c->huge && pages <= c->huge + c->huge / 64;
@@ -109,7 +129,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 	c->seen_ms = now;
 	if ((int32_t)(now - c->not_before_ms) < 0 || (!steady && !live->setup.eager))
 		return false;
-	return hn_small_enough(live, start, end, huge);
+	return present <= huge + huge / 3 || present == all;
 }
 
 static int initial_node(const struct hn_live *live, hn_addr haddr)
@@ -120,7 +140,7 @@ static int initial_node(const struct hn_live *live, hn_addr haddr)
 }
 
 /* Manage every huge page of [start, end) that may be. Gate held; exclusively when the range is fresh. */
-static void manage_range(struct hn_worker *w, hn_addr start, hn_addr end,
+static void manage_piece(struct hn_worker *w, hn_addr start, hn_addr end, uint8_t wish,
 			 int (*manage)(struct hn *hn, hn_addr haddr, int nid))
 {
 	struct hn_live *live = w->live;
@@ -133,11 +153,25 @@ static void manage_range(struct hn_worker *w, hn_addr start, hn_addr end,
 
 		for (i = 0; i < n; i++)
 			for (a = hn_page_up(r[i].start); a + HN_PAGE_SIZE <= r[i].end; a += HN_PAGE_SIZE)
-				if (!overlaps(live->exclude, live->nr_excludes, a, a + HN_PAGE_SIZE))
+				if (!overlaps(live->exclude, live->nr_excludes, a, a + HN_PAGE_SIZE)) {
 					manage(&w->hn, a, initial_node(live, a));
+					if (live->wishes)
+						hn_entry_wish(&w->hn, a, wish);
+				}
 		if (n <= 0)
 			return;
 	}
+}
+
+static void manage_range(struct hn_worker *w, const struct hn_vma *vma, int (*manage)(struct hn *hn, hn_addr haddr, int nid))
+{
+	hn_addr at = vma->start;
+	struct hn_range r;
+	uint8_t wish;
+
+	for (; hn_ranges_next(w->live, at, vma->end, &r, &wish); at = r.end)
+		if (hn_page_up(r.start) < hn_page_down(r.end))
+			manage_piece(w, hn_page_up(r.start), hn_page_down(r.end), wish, manage);
 }
 
 /*
@@ -153,7 +187,7 @@ static void register_vma(struct hn_worker *w, const struct hn_vma *vma)
 	    hn_uffd_register(live->fd, vma->start, vma->end - vma->start, live->way->register_mode) == 0) {
 		hn_region_add(live, vma->start, vma->end);
 		hn_policy_fence(live, vma->start, vma->end);
-		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end), hn_manage_fresh);
+		manage_range(w, vma, hn_manage_fresh);
 	}
 	hn_gate_write_unlock(&w->hn);
 }
@@ -165,13 +199,13 @@ static void revisit_vma(struct hn_worker *w, const struct hn_vma *vma, bool fenc
 {
 	struct hn_live *live = w->live;
 
-	if (hn_policy_is_own(live, vma->start, fenced)) {
+	if (hn_policy_is_own(live, vma->start, fenced) || !hn_ranges_any(live, vma->start, vma->end)) {
 		give_back(w, vma->start, vma->end);
 		return;
 	}
 	hn_gate_read_lock(&w->hn);
 	if (hn_region_covers(live, vma->start, vma->end))
-		manage_range(w, hn_page_up(vma->start), hn_page_down(vma->end), hn_manage);
+		manage_range(w, vma, hn_manage);
 	hn_gate_read_unlock(&w->hn);
 	if (!live->fence)
 		return;
@@ -344,6 +378,7 @@ void hn_discover(struct hn_worker *w)
 	hn_exclude_threads(live);
 	hn_policy_look(live);
 	enforce_excludes(w);
+	hn_ranges_enforce(w);
 	review_regions(w);
 	find_lost(w);
 	hn_maps_walk(live->fd_maps, live->maps_buf, sizeof(live->maps_buf), visit_vma, w);

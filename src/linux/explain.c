@@ -125,6 +125,8 @@ static enum hn_place place_of(struct hn_worker *w, struct hn_answer *a, bool idl
 		return HN_PLACE_OWN;
 	if (is_in(live->exclude, live->nr_excludes, a->addr))
 		return HN_PLACE_THREAD;
+	if (!hn_ranges_any(live, hn_page_down(a->addr), hn_page_down(a->addr) + HN_PAGE_SIZE))
+		return HN_PLACE_LEFT;
 	if (registered)
 		return hn_pagemap_is_huge(live->fd_pagemap, hn_page_down(a->addr)) ? HN_PLACE_SOON : HN_PLACE_NOT_HUGE;
 	if (idle)

@@ -84,6 +84,15 @@ struct hn_range {
 	hn_addr start, end;
 };
 
+/* A range of which the program has said what is to become of it. */
+struct hn_wanted {
+	hn_addr start, end;
+	bool leave;   /* not to be managed */
+	uint8_t wish; /* else: of struct hn_entry */
+};
+
+#define HN_MAX_RANGES 256u
+
 /* Something a child has done to its memory before it was served: a range dropped (to = 0) or moved. */
 struct hn_change {
 	hn_addr from, end, to;
@@ -168,6 +177,12 @@ struct hn_live {
 	uint32_t nr_user_stacks;
 	struct hn_range user_stack[HN_USER_STACKS]; /* stacks the program made itself; see agent/threads.c */
 	char maps_buf[16384];
+
+	bool only_ranges;      /* memory in no range is left alone */
+	bool ranges_new;       /* since the last look */
+	bool wishes;           /* there are or were some */
+	uint32_t nr_ranges;    /* ascending, none overlaps another */
+	struct hn_wanted wanted[HN_MAX_RANGES];
 
 	uint32_t own_since_ms; /* since when some have one of their own; 0: none has */
 	bool task_policy;      /* the program has chosen where its memory goes, for whole threads */
@@ -369,6 +384,8 @@ int hn_live_hole_fill(void *be, hn_addr addr, uint32_t zeros);
 /* ---- region.c; gate exclusive to change ---- */
 bool hn_region_covers(const struct hn_live *live, hn_addr start, hn_addr end);
 struct hn_region *hn_region_at(struct hn_live *live, hn_addr addr);
+/* A copy of the i-th region; false when there are less. Takes and releases the gate (shared). */
+bool hn_region_nth(struct hn_worker *w, uint32_t i, struct hn_region *r);
 bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end);
 void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end);
 void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t len);
@@ -395,6 +412,14 @@ uint64_t hn_live_own_bytes(const struct hn_live *live);
 bool hn_live_release(struct hn_worker *w, uint32_t ms);
 /* Put everything back, displaced parts too; false when it did not come to an end within `ms`. */
 bool hn_live_drain(struct hn_worker *w, uint32_t ms);
+
+/* ---- ranges.c; scanner thread ---- */
+/* The next piece of [at, end) that is to be managed; false when there is none. */
+bool hn_ranges_next(const struct hn_live *live, hn_addr at, hn_addr end, struct hn_range *piece, uint8_t *wish);
+/* Is any of it? */
+bool hn_ranges_any(const struct hn_live *live, hn_addr start, hn_addr end);
+/* Forget the managed pages that are not to be any more. */
+void hn_ranges_enforce(struct hn_worker *w);
 
 /*
  * Has the mapping enough huge pages, of the `pages` there are, to be registered? One that is no thread's stack; two, where there

@@ -39,6 +39,18 @@ struct hn_region *hn_region_at(struct hn_live *live, hn_addr addr)
 	return i < live->nr_regions && live->region[i].start <= addr ? &live->region[i] : NULL;
 }
 
+bool hn_region_nth(struct hn_worker *w, uint32_t i, struct hn_region *r)
+{
+	bool there;
+
+	hn_gate_read_lock(&w->hn);
+	there = i < w->live->nr_regions;
+	if (there)
+		*r = w->live->region[i];
+	hn_gate_read_unlock(&w->hn);
+	return there;
+}
+
 bool hn_region_covers(const struct hn_live *live, hn_addr start, hn_addr end)
 {
 	uint32_t i = first_after(live, start);
