@@ -125,8 +125,8 @@ enum hugenuma_treatment {
 /*
  * What is to become of the huge pages in [addr, addr + len), now and later, whatever is mapped there; the last word about an
  * address counts. May be said before hugenuma_start(). The memory must be private, anonymous and writable, and becomes
- * managed when it has two huge pages or more and most of what is there is huge; within a second, as a rule. nodes: bit n for
- * node n, with HUGENUMA_BIND only, else 0. After HUGENUMA_LEAVE no page of the range is armed on return.
+ * managed when it has a huge page (two where a thread may have its stack) and most of what is there is huge; within a second,
+ * as a rule. nodes: bit n for node n, with HUGENUMA_BIND only, else 0. After HUGENUMA_LEAVE no page of the range is armed on return.
  *
  * Never name memory that holds stacks or control blocks of threads, or mutexes with PTHREAD_PRIO_INHERIT. -EINVAL: the range
  * is empty or wraps, or the nodes are none; -ENOSPC: more than 256 ranges (neighbours treated alike are one), or more than

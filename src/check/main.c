@@ -435,7 +435,7 @@ int main(int argc, char **argv)
 		status = list(&q);
 	else
 		status = q.replay ? replay(&q, argv[0]) : check(&q);
-	if (fflush(stdout) != 0) {
+	if (fflush(stdout) != 0 || ferror(stdout)) {
 		fprintf(stderr, "%s: cannot write the result\n", argv[0]);
 		return EXIT_UNFINISHED;
 	}

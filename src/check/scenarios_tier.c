@@ -61,7 +61,7 @@ const struct ck_scenario ck_tier_scenarios[] = {
 							  "keeps it from being put in place",
 	  .races = "R6 R7", TIER, .setup = cold_armed_beside_another,
 	  .role = { HANDLER(1), THREAD("a", 0, "w0.0"), ACTOR("unmapper", "U1"), ACTOR("scanner", "T600 E") } },
-	{ .name = "demotion_without_target", .about = "the slow node has no page free, and a thread comes", .races = "R6 R29",
+	{ .name = "demotion_vs_failing_target", .about = "the slow node has no page free, and a thread comes", .races = "R6 R29",
 	  TIER, .setup = no_target,
 	  .role = { HANDLER(1), THREAD("a", 0, "w0.0"), ACTOR("scanner", "T600 E") } },
 	{ .name = "demotion_vs_drain", .about = "everything is put back for a fork while a thread waits for a demotion", .races = "R7",
