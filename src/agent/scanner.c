@@ -467,8 +467,10 @@ static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 {
 	const struct hn_stats *s = w->hn.stats;
 	uint64_t confirmed = hn_stat_read(&s->migrated) - hn_stat_read(&s->migrated_for[HN_REASON_FIRST]);
-	struct hn_pace_plan plan = hn_pace_plan(&p->core, &p->par, hn_stat_read(&s->managed_pages), hn_scan_questions(&w->hn),
-						confirmed, (uint32_t)now_ms);
+	uint64_t limited = hn_stat_read(&s->refused[HN_REFUSE_BUDGET]) + hn_stat_read(&s->refused[HN_REFUSE_STALL]);
+	uint32_t questions = hn_scan_questions(&w->hn) - (uint32_t)limited;
+	struct hn_pace_plan plan = hn_pace_plan(&p->core, &p->par, hn_stat_read(&s->managed_pages), questions, confirmed,
+						(uint32_t)now_ms);
 	uint32_t window = p->par.window_pages;
 
 	plan.fresh = hn_scan_open(&w->hn, HN_ASK_NEW, smaller(plan.fresh, window));

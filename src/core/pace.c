@@ -56,8 +56,9 @@ static uint32_t watch_ms(const struct hn_pace *p) { return pays(p) ? WATCH_MS : 
 static void count_answers(struct hn_pace *p, uint32_t questions, uint64_t confirmed)
 {
 	uint32_t new = (uint32_t)(confirmed - p->confirmed);
+	int32_t asked = (int32_t)(questions - p->questions); /* less than none: answers that a limit took back later */
 
-	p->asked += questions - p->questions;
+	p->asked = asked < 0 && p->asked < (uint32_t)-asked ? 0 : p->asked + (uint32_t)asked;
 	p->answered += new;
 	p->questions = questions;
 	p->confirmed = confirmed;

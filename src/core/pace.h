@@ -58,8 +58,9 @@ struct hn_pace_plan {
 
 void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms);
 /*
- * `questions`: how often so far a page was asked about whose last sample had left a question (hn_scan_questions);
- * `confirmed`: pages so far that were migrated for more than their first sample.
+ * `questions`: how often so far a page was asked about whose last sample had left a question (hn_scan_questions), without
+ * those that were answered but met a limit (move.budget_mib_s, move.max_stall_us): they say nothing about whether asking
+ * pays, and may be taken off late. `confirmed`: pages so far that were migrated for more than their first sample.
  */
 struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed_pages,
 				 uint32_t questions, uint64_t confirmed, uint32_t now_ms);

@@ -213,6 +213,28 @@ static void test_a_change_of_phase(void **state)
 	}
 }
 
+/* A limit says nothing about whether asking pays: what it refuses is taken off again, at once or later. */
+static void test_limits_are_no_answers(void **state)
+{
+	struct run r = begin(1000);
+	uint32_t i;
+
+	(void)state;
+	pass(&r);
+	for (i = 0; i < 100; i++) {
+		uint32_t asked;
+
+		r.open = 1000;
+		asked = pass(&r).open;
+		assert_true(asked > 0);
+		r.questions -= asked - 1; /* all but one met the limit */
+		r.confirmed++;
+	}
+	r.questions -= 500; /* first samples are refused, too, and were no questions */
+	r.open = 1000;
+	assert_true(pass(&r).open > 0);
+}
+
 /* A burst as long as what was saved up allows, then the share; time that was not used is not saved for ever. */
 static void test_credit(void **state)
 {
@@ -252,6 +274,7 @@ int main(void)
 		cmocka_unit_test(test_questions),
 		cmocka_unit_test(test_one_change_asks_the_rest),
 		cmocka_unit_test(test_a_change_of_phase),
+		cmocka_unit_test(test_limits_are_no_answers),
 		cmocka_unit_test(test_credit),
 	};
 
