@@ -30,6 +30,7 @@ struct child {
 	int fd;
 	uint64_t patience_end_ns;
 	uint32_t nr, nr_wiped;
+	bool gone; /* it has ended already: the gate must not be held for it, page by page */
 };
 
 /* Memory is most often dropped piece by piece, upwards: that is one change. */
@@ -105,6 +106,7 @@ static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 		if (at == 0)
 			return;
 		err = hn_uffd_copy(c->fd, at, src, HN_BASE_SIZE, &done);
+		c->gone = err == -ESRCH;
 		if ((err == -EAGAIN || err == -ENOMEM) && !wait_a_moment(c))
 			return;
 	}
@@ -125,7 +127,7 @@ static void give(struct child *c, hn_addr addr, hn_addr src, uint64_t len)
 			break;
 		}
 	}
-	for (; off < len; off += HN_BASE_SIZE)
+	for (; off < len && !c->gone; off += HN_BASE_SIZE)
 		give_base_page(c, addr + off, src + off);
 }
 
@@ -133,7 +135,7 @@ static void give_part(void *arg, hn_addr addr, uint32_t page, uint32_t from, uin
 {
 	struct child *c = arg;
 
-	if (hn_is_staged(c->live, page))
+	if (!c->gone && hn_is_staged(c->live, page))
 		give(c, addr, (hn_addr)(uintptr_t)hn_staging(c->live, page) + from, to - from);
 }
 
