@@ -228,17 +228,25 @@ def test_cut_short_anywhere():
 def test_damaged_anywhere():
     name, _ = recorded("sleep", "0.1")
     data, bad, rng = content(name), path("bad.rec"), random.Random(1)
+    commands = (("report", bad), ("explain", bad, hex(ARENA)))
+    with open(bad, "wb") as f:
+        f.write(data)
+    whole = {args: command(*args).stdout for args in commands}
     noticed = 0
     for _ in range(150):
         at = rng.randrange(16, len(data))
         with open(bad, "wb") as f:
             f.write(data[:at] + bytes([data[at] ^ rng.randrange(1, 256)]) + data[at + 1:])
-        for args in (("report", bad), ("explain", bad, hex(ARENA))):
+        for args in commands:
             r = command(*args)
             if r.returncode not in (0, 1):
                 raise AssertionError(f"{args}, byte {at}: {r.returncode} {r.stderr}")
-            noticed += bool(re.search(r"damaged after|cut short", r.stderr))
-    same(noticed, 300, "damage that was noticed")
+            if re.search(r"damaged after|cut short", r.stderr):
+                noticed += 1
+            else:  # zstd's window size, for one, may be another without any effect
+                same((r.stderr, r.stdout), ("", whole[args]), f"{args}, byte {at}, damage that was not noticed")
+    if noticed < 290:
+        raise AssertionError(f"only {noticed} of 300 were noticed")
 
 
 def test_what_is_no_recording():
