@@ -496,15 +496,21 @@ static void case_close_all(void)
 
 static atomic_bool over;
 
+static int pass_by(const struct hugenuma_event *event, void *arg)
+{
+	(void)event;
+	(void)arg;
+	return 0;
+}
+
 static void *caller(void *arg)
 {
-	uint64_t *a = arg, cursor = 0, last = UINT64_MAX;
+	uint64_t *a = arg, cursor = 0;
 	struct hugenuma_range_info r = { .size = sizeof(r) };
 	struct hugenuma_page_info p = { .size = sizeof(p) };
 	struct hugenuma_statistics s = { .size = sizeof(s) };
 	char text[64];
 
-	(void)last;
 	while (!over) {
 		hugenuma_query_range(a, PAGES * PAGE, &r);
 		hugenuma_query_page(a, &p);
@@ -516,7 +522,9 @@ static void *caller(void *arg)
 		hugenuma_set("scan.period_max_ms", "1000");
 		hugenuma_get("scan.period_max_ms", text, sizeof(text));
 		hugenuma_message(text, sizeof(text));
-		cursor += hugenuma_state() + hugenuma_nodes();
+		hugenuma_poll_events(&cursor, pass_by, NULL);
+		hugenuma_state();
+		hugenuma_nodes();
 	}
 	return NULL;
 }
