@@ -17,7 +17,7 @@ import time
 import tsc
 from kernels import Unavailable
 
-PORTS = ("out", "err", "files", "status")
+PORTS = ("up", "out", "err", "files", "status")
 POLL_SECONDS = 0.1
 # From the guest's last word to the end of qemu, which is then ended by force.
 END_SECONDS = 10
@@ -29,6 +29,10 @@ libc = ctypes.CDLL(None)
 
 class Failed(Exception):
     """The guest, or what surrounds it, failed; the text says how."""
+
+
+class NeverUp(Failed):
+    """The guest's kernel ended before the first process had begun: nothing of the command has happened."""
 
 
 class TimedOut(Exception):
@@ -164,7 +168,8 @@ class Guest:
                 self.wait_end()
                 return status
             if gone:
-                raise Failed(f"the guest ended without a status; its last words:\n{self.last_words()}")
+                how = Failed if self.port["up"].all() else NeverUp
+                raise how(f"the guest ended without a status; its last words:\n{self.last_words()}")
             if time.monotonic() > end:
                 raise TimedOut(self.last_words())
             time.sleep(POLL_SECONDS)

@@ -162,6 +162,16 @@ def check_refusals(tap, folder):
     tap.check(status == FAILED_STATUS and "/does/not/exist" in err, "a file that is not there is named", err)
 
 
+def check_kernel_that_fails(tap):
+    """A kernel that comes to nothing is booted again, a few times; the command of a guest that was up is never run twice."""
+    status, out, err = vm("--build", "", "--cmdline", "rdinit=/nothing", "--", "echo seen")
+    tap.check(status == FAILED_STATUS and out == "", f"a kernel that fails: said (status {status})", out, err)
+    tap.check(err.count("once more") == 2, "a kernel that fails: tried three times", err)
+    status, out, err = vm("--build", "", "--", "echo seen; echo c > /proc/sysrq-trigger; sleep 100")
+    tap.check(status == FAILED_STATUS and "once more" not in err and out.count("seen") <= 1,
+              f"a kernel that fails later: not tried again (status {status})", out, err)
+
+
 def check_names(tap):
     for release, wanted, good in (("6.12.95+deb12-cloud-amd64", "6.12", True),
                                   ("6.12.95+deb12-cloud-amd64", "6.1", False),
@@ -185,6 +195,7 @@ def main():
         check_clock(tap)
         check_time_is_up(tap, f"{folder}/tmp")
         ends = [("killed", lambda child: child.kill())]
+        check_kernel_that_fails(tap)
         if "--quick" not in sys.argv:
             ends += [("interrupted", lambda child: child.send_signal(signal.SIGINT)),
                      ("terminated", lambda child: child.terminate())]
