@@ -131,11 +131,22 @@ static void judge_shared(const struct hn_judge *j, uint64_t h, struct hn_ruling 
 		stay(r, HN_REFUSE_SHARED);
 }
 
+/* A sample of one node between samples of others. Where a page changes hands, each has it for several samples. */
+static bool was_brief(uint64_t h)
+{
+	unsigned i;
+
+	for (i = 1; i + 1 < HN_HISTORY_SAMPLES && hn_history_node(h, i + 1) != HN_NO_NODE; i++)
+		if (hn_history_node(h, i) != hn_history_node(h, i - 1) && hn_history_node(h, i) != hn_history_node(h, i + 1))
+			return true;
+	return false;
+}
+
 bool hn_judge_is_shared(uint64_t history, bool was)
 {
 	if (hn_history_run(history) >= SHARED_NO_MORE)
 		return false;
-	return was || hn_history_turns(history) >= SHARED_TURNS;
+	return was || (hn_history_turns(history) >= SHARED_TURNS && was_brief(history));
 }
 
 static bool is_in(uint64_t set, int nid) { return (set >> nid & 1) != 0; }
