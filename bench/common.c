@@ -90,7 +90,8 @@ static void fill_setup(struct bench *b, uint32_t nodes)
 	hn_record_init(&record, nodes);
 	b->live.record = &record;
 	b->live.cnt = (struct hn_live_counters){ &b->counter[0], &b->counter[1], &b->counter[2],
-						 &b->counter[3], &b->counter[4], &b->counter[5] };
+						 &b->counter[3], &b->counter[4], &b->counter[5],
+						 &b->counter[6] };
 	hn_who_learn(&b->live.rseq_from_robust, &b->live.tp_from_robust);
 }
 
@@ -103,7 +104,7 @@ static void manage(struct bench *b, uint32_t nodes)
 	hn_gate_write_lock(hn);
 	if (hn_uffd_register(b->live.fd, start, end - start, b->live.way->register_mode))
 		bench_die("cannot register the arena with userfaultfd");
-	hn_region_add(&b->live, start, end);
+	hn_region_add(&b->live, start, end, NULL);
 	for (a = start; a < end; a += HN_PAGE_SIZE)
 		if (!hn_pagemap_is_huge(b->live.fd_pagemap, a) || hn_manage(hn, a, nodes > 1 ? 0 : HN_NO_NODE))
 			bench_die("page %u of the arena is not huge", (unsigned int)((a - start) >> HN_PAGE_SHIFT));

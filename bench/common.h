@@ -22,7 +22,7 @@ struct bench {
 	struct hn_live live;
 	struct hn_stats stats;
 	struct hn_worker worker;
-	uint64_t counter[6];
+	uint64_t counter[7];
 	char *arena;
 	uint32_t nr_pages;
 };

@@ -72,7 +72,7 @@ struct hn_ranges {
 	bool only;              /* memory in no range is left alone */
 	uint32_t nr;            /* ascending, none overlaps another */
 	struct hn_wanted range[HN_MAX_RANGES];
-	struct hn_wish wish[HN_MAX_WISHES]; /* one that no range refers to is free */
+	struct hn_wish wish[HN_USER_WISHES]; /* one that no range refers to is free */
 };
 
 /* A question of a program thread about a range, answered by the scanner. Under lock, but for `answered`. */

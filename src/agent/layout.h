@@ -127,6 +127,7 @@ struct hn_slot {
 	uint64_t events;          /* address-space events read */
 	uint64_t fixups;          /* putbacks that needed more than one MOVE */
 	uint64_t collapses;       /* pages made huge again */
+	uint64_t unbound_mappings;/* now: bound with MPOL_F_NUMA_BALANCING, and left alone for want of room */
 	uint64_t scans;           /* scan passes */
 	uint64_t threads_moved;   /* threads kept on a node's CPUs because their memory is there, so far ... */
 	uint64_t threads_kept;    /* ... and now */

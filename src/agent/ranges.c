@@ -17,15 +17,15 @@ static bool same_wish(const struct hn_wish *a, const struct hn_wish *b) { return
 /* Number of the wish, made if need be; -ENOSPC. */
 static int find_wish(struct hn_ranges *r, const struct hn_wish *wish)
 {
-	bool used[HN_MAX_WISHES] = { true };
+	bool used[HN_USER_WISHES] = { true };
 	uint32_t i;
 
 	for (i = 0; i < r->nr; i++)
 		used[r->range[i].wish] = true;
-	for (i = 0; i < HN_MAX_WISHES; i++)
+	for (i = 0; i < HN_USER_WISHES; i++)
 		if (used[i] && same_wish(&r->wish[i], wish))
 			return (int)i;
-	for (i = 1; i < HN_MAX_WISHES; i++) {
+	for (i = 1; i < HN_USER_WISHES; i++) {
 		if (used[i])
 			continue;
 		r->wish[i] = *wish;
@@ -148,7 +148,7 @@ uint32_t hn_ranges_copy(struct hn_worker *w)
 	live->nr_ranges = r->nr;
 	live->only_ranges = r->only;
 	memcpy(live->wanted, r->range, r->nr * sizeof(*r->range));
-	for (i = 1; i < HN_MAX_WISHES; i++) {
+	for (i = 1; i < HN_USER_WISHES; i++) {
 		hn_policy_set_wish(&w->hn, i, &r->wish[i]);
 		live->wishes |= r->wish[i].nodes || r->wish[i].dry;
 	}

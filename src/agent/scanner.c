@@ -167,6 +167,7 @@ static void link_counters(struct hn_live *live, struct hn_slot *slot)
 		.events = &slot->events,
 		.fixups = &slot->fixups,
 		.collapses = &slot->collapses,
+		.unbound_mappings = &slot->unbound_mappings,
 	};
 }
 

@@ -220,6 +220,22 @@ static void put_decisions(FILE *out, const struct hn_explanation *e, unsigned mo
 
 /* ---- the page ---- */
 
+static void put_bound(FILE *out, const struct hn_machine *m, uint64_t nodes)
+{
+	const char *comma = "";
+
+	if (!nodes)
+		return;
+	fprintf(out, "The program has bound it to node%s ", nodes & (nodes - 1) ? "s" : "");
+	for (int n = 0; n < HN_MAX_NODES; n++) {
+		if (!(nodes >> n & 1))
+			continue;
+		fprintf(out, "%s%d", comma, hn_node_name(m, n));
+		comma = ", ";
+	}
+	fprintf(out, ".\n");
+}
+
 static void put_managed(FILE *out, const struct hn_explanation *e)
 {
 	const struct hn_machine *m = &e->seen->run->machine;
@@ -231,6 +247,7 @@ static void put_managed(FILE *out, const struct hn_explanation *e)
 		fprintf(out, "; it has had a hint for %.1f s: the next access is a sample.\n", a->armed_ms / 1e3);
 	else
 		fprintf(out, "; it is in place, without a hint.\n");
+	put_bound(out, m, a->bound);
 	if (a->last_nid >= 0 || a->last_tid) {
 		fprintf(out, "The last sample of it: ");
 		put_thread(out, e->seen->p.here, a->last_tid);
@@ -295,6 +312,9 @@ static const struct {
 	[HN_PLACE_SMALL] = { "its mapping is smaller than one aligned huge page", "allocate in larger pieces" },
 	[HN_PLACE_POLICY] = { "the program has a memory policy of its own here (mbind, set_mempolicy, numactl)",
 			      "run with --explicit-policy, or without that policy" },
+	[HN_PLACE_UNBOUND] = { "it is bound with MPOL_F_NUMA_BALANCING, and the program has bound memory to as many other sets of "
+			       "nodes as the agent can keep apart",
+			       "less different sets of nodes, or --explicit-policy, which respects none" },
 	[HN_PLACE_FEW_HUGE] = { "its mapping has too few huge pages",
 				"huge pages: see `hugenuma doctor' for how programs get them" },
 	[HN_PLACE_MOSTLY_SMALL] = { "more than a quarter of what its mapping holds is small pages",

@@ -91,6 +91,7 @@ static void slot_merge(struct hn_slot *to, const struct hn_slot *from)
 	to->events += from->events;
 	to->fixups += from->fixups;
 	to->collapses += from->collapses;
+	to->unbound_mappings += from->unbound_mappings;
 	to->scans += from->scans;
 	to->agent_bytes += from->agent_bytes;
 	stats_merge(&to->stats, &from->stats);

@@ -68,6 +68,7 @@ static uint64_t lost(const struct hn_process *p) { return p->slot.stats.pages_lo
 static uint64_t scans(const struct hn_process *p) { return p->slot.scans; }
 static uint64_t holes(const struct hn_process *p) { return p->slot.holes_served; }
 static uint64_t threads_moved(const struct hn_process *p) { return p->slot.threads_moved; }
+static uint64_t unbound_mappings(const struct hn_process *p) { return p->slot.unbound_mappings; }
 static uint64_t threads_kept(const struct hn_process *p) { return p->slot.threads_kept; }
 static uint64_t memory(const struct hn_process *p) { return p->slot.agent_bytes; }
 static uint64_t registered(const struct hn_process *p) { return p->slot.registered_bytes; }
@@ -95,6 +96,8 @@ static const struct number {
 	{ "scans", NULL, COUNTER, scans, "Scan passes." },
 	{ "first_touches", NULL, COUNTER, holes, "First touches of memory answered by the agent." },
 	{ "thread_moves", NULL, COUNTER, threads_moved, "Times a thread was moved to the node of its memory." },
+	{ "unbound_mappings", NULL, GAUGE, unbound_mappings,
+	  "Mappings bound with MPOL_F_NUMA_BALANCING that are left alone: too many different sets of nodes." },
 	{ "kept_threads", NULL, GAUGE, threads_kept, "Threads kept on the node of their memory now." },
 	{ "agent_memory_bytes", "bytes", GAUGE, memory, "Memory that the agent holds for itself." },
 };

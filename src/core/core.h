@@ -60,10 +60,11 @@ enum {
 struct hn_wish {
 	uint64_t nodes; /* bit n: they belong on node n; 0: no say */
 	uint32_t dry;   /* 1: judged, never moved */
-	uint32_t pad;
+	uint32_t soft;  /* 1: to no other nodes, but those that lie elsewhere are not brought here; 0: they are */
 };
 
-#define HN_MAX_WISHES 16u /* number 0 is that of all pages without one: it wants nothing */
+#define HN_MAX_WISHES 32u  /* number 0 is that of all pages without one: it wants nothing; ... */
+#define HN_USER_WISHES 16u /* ... below this they are the program's, through the library; the rest is the backend's */
 
 /* One huge-page-sized place in the program. 48 bytes. All fields: entry lock, except lock itself. */
 struct hn_entry {
@@ -78,7 +79,7 @@ struct hn_entry {
 	uint8_t idle : 4;   /* hints in a row that nobody touched; HN_IDLE_MAX at most */
 	uint8_t shared : 1; /* 1: several nodes use it, see policy.h */
 	uint8_t demoted : 1; /* 1: it was sent to a slow node at moved_ms */
-	uint8_t wish : 4;   /* index into struct hn_core.wish */
+	uint8_t wish : 5;   /* index into struct hn_core.wish */
 	uint8_t state;     /* enum hn_state */
 	uint8_t flags;     /* HN_E_* */
 	uint8_t fails;     /* consecutive refusals to arm or failures to migrate; sets the length of the hold */

@@ -14,12 +14,16 @@ static bool is_set(uint64_t set, int nid) { return (set >> nid & 1) != 0; }
 static int target_of(struct hn *hn, const struct hn_entry *e, uint32_t now_ms)
 {
 	const struct hn_core *c = hn->core;
+	int to;
 
 	if (!c->par.cold_rounds || e->nid < 0 || is_set(c->par.slow_nodes, e->nid) || !c->plan.pages[e->nid])
 		return HN_NO_NODE;
 	if (hn_before(now_ms, e->armed_ms + c->par.expiry_ms) || e->idle + 1u < c->par.cold_rounds)
 		return HN_NO_NODE;
-	return hn_entry_held(e, HN_E_NO_MOVE, now_ms) ? HN_NO_NODE : c->plan.target[e->nid];
+	to = c->plan.target[e->nid];
+	if (to == HN_NO_NODE || hn_entry_held(e, HN_E_NO_MOVE, now_ms) || !hn_policy_may_send(hn, e, to))
+		return HN_NO_NODE;
+	return to;
 }
 
 /* C1, gate and entry lock held. True: the page lock and a reference are ours. */

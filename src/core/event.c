@@ -105,8 +105,11 @@ void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end)
 	hn->ops->wake(hn->be, start, end - start);
 }
 
-/* Attach a page that was armed elsewhere to the entry of its new place. False: there is no room for an entry. */
-static bool rekey(struct hn *hn, uint32_t page, int nid, hn_addr to)
+/*
+ * Attach a page that was armed elsewhere to the entry of its new place. A wish of the program's own is about addresses, one
+ * that stands for a memory policy goes with the mapping. False: there is no room for an entry.
+ */
+static bool rekey(struct hn *hn, uint32_t page, int nid, uint8_t wish, hn_addr to)
 {
 	struct hn_entry *n = hn_entry_make(hn, to);
 
@@ -119,6 +122,7 @@ static bool rekey(struct hn *hn, uint32_t page, int nid, hn_addr to)
 	hn_entry_set_managed(hn, n, nid);
 	hn_entry_to_armed(hn, n, page, hn_now_ms(hn));
 	hn_stat_add(&hn->stats->armed, 1);
+	n->wish = wish < HN_USER_WISHES ? 0 : wish;
 	hn_unlock(&n->lock);
 	return true;
 }
@@ -134,10 +138,11 @@ static void move_armed(struct hn *hn, struct hn_entry *e, hn_addr haddr, const s
 	hn_addr hi = r->end < haddr + HN_PAGE_SIZE ? r->end : haddr + HN_PAGE_SIZE;
 	hn_addr dest = r->to + (haddr - r->from); /* where the start of this page would be; may wrap below `to` */
 	uint32_t page = e->page;
+	uint8_t wish = e->wish;
 	int nid = e->nid;
 
 	hn_entry_to_unmanaged(hn, e);
-	if (hi - lo == HN_PAGE_SIZE && (dest & ~HN_PAGE_MASK) == 0 && rekey(hn, page, nid, dest))
+	if (hi - lo == HN_PAGE_SIZE && (dest & ~HN_PAGE_MASK) == 0 && rekey(hn, page, nid, wish, dest))
 		return;
 	hn_page_set_haddr(hn, page, 0);
 	keep_part(hn, page, haddr, haddr, lo);

@@ -92,6 +92,8 @@ void hn_for_each_displaced(struct hn *hn, hn_give_fn give, void *arg);
  */
 bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t tid,
 			 uint32_t now_ms, struct hn_ruling *r);
+/* May this page go to nid at all, whatever it is asked for? Entry lock held. */
+bool hn_policy_may_send(const struct hn *hn, const struct hn_entry *e, int nid);
 /* limit.c: may one more page be migrated now? Counts it if so, else *why says what stands against it. */
 bool hn_limit_reached(const struct hn *hn, uint32_t now_ms, enum hn_refusal *why);
 /* A migration has kept a thread waiting so long. */

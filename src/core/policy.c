@@ -45,6 +45,7 @@ void hn_policy_set_wish(struct hn *hn, uint32_t wish, const struct hn_wish *w)
 		return;
 	__atomic_store_n(&hn->core->wish[wish].nodes, w->nodes, __ATOMIC_RELAXED);
 	__atomic_store_n(&hn->core->wish[wish].dry, w->dry, __ATOMIC_RELAXED);
+	__atomic_store_n(&hn->core->wish[wish].soft, w->soft, __ATOMIC_RELAXED);
 }
 
 /* The nodes that the page may be on: what the user allows, and of that what the program wants. */
@@ -56,13 +57,23 @@ static uint64_t allowed_for(const struct hn *hn, const struct hn_entry *e)
 	return (allowed ? allowed : ~(uint64_t)0) & (nodes ? nodes : ~(uint64_t)0);
 }
 
+static bool is_dry(const struct hn *hn, const struct hn_entry *e)
+{
+	return (hn_policies[policy_of(hn)].traits & HN_POLICY_DRY) || __atomic_load_n(&hn->core->wish[e->wish].dry, __ATOMIC_RELAXED);
+}
+
+bool hn_policy_may_send(const struct hn *hn, const struct hn_entry *e, int nid)
+{
+	return (allowed_for(hn, e) >> nid & 1) && !is_dry(hn, e);
+}
+
 /* The program wants the page on other nodes than it is on: to that of the thread, or else to one by its address. */
 static bool is_astray(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, struct hn_ruling *r)
 {
 	uint64_t nodes = __atomic_load_n(&hn->core->wish[e->wish].nodes, __ATOMIC_RELAXED);
 	int of[HN_MAX_NODES], nr = 0, nid;
 
-	if (!nodes || (nodes >> e->nid & 1))
+	if (!nodes || (nodes >> e->nid & 1) || __atomic_load_n(&hn->core->wish[e->wish].soft, __ATOMIC_RELAXED))
 		return false;
 	nodes = allowed_for(hn, e);
 	for (nid = 0; nid < (int)hn->core->par.nr_nodes; nid++)
@@ -139,7 +150,9 @@ static void restrain(const struct hn *hn, const struct hn_entry *e, const struct
 {
 	if (hn_entry_held(e, HN_E_NO_MOVE, now_ms))
 		r->refusal = HN_REFUSE_HELD;
-	else if ((policy->traits & HN_POLICY_DRY) || __atomic_load_n(&hn->core->wish[e->wish].dry, __ATOMIC_RELAXED))
+	else if (!(allowed_for(hn, e) >> r->target_nid & 1)) /* not every policy looks at that */
+		r->refusal = HN_REFUSE_NODES;
+	else if (is_dry(hn, e))
 		r->refusal = HN_REFUSE_OBSERVE;
 	else if (!(policy->traits & HN_POLICY_UNLIMITED) && hn_threads_hold(hn, tid, e->nid, e->shared != 0))
 		r->refusal = HN_REFUSE_THREAD;
@@ -180,11 +193,9 @@ bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr 
 /* Will another sample soon tell more? Not where the page belongs, nor where nothing would follow from it. */
 static bool leaves_question(const struct hn *hn, const struct hn_entry *e, int thread_nid)
 {
-	uint64_t allowed = __atomic_load_n(&hn->core->par.allowed_nodes, __ATOMIC_RELAXED);
-
 	if (thread_nid == e->nid || thread_nid < 0 || e->nid < 0 || e->shared)
 		return false;
-	if (allowed && !(allowed >> thread_nid & 1))
+	if (!(allowed_for(hn, e) >> thread_nid & 1))
 		return false;
 	return !(hn_policies[policy_of(hn)].traits & HN_POLICY_DRY) || hn_history_run(e->history) < 2;
 }

@@ -120,6 +120,7 @@ enum hn_place {
 	HN_PLACE_GROWING,      /* the mapping has more huge pages at every look */
 	HN_PLACE_GIVEN_BACK, /* was managed, but touched for the first time in too many places: not again before hold_ms */
 	HN_PLACE_IDLE,       /* the agent was told to stop */
+	HN_PLACE_UNBOUND,    /* as HN_PLACE_POLICY, but it may be balanced among some nodes: of those there are too many sets */
 	HN_PLACE_LEFT,       /* the program wants it left alone, or has not named it and wants only named ranges managed */
 	HN_NR_PLACES,
 };
@@ -133,6 +134,7 @@ struct hn_answer {
 	uint32_t hold_ms;      /* left, of flags or of HN_PLACE_GIVEN_BACK */
 	uint32_t armed_ms;     /* armed for so long */
 	uint32_t last_tid;     /* last sample */
+	uint64_t bound;        /* of a managed page: bit n, it may be on node n only; 0: on any */
 	int16_t nid, last_nid; /* of the page; of the last sample */
 	uint8_t state;         /* enum hn_state */
 	uint8_t flags;         /* HN_E_*, core.h: 1 not to be armed, 2 not to be moved, before hold_ms */

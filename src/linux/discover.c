@@ -140,7 +140,7 @@ static int initial_node(const struct hn_live *live, hn_addr haddr)
 }
 
 /* Manage every huge page of [start, end) that may be. Gate held; exclusively when the range is fresh. */
-static void manage_piece(struct hn_worker *w, hn_addr start, hn_addr end, uint8_t wish,
+static void manage_piece(struct hn_worker *w, hn_addr start, hn_addr end, uint32_t wish,
 			 int (*manage)(struct hn *hn, hn_addr haddr, int nid))
 {
 	struct hn_live *live = w->live;
@@ -163,55 +163,75 @@ static void manage_piece(struct hn_worker *w, hn_addr start, hn_addr end, uint8_
 	}
 }
 
-static void manage_range(struct hn_worker *w, const struct hn_vma *vma, int (*manage)(struct hn *hn, hn_addr haddr, int nid))
+/* bound: see hn_ranges_wish. Where there is no number for a wish pages would go where they must not. */
+static void manage_range(struct hn_worker *w, const struct hn_vma *vma, uint64_t bound,
+			 int (*manage)(struct hn *hn, hn_addr haddr, int nid))
 {
 	hn_addr at = vma->start;
 	struct hn_range r;
-	uint8_t wish;
+	uint8_t user;
 
-	for (; hn_ranges_next(w->live, at, vma->end, &r, &wish); at = r.end)
-		if (hn_page_up(r.start) < hn_page_down(r.end))
-			manage_piece(w, hn_page_up(r.start), hn_page_down(r.end), wish, manage);
+	for (; hn_ranges_next(w->live, at, vma->end, &r, &user); at = r.end) {
+		int wish = hn_ranges_wish(w, bound, user);
+
+		if (wish >= 0 && hn_page_up(r.start) < hn_page_down(r.end))
+			manage_piece(w, hn_page_up(r.start), hn_page_down(r.end), (uint32_t)wish, manage);
+	}
 }
 
 /*
  * Gate exclusive: no event is between read and processed, so what MAPPED says is true when it is said (I2). An event
  * that is queued but unread makes every later arm and put-back fail with EAGAIN until it is read.
  */
-static void register_vma(struct hn_worker *w, const struct hn_vma *vma)
+static void register_vma(struct hn_worker *w, const struct hn_vma *vma, uint64_t bound)
 {
+	struct hn_fence fence = hn_policy_fence_for(w->live, vma->start);
 	struct hn_live *live = w->live;
 
 	hn_gate_write_lock(&w->hn);
 	if (live->nr_regions < HN_MAX_REGIONS - 1 && !hn_displaced_any(&w->hn) &&
 	    hn_uffd_register(live->fd, vma->start, vma->end - vma->start, live->way->register_mode) == 0) {
-		hn_region_add(live, vma->start, vma->end);
-		hn_policy_fence(live, vma->start, vma->end);
-		manage_range(w, vma, hn_manage_fresh);
+		hn_region_add(live, vma->start, vma->end, NULL);
+		hn_policy_fence(live, vma->start, vma->end, &fence);
+		manage_range(w, vma, bound, hn_manage_fresh);
 	}
 	hn_gate_write_unlock(&w->hn);
 }
 
 static void give_back(struct hn_worker *w, hn_addr start, hn_addr end);
 
+/* Is the mapping to be balanced? *bound: among these nodes only. */
+static bool is_ours(struct hn_worker *w, const struct hn_vma *vma, const struct hn_fence *fence, uint64_t *bound)
+{
+	if (hn_policy_rule(w->live, vma->start, fence, bound) == HN_RANGE_OWN)
+		return false;
+	if (hn_ranges_wish(w, *bound, 0) >= 0)
+		return true;
+	w->live->unbound_now++;
+	return false;
+}
+
 /* A mapping we know: new pages in it are managed; unless the program has a policy for it by now. */
-static void revisit_vma(struct hn_worker *w, const struct hn_vma *vma, bool fenced)
+static void revisit_vma(struct hn_worker *w, const struct hn_vma *vma, const struct hn_fence *old)
 {
 	struct hn_live *live = w->live;
+	struct hn_fence fence;
+	uint64_t bound;
 
-	if (hn_policy_is_own(live, vma->start, fenced) || !hn_ranges_any(live, vma->start, vma->end)) {
+	if (!is_ours(w, vma, old, &bound) || !hn_ranges_any(live, vma->start, vma->end)) {
 		give_back(w, vma->start, vma->end);
 		return;
 	}
 	hn_gate_read_lock(&w->hn);
 	if (hn_region_covers(live, vma->start, vma->end))
-		manage_range(w, vma, hn_manage);
+		manage_range(w, vma, bound, hn_manage);
 	hn_gate_read_unlock(&w->hn);
-	if (!live->fence)
+	fence = hn_policy_fence_for(live, vma->start);
+	if (!fence.up)
 		return;
 	hn_gate_write_lock(&w->hn);
 	if (hn_region_covers(live, vma->start, vma->end))
-		hn_policy_fence(live, vma->start, vma->end);
+		hn_policy_fence(live, vma->start, vma->end, &fence);
 	hn_gate_write_unlock(&w->hn);
 }
 
@@ -219,20 +239,23 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 {
 	struct hn_worker *w = arg;
 	struct hn_live *live = w->live;
+	struct hn_fence fence = { .up = false };
 	const struct hn_region *r;
-	bool known, fenced;
+	uint64_t bound;
+	bool known;
 
 	if (vma->end - vma->start < HN_PAGE_SIZE || overlaps(live->own, live->nr_own, vma->start, vma->end))
 		return true;
 	hn_gate_read_lock(&w->hn);
 	known = hn_region_covers(live, vma->start, vma->end);
 	r = hn_region_at(live, vma->start);
-	fenced = r && r->fenced;
+	if (r)
+		fence = r->fence;
 	hn_gate_read_unlock(&w->hn);
 	if (known)
-		revisit_vma(w, vma, fenced);
-	else if (is_ripe(live, vma) && !hn_policy_is_own(live, vma->start, false))
-		register_vma(w, vma);
+		revisit_vma(w, vma, &fence);
+	else if (is_ripe(live, vma) && is_ours(w, vma, NULL, &bound))
+		register_vma(w, vma, bound);
 	return true;
 }
 

@@ -76,16 +76,19 @@ static const struct hn_candidate *find_candidate(const struct hn_live *live, hn_
 }
 
 /* A mapping that could be managed and is not: what keeps it from being ripe? */
-static enum hn_place why_not_ripe(struct hn_live *live, const struct hn_vma *vma, struct hn_answer *a)
+static enum hn_place why_not_ripe(struct hn_worker *w, const struct hn_vma *vma, struct hn_answer *a)
 {
+	struct hn_live *live = w->live;
 	hn_addr start = hn_page_up(vma->start), end = hn_page_down(vma->end);
 	const struct hn_candidate *c = find_candidate(live, vma->start);
-	uint64_t huge;
+	uint64_t huge, bound;
 
 	if (start >= end)
 		return HN_PLACE_SMALL;
-	if (hn_policy_is_own(live, vma->start, false))
+	if (hn_policy_rule(live, vma->start, NULL, &bound) == HN_RANGE_OWN)
 		return HN_PLACE_POLICY;
+	if (hn_ranges_wish(w, bound, 0) < 0)
+		return HN_PLACE_UNBOUND;
 	huge = hn_pagemap_huge_bytes(live->fd_pagemap, start, end, UINT64_MAX);
 	a->huge_pages = (uint32_t)(huge >> HN_PAGE_SHIFT);
 	if (!hn_huge_enough(live, start, end, a->huge_pages))
@@ -98,8 +101,9 @@ static enum hn_place why_not_ripe(struct hn_live *live, const struct hn_vma *vma
 	return HN_PLACE_GROWING;
 }
 
-static enum hn_place about_mapping(struct hn_live *live, struct hn_answer *a)
+static enum hn_place about_mapping(struct hn_worker *w, struct hn_answer *a)
 {
+	struct hn_live *live = w->live;
 	struct find f = { .addr = a->addr };
 
 	if (hn_maps_walk(live->fd_maps, live->maps_buf, sizeof(live->maps_buf), find_vma, &f) != 0)
@@ -108,7 +112,7 @@ static enum hn_place about_mapping(struct hn_live *live, struct hn_answer *a)
 		return HN_PLACE_NOT_ANON;
 	a->start = f.vma.start;
 	a->end = f.vma.end;
-	return why_not_ripe(live, &f.vma, a);
+	return why_not_ripe(w, &f.vma, a);
 }
 
 static enum hn_place place_of(struct hn_worker *w, struct hn_answer *a, bool idle)
@@ -119,6 +123,7 @@ static enum hn_place place_of(struct hn_worker *w, struct hn_answer *a, bool idl
 
 	if (hn_entry_look(&w->hn, a->addr, &e)) {
 		about_entry(a, &e);
+		a->bound = w->hn.core->wish[e.wish].nodes;
 		return HN_PLACE_MANAGED;
 	}
 	if (is_in(live->own, live->nr_own, a->addr))
@@ -131,7 +136,7 @@ static enum hn_place place_of(struct hn_worker *w, struct hn_answer *a, bool idl
 		return hn_pagemap_is_huge(live->fd_pagemap, hn_page_down(a->addr)) ? HN_PLACE_SOON : HN_PLACE_NOT_HUGE;
 	if (idle)
 		return HN_PLACE_IDLE;
-	return about_mapping(live, a);
+	return about_mapping(w, a);
 }
 
 void hn_explain(struct hn_worker *w, bool idle)

@@ -51,7 +51,8 @@ uint32_t hn_live_hole_get(void *be, hn_addr haddr, int nid)
 
 	if (!hn_pagemap_is_empty(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE))
 		return HN_NO_INDEX;
-	return hn_pool_get(live, nid < 0 ? 0 : nid, true, &slot) ? HN_NO_INDEX : slot;
+	nid = hn_policy_hole_node(live, haddr, nid);
+	return nid < 0 || hn_pool_get(live, nid, true, &slot) ? HN_NO_INDEX : slot;
 }
 
 void hn_live_hole_put(void *be, uint32_t zeros)

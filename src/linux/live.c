@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -69,6 +70,9 @@ void *hn_area(struct hn_live *live, size_t bytes, bool huge)
 	}
 	if (live)
 		hn_own(live, (const void *)at, all);
+	/* Else the kernel's balancing, on a thread of the program, would hint and move what lies in staging. */
+	if (live && live->setup.nr_nodes > 1 && !live->setup.is_virtual)
+		HN_SYS(SYS_mbind, start, bytes, MPOL_LOCAL, NULL, 0, 0);
 	return (void *)(uintptr_t)start;
 }
 

@@ -60,7 +60,19 @@ struct hn_setup {
 
 /* Counters of the backend, in shared memory; see agent/layout.h for units. */
 struct hn_live_counters {
-	uint64_t *registered_bytes, *regions, *holes_served, *events, *fixups, *collapses;
+	uint64_t *registered_bytes, *regions, *holes_served, *events, *fixups, *collapses, *unbound_mappings;
+};
+
+/* A memory policy as the kernel has it: mode with its flags; nodes by the kernel's numbers, bit 63 at most. */
+struct hn_mempolicy {
+	int mode;
+	uint64_t nodes;
+};
+
+/* The kernel's balancing is kept off a mapping by `now` in place of `was`, its own policy; see policy.c. */
+struct hn_fence {
+	bool up;
+	struct hn_mempolicy was, now;
 };
 
 struct hn_region {
@@ -68,7 +80,7 @@ struct hn_region {
 	struct hn_word holes; /* first touches served since the last look */
 	uint64_t holes_before;/* and before that */
 	uint32_t excess;      /* of them, and of those before, more than are allowed in the time; scanner */
-	bool fenced;          /* where its policy is MPOL_LOCAL it may be of our making; see policy.c */
+	struct hn_fence fence;
 };
 
 /* A mapping seen but not registered yet. */
@@ -181,15 +193,20 @@ struct hn_live {
 	bool only_ranges;      /* memory in no range is left alone */
 	bool ranges_new;       /* since the last look */
 	bool wishes;           /* there are or were some */
+	uint32_t nr_bound;     /* wishes from HN_USER_WISHES on that stand for memory policies; they stay; others read it */
 	uint32_t nr_ranges;    /* ascending, none overlaps another */
 	struct hn_wanted wanted[HN_MAX_RANGES];
 
 	uint32_t own_since_ms; /* since when some have one of their own; 0: none has */
 	bool task_policy;      /* the program has chosen where its memory goes, for whole threads */
-	bool fence;            /* the kernel balances too, and some threads have the default policy */
+	struct hn_mempolicy task_bound; /* it has bound all of them to be balanced; .nodes 0: no. Others read that */
+	bool balances;         /* the kernel does, too, ... */
+	bool fence;            /* ... and some threads have the default policy */
 	uint32_t seen_threads; /* while looking */
 	bool seen_own, seen_default;
+	struct hn_mempolicy seen_bound;
 	bool left_alone;       /* memory was left alone because of task_policy */
+	uint32_t unbound, unbound_now; /* mappings left alone because nr_bound is at its most: at the last look; so far in this */
 	struct hn_word mover_lock; /* one migration by the kernel at a time */
 
 	ptrdiff_t rseq_from_robust; /* where a thread's rseq area is, from its robust list; 0 = unknown */
@@ -357,8 +374,9 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
 /* The mappings that children find zeroed (MADV_WIPEONFORK), from /proc/self/smaps; number of ranges in out, at most nr. */
 uint32_t hn_smaps_wiped(int fd, struct hn_range *out, uint32_t nr);
 /* What a thread's numa_maps, or the beginning of it, says of the memory policy of the thread itself. */
-enum hn_task_policy { HN_TASK_UNKNOWN, HN_TASK_DEFAULT, HN_TASK_LOCAL, HN_TASK_OWN };
-enum hn_task_policy hn_parse_task_policy(const char *p, const char *end);
+enum hn_task_policy { HN_TASK_UNKNOWN, HN_TASK_DEFAULT, HN_TASK_LOCAL, HN_TASK_OWN, HN_TASK_BOUND };
+/* HN_TASK_BOUND: *bound is a policy that lets the kernel balance among its nodes. */
+enum hn_task_policy hn_parse_task_policy(const char *p, const char *end, struct hn_mempolicy *bound);
 /* The CPU that the text of /proc/PID/task/TID/stat names; -1: it names none. */
 int hn_stat_cpu(const char *buf, size_t len);
 
@@ -386,7 +404,8 @@ bool hn_region_covers(const struct hn_live *live, hn_addr start, hn_addr end);
 struct hn_region *hn_region_at(struct hn_live *live, hn_addr addr);
 /* A copy of the i-th region; false when there are less. Takes and releases the gate (shared). */
 bool hn_region_nth(struct hn_worker *w, uint32_t i, struct hn_region *r);
-bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end);
+/* Where regions touch they are made one, unless their fences have other nodes. */
+bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence); /* NULL: none */
 void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end);
 void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t len);
 
@@ -416,6 +435,11 @@ bool hn_live_drain(struct hn_worker *w, uint32_t ms);
 /* ---- ranges.c; scanner thread ---- */
 /* The next piece of [at, end) that is to be managed; false when there is none. */
 bool hn_ranges_next(const struct hn_live *live, hn_addr at, hn_addr end, struct hn_range *piece, uint8_t *wish);
+/*
+ * The number of the wish for pages of which the program has said `user` (a number), in a mapping that its memory policy lets
+ * be balanced among `nodes` (indices; 0: among all). -ENOSPC: there are too many different ones.
+ */
+int hn_ranges_wish(struct hn_worker *w, uint64_t nodes, uint8_t user);
 /* Is any of it? */
 bool hn_ranges_any(const struct hn_live *live, hn_addr start, hn_addr end);
 /* Forget the managed pages that are not to be any more. */
@@ -459,12 +483,21 @@ void hn_number_path(char *buf, const char *a, uint32_t number, const char *b);
 void hn_policy_look(struct hn_live *live);
 /* The nodes that `wanted` (struct hn_config) and the process's cpuset allow, as indices; 0 when that leaves none. */
 uint64_t hn_policy_allowed(const struct hn_live *live, uint64_t wanted);
-/* True when the program has decided where the memory at addr goes, and is to be respected. fenced: see hn_region. */
-bool hn_policy_is_own(struct hn_live *live, hn_addr addr, bool fenced);
-/* Keep the kernel's balancing off a mapping that is managed, where the policies of the threads do not. Gate exclusive. */
-void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end);
-/* Undo that. Gate exclusive. */
+enum hn_range_rule {
+	HN_RANGE_FREE,  /* balanced as we see fit */
+	HN_RANGE_BOUND, /* the program wants it balanced among some nodes */
+	HN_RANGE_OWN,   /* the program has decided where it goes, and is to be respected */
+};
+/* What the memory policy of the mapping at addr makes of it. fence: of its region. HN_RANGE_BOUND: *nodes as indices. */
+enum hn_range_rule hn_policy_rule(struct hn_live *live, hn_addr addr, const struct hn_fence *fence, uint64_t *nodes);
+/* What keeps the kernel's balancing off the mapping at addr, where the policies of the threads do not; .up false: nothing. */
+struct hn_fence hn_policy_fence_for(const struct hn_live *live, hn_addr addr);
+/* Put that up for [start, end), which is registered; it may become a region of its own. Gate exclusive. */
+void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence);
+/* Undo it. Gate exclusive. */
 void hn_policy_unfence(struct hn_live *live, hn_addr start, hn_addr end);
+/* The node for a first touch at addr by a thread on nid: another one where the memory is bound. Any thread; HN_NO_NODE: none. */
+int hn_policy_hole_node(const struct hn_live *live, hn_addr addr, int nid);
 
 /* ---- tiers.c; scanner thread ---- */
 /* Look what nodes have free and make the plan for it. True: some node is to give pages away. */

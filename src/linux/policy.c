@@ -8,10 +8,14 @@
  * /proc/PID/task/TID/numa_maps, which shows it for every mapping without a policy; the first one is enough. Which
  * thread touched which memory first is not known, so one thread with a policy of its own is taken for the program.
  *
+ * Two policies, bind and preferred-many, can say MPOL_F_NUMA_BALANCING: balance this, but among these nodes only. The pages
+ * get a wish (core.h) that says so too. Such a policy may be a mapping's or, when all threads that have one have the same,
+ * the program's.
+ *
  * The kernel's balancing asks the policy of a mapping, or else of whichever thread happens to run its scan: MPOL_DEFAULT
- * is balanced, MPOL_LOCAL, which places memory the same way, is not. So managed mappings get MPOL_LOCAL while the kernel
- * balances, and lose it when they are given up; the rest of the program stays the kernel's. The agent's threads have it
- * for themselves (scanner.c).
+ * is balanced, MPOL_LOCAL, which places memory the same way, is not; nor is what is bound without that flag. So while the
+ * kernel balances, managed mappings get the like of their policy that is not balanced, and their own back when they are
+ * given up; the rest of the program stays the kernel's. The agent's threads have MPOL_LOCAL for themselves (scanner.c).
  */
 #include <fcntl.h>
 #include <linux/mempolicy.h>
@@ -22,15 +26,55 @@
 
 #define MAX_THREADS 64u /* looked at; more are not worth the time */
 #define FIRST_READ 96u  /* the kernel makes as many lines as are asked for, and walks what each maps */
-#define OUR_MODE MPOL_LOCAL
+#define BALANCING (1 << 13) /* MPOL_F_NUMA_BALANCING, of which older headers know nothing */
+#define MODE_FLAGS (MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES | BALANCING)
+#define MODE_MANY 5 /* MPOL_PREFERRED_MANY */
 
-/* MPOL_DEFAULT when the mapping has none. */
-static int range_policy(hn_addr addr)
+/* MPOL_DEFAULT when the mapping has none. Nodes that have no bit: it is one that we do not understand. */
+static struct hn_mempolicy range_policy(hn_addr addr)
 {
-	int mode = MPOL_DEFAULT;
+	struct hn_mempolicy p = { MPOL_DEFAULT, 0 };
+	unsigned long mask[16] = { 0 };
+	unsigned i;
 
-	HN_SYS(SYS_get_mempolicy, &mode, NULL, 0, addr, MPOL_F_ADDR, 0);
-	return mode;
+	HN_SYS(SYS_get_mempolicy, &p.mode, mask, 1024, addr, MPOL_F_ADDR, 0);
+	p.nodes = mask[0];
+	for (i = 1; i < 16; i++)
+		if (mask[i])
+			p.mode |= MPOL_F_RELATIVE_NODES;
+	return p;
+}
+
+static bool same_policy(const struct hn_mempolicy *a, const struct hn_mempolicy *b)
+{
+	return a->mode == b->mode && a->nodes == b->nodes;
+}
+
+/* Relative nodes are the kernel's to count. */
+static bool is_balanced(const struct hn_mempolicy *p)
+{
+	int mode = p->mode & ~MODE_FLAGS;
+
+	return (mode == MPOL_BIND || mode == MODE_MANY) && (p->mode & BALANCING) && !(p->mode & MPOL_F_RELATIVE_NODES);
+}
+
+static long bind_range(hn_addr start, hn_addr end, const struct hn_mempolicy *p)
+{
+	unsigned long mask = p->nodes;
+
+	return HN_SYS(SYS_mbind, start, end - start, p->mode, mask ? &mask : NULL, mask ? 65 : 0, 0);
+}
+
+/* The kernel's numbers of nodes as indices; those that we know nothing of are left out. */
+static uint64_t indices_of(const struct hn_live *live, uint64_t os_nodes)
+{
+	uint64_t nodes = 0;
+	uint32_t i;
+
+	for (i = 0; i < live->setup.nr_nodes; i++)
+		if (live->setup.os_nid[i] < 64 && (os_nodes >> live->setup.os_nid[i] & 1))
+			nodes |= (uint64_t)1 << i;
+	return nodes;
 }
 
 /* The word and nothing more of it. Behind it the line ends where nothing is mapped, as when all its pages are armed. */
@@ -52,8 +96,86 @@ static hn_addr parse_hex(const char **p, const char *end)
 	return v;
 }
 
+static bool skip(const char **p, const char *end, const char *word)
+{
+	const char *at = *p;
+
+	while (*word && at < end && *at == *word) {
+		at++;
+		word++;
+	}
+	if (*word)
+		return false;
+	*p = at;
+	return true;
+}
+
+static uint32_t parse_number(const char **p, const char *end)
+{
+	uint32_t v = 0;
+
+	for (; *p < end && **p >= '0' && **p <= '9'; (*p)++)
+		v = v < 100000 ? v * 10 + (uint32_t)(**p - '0') : v;
+	return v;
+}
+
+/* "0-1,3 ": false when there is more to it, or a node without a bit. */
+static bool parse_nodes(const char *p, const char *end, uint64_t *nodes)
+{
+	*nodes = 0;
+	while (p < end && *p >= '0' && *p <= '9') {
+		uint32_t first = parse_number(&p, end), last = first;
+
+		if (skip(&p, end, "-"))
+			last = parse_number(&p, end);
+		for (; first <= last && first < 64; first++)
+			*nodes |= (uint64_t)1 << first;
+		if (last >= 64)
+			return false;
+		skip(&p, end, ",");
+	}
+	return p < end && (*p == ' ' || *p == '\n') && *nodes;
+}
+
+/* "bind=balancing:0-1": kernels before 6.9 or so leave the flag out, and such a policy is like any other there. */
+static bool parse_bound(const char *p, const char *end, struct hn_mempolicy *bound)
+{
+	int mode = MPOL_BIND | BALANCING;
+
+	if (!skip(&p, end, "bind=")) {
+		if (!skip(&p, end, "prefer (many)="))
+			return false;
+		mode = MODE_MANY | BALANCING;
+	}
+	if (skip(&p, end, "static|"))
+		mode |= MPOL_F_STATIC_NODES;
+	bound->mode = mode;
+	return skip(&p, end, "balancing:") && parse_nodes(p, end, &bound->nodes);
+}
+
+/* Where there is a list of nodes its end must be seen. */
+static bool is_cut_off(const char *p, const char *end)
+{
+	while (p < end && *p != '=' && *p != '\n')
+		p++;
+	while (p < end && *p != ' ' && *p != '\n')
+		p++;
+	return p == end;
+}
+
+static enum hn_task_policy parse_policy(const char *p, const char *end, struct hn_mempolicy *bound)
+{
+	if (begins(p, end, "default"))
+		return HN_TASK_DEFAULT;
+	if (begins(p, end, "local"))
+		return HN_TASK_LOCAL;
+	if (parse_bound(p, end, bound))
+		return HN_TASK_BOUND;
+	return is_cut_off(p, end) ? HN_TASK_UNKNOWN : HN_TASK_OWN;
+}
+
 /* "ADDRESS POLICY ...": the first mapping that has no policy tells the thread's. The last line may be cut off. */
-enum hn_task_policy hn_parse_task_policy(const char *p, const char *end)
+enum hn_task_policy hn_parse_task_policy(const char *p, const char *end, struct hn_mempolicy *bound)
 {
 	while (p < end) {
 		hn_addr addr = parse_hex(&p, end);
@@ -61,15 +183,15 @@ enum hn_task_policy hn_parse_task_policy(const char *p, const char *end)
 		if (p + sizeof(" default ") > end)
 			break;
 		p++;
-		if (range_policy(addr) == MPOL_DEFAULT)
-			return begins(p, end, "default") ? HN_TASK_DEFAULT : begins(p, end, "local") ? HN_TASK_LOCAL : HN_TASK_OWN;
+		if (range_policy(addr).mode == MPOL_DEFAULT)
+			return parse_policy(p, end, bound);
 		while (p < end && *p++ != '\n')
 			;
 	}
 	return HN_TASK_UNKNOWN;
 }
 
-static enum hn_task_policy task_policy(const struct hn_live *live, uint32_t tid)
+static enum hn_task_policy task_policy(const struct hn_live *live, uint32_t tid, struct hn_mempolicy *bound)
 {
 	enum hn_task_policy policy = HN_TASK_UNKNOWN;
 	char path[64], buf[2048];
@@ -81,11 +203,11 @@ static enum hn_task_policy task_policy(const struct hn_live *live, uint32_t tid)
 		return HN_TASK_UNKNOWN;
 	n = hn_sys_pread((int)fd, buf, FIRST_READ, 0);
 	if (n > 0)
-		policy = hn_parse_task_policy(buf, buf + n);
+		policy = hn_parse_task_policy(buf, buf + n, bound);
 	if (policy == HN_TASK_UNKNOWN && n > 0) {
 		n = hn_sys_pread((int)fd, buf, sizeof(buf), 0);
 		if (n > 0)
-			policy = hn_parse_task_policy(buf, buf + n);
+			policy = hn_parse_task_policy(buf, buf + n, bound);
 	}
 	hn_sys_close((int)fd);
 	return policy;
@@ -93,8 +215,13 @@ static enum hn_task_policy task_policy(const struct hn_live *live, uint32_t tid)
 
 static bool look_at_thread(struct hn_live *live, uint32_t tid)
 {
-	enum hn_task_policy policy = task_policy(live, tid);
+	struct hn_mempolicy bound;
+	enum hn_task_policy policy = task_policy(live, tid, &bound);
 
+	if (policy == HN_TASK_BOUND && live->seen_bound.nodes && !same_policy(&bound, &live->seen_bound))
+		policy = HN_TASK_OWN; /* whose memory is whose cannot be told */
+	if (policy == HN_TASK_BOUND)
+		live->seen_bound = bound;
 	live->seen_own |= policy == HN_TASK_OWN;
 	live->seen_default |= policy == HN_TASK_DEFAULT;
 	return ++live->seen_threads < MAX_THREADS;
@@ -107,17 +234,31 @@ static bool kernel_balances(void)
 	return hn_sys_read_file("/proc/sys/kernel/numa_balancing", mode, sizeof(mode)) && mode[0] != '0';
 }
 
+static void set_task_bound(struct hn_live *live, struct hn_mempolicy p)
+{
+	live->task_bound.mode = p.mode;
+	__atomic_store_n(&live->task_bound.nodes, p.nodes, __ATOMIC_RELAXED);
+}
+
 void hn_policy_look(struct hn_live *live)
 {
 	uint32_t now = hn_live_now_ms();
 
+	live->unbound = live->unbound_now;
+	live->unbound_now = 0;
+	__atomic_store_n(live->cnt.unbound_mappings, live->unbound, __ATOMIC_RELAXED);
 	if (live->setup.is_virtual)
 		return;
 	live->seen_threads = 0;
 	live->seen_own = live->seen_default = false;
+	live->seen_bound = (struct hn_mempolicy){ 0 };
 	hn_each_thread(live, look_at_thread);
 	live->task_policy = live->seen_own && !live->setup.own_policy_too;
-	live->fence = live->seen_default && live->setup.nr_nodes > 1 && kernel_balances();
+	if (live->seen_own || live->setup.own_policy_too)
+		live->seen_bound.nodes = 0;
+	set_task_bound(live, live->seen_bound);
+	live->balances = live->setup.nr_nodes > 1 && kernel_balances();
+	live->fence = live->seen_default && live->balances;
 	if (!live->task_policy)
 		live->own_since_ms = 0;
 	else if (!live->own_since_ms)
@@ -142,37 +283,108 @@ uint64_t hn_policy_allowed(const struct hn_live *live, uint64_t wanted)
 	return allowed;
 }
 
-bool hn_policy_is_own(struct hn_live *live, hn_addr addr, bool fenced)
+/* The mapping's own, whatever we have put in its place. */
+static struct hn_mempolicy own_policy(hn_addr addr, const struct hn_fence *fence)
 {
-	int mode;
+	struct hn_mempolicy p = range_policy(addr);
 
-	if (live->setup.own_policy_too || live->setup.is_virtual)
-		return false;
-	mode = range_policy(addr);
-	if (mode == OUR_MODE && fenced)
-		mode = MPOL_DEFAULT;
-	if (mode == MPOL_DEFAULT && live->task_policy) {
-		live->left_alone = true;
-		return true;
-	}
-	return mode != MPOL_DEFAULT && mode != MPOL_LOCAL;
+	return fence && fence->up && same_policy(&p, &fence->now) ? fence->was : p;
 }
 
-void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end)
+enum hn_range_rule hn_policy_rule(struct hn_live *live, hn_addr addr, const struct hn_fence *fence, uint64_t *nodes)
 {
-	struct hn_region *r;
+	struct hn_mempolicy p;
 
-	if (!live->fence || range_policy(start) != MPOL_DEFAULT)
+	*nodes = 0;
+	if (live->setup.own_policy_too || live->setup.is_virtual)
+		return HN_RANGE_FREE;
+	p = own_policy(addr, fence);
+	if (p.mode == MPOL_DEFAULT && live->task_policy) {
+		live->left_alone = true;
+		return HN_RANGE_OWN;
+	}
+	if (p.mode == MPOL_DEFAULT && live->task_bound.nodes)
+		p = live->task_bound;
+	if (is_balanced(&p))
+		*nodes = indices_of(live, p.nodes);
+	if (*nodes)
+		return HN_RANGE_BOUND;
+	return p.mode == MPOL_DEFAULT || p.mode == MPOL_LOCAL ? HN_RANGE_FREE : HN_RANGE_OWN;
+}
+
+/* ---- the fence ---- */
+
+struct hn_fence hn_policy_fence_for(const struct hn_live *live, hn_addr addr)
+{
+	struct hn_mempolicy was = { MPOL_DEFAULT, 0 }, now;
+
+	if (!live->balances || live->setup.own_policy_too || live->setup.is_virtual)
+		return (struct hn_fence){ false, was, was };
+	was = range_policy(addr);
+	now = was.mode == MPOL_DEFAULT && live->task_bound.nodes ? live->task_bound : was;
+	if (is_balanced(&now)) {
+		now.mode &= ~BALANCING;
+		return (struct hn_fence){ true, was, now };
+	}
+	return (struct hn_fence){ was.mode == MPOL_DEFAULT && live->fence, was, { MPOL_LOCAL, 0 } };
+}
+
+/* It is taken down region by region, so what is to be undone differently has to be a region of its own. */
+void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence)
+{
+	struct hn_region *r = hn_region_at(live, start);
+	bool split = r && r->fence.now.nodes != fence->now.nodes;
+
+	if (!fence->up || !r || (split && live->nr_regions + 2 >= HN_MAX_REGIONS) || bind_range(start, end, &fence->now))
 		return;
-	r = hn_region_at(live, start);
-	if (r && HN_SYS(SYS_mbind, start, end - start, OUR_MODE, NULL, 0, 0) == 0)
-		r->fenced = true;
+	if (!split) {
+		r->fence = *fence;
+		return;
+	}
+	hn_region_cut(live, start, end);
+	hn_region_add(live, start, end, fence);
 }
 
 void hn_policy_unfence(struct hn_live *live, hn_addr start, hn_addr end)
 {
 	const struct hn_region *r = hn_region_at(live, start);
+	struct hn_mempolicy p;
 
-	if (r && r->fenced && range_policy(start) == OUR_MODE)
-		HN_SYS(SYS_mbind, start, end - start, MPOL_DEFAULT, NULL, 0, 0);
+	if (!r || !r->fence.up)
+		return;
+	p = range_policy(start);
+	if (same_policy(&p, &r->fence.now))
+		bind_range(start, end, &r->fence.was);
+}
+
+/* ---- first touches ---- */
+
+static int nearest(const struct hn_live *live, uint64_t nodes, int nid)
+{
+	int best = HN_NO_NODE, i;
+
+	if (nid < 0)
+		nid = 0;
+	for (i = 0; i < (int)live->setup.nr_nodes; i++)
+		if ((nodes >> i & 1) &&
+		    (best == HN_NO_NODE || live->setup.distance[nid][i] < live->setup.distance[nid][best]))
+			best = i;
+	return best;
+}
+
+int hn_policy_hole_node(const struct hn_live *live, hn_addr addr, int nid)
+{
+	uint64_t bound = __atomic_load_n(&live->task_bound.nodes, __ATOMIC_RELAXED);
+	struct hn_mempolicy p;
+	int mode;
+
+	if (!bound && !__atomic_load_n(&live->nr_bound, __ATOMIC_RELAXED))
+		return nid < 0 ? 0 : nid;
+	p = range_policy(addr);
+	mode = p.mode & ~MODE_FLAGS;
+	if (mode == MPOL_BIND || mode == MODE_MANY)
+		bound = p.nodes;
+	else if (mode != MPOL_DEFAULT)
+		bound = 0;
+	return bound ? nearest(live, indices_of(live, bound), nid) : nid < 0 ? 0 : nid;
 }

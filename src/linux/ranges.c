@@ -2,6 +2,8 @@
 /*
  * ranges.c - which memory the program wants managed, and what it wants for it (agent/ranges.c has it from the program).
  */
+#include <errno.h>
+
 #include "linux/live.h"
 
 bool hn_ranges_next(const struct hn_live *live, hn_addr at, hn_addr end, struct hn_range *piece, uint8_t *wish)
@@ -40,6 +42,39 @@ bool hn_ranges_any(const struct hn_live *live, hn_addr start, hn_addr end)
 	uint8_t wish;
 
 	return hn_ranges_next(live, start, end, &piece, &wish);
+}
+
+/* Number of the wish from HN_USER_WISHES on, made if need be. None is ever given up: pages may still have it. */
+static int bound_wish(struct hn_worker *w, const struct hn_wish *wish)
+{
+	struct hn_live *live = w->live;
+	uint32_t i;
+
+	for (i = 0; i < live->nr_bound; i++) {
+		const struct hn_wish *old = &w->hn.core->wish[HN_USER_WISHES + i];
+
+		if (old->nodes == wish->nodes && old->dry == wish->dry && old->soft == wish->soft)
+			return (int)(HN_USER_WISHES + i);
+	}
+	if (i == HN_MAX_WISHES - HN_USER_WISHES)
+		return -ENOSPC;
+	hn_policy_set_wish(&w->hn, HN_USER_WISHES + i, wish);
+	live->wishes = true;
+	__atomic_store_n(&live->nr_bound, i + 1, __ATOMIC_RELAXED);
+	return (int)(HN_USER_WISHES + i);
+}
+
+/* What contradicts itself is judged and not moved. */
+int hn_ranges_wish(struct hn_worker *w, uint64_t nodes, uint8_t user)
+{
+	struct hn_wish wish = w->hn.core->wish[user];
+
+	if (!nodes)
+		return user;
+	wish.soft = !wish.nodes;
+	wish.nodes = wish.nodes ? wish.nodes & nodes : nodes;
+	wish.dry |= !wish.nodes;
+	return bound_wish(w, &wish);
 }
 
 /* Pages that hang over the end of a range are not in it. Gate not held. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * region.c - the ranges of program memory that are registered with our userfaultfd, sorted, never overlapping or
- * touching. Written with the event gate held exclusively, read with it held either way.
+ * region.c - the ranges of program memory that are registered with our userfaultfd, sorted, never overlapping, and
+ * touching only where their fences have other nodes. Written with the event gate held exclusively, read with it held either way.
  */
 #include "linux/live.h"
 
@@ -76,18 +76,32 @@ static bool insert_at(struct hn_live *live, uint32_t i, struct hn_region r)
 	return true;
 }
 
-bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end)
+static bool only_touches(const struct hn_region *a, const struct hn_region *b)
+{
+	return (a->end == b->start || b->end == a->start) && a->fence.now.nodes != b->fence.now.nodes;
+}
+
+bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence)
 {
 	struct hn_region r = { .start = start, .end = end };
 	uint32_t i = first_after(live, start ? start - 1 : 0);
 	bool ok;
 
+	if (fence)
+		r.fence = *fence;
 	while (i < live->nr_regions && live->region[i].start <= end) {
+		if (only_touches(&live->region[i], &r)) {
+			if (live->region[i].start >= end)
+				break;
+			i++;
+			continue;
+		}
 		if (live->region[i].start < r.start)
 			r.start = live->region[i].start;
 		if (live->region[i].end > r.end)
 			r.end = live->region[i].end;
-		r.fenced |= live->region[i].fenced;
+		if (live->region[i].fence.up && !r.fence.up)
+			r.fence = live->region[i].fence;
 		r.holes_before += live->region[i].holes_before;
 		delete_at(live, i);
 	}
@@ -101,7 +115,7 @@ void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end)
 	uint32_t i = first_after(live, start);
 
 	while (i < live->nr_regions && live->region[i].start < end) {
-		struct hn_region *r = &live->region[i], tail = { .start = end, .end = r->end, .fenced = r->fenced };
+		struct hn_region *r = &live->region[i], tail = { .start = end, .end = r->end, .fence = r->fence };
 
 		if (r->start < start && r->end > end) {
 			r->end = start;
@@ -129,7 +143,7 @@ void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t le
 
 	while (a < end) {
 		hn_addr stop;
-		bool fenced;
+		struct hn_fence fence;
 		uint32_t i = first_after(live, a);
 
 		if (i == live->nr_regions || live->region[i].start >= end)
@@ -138,12 +152,9 @@ void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t le
 		if (r->start > a)
 			a = r->start;
 		stop = r->end < end ? r->end : end;
-		fenced = r->fenced;
+		fence = r->fence;
 		hn_region_cut(live, a, stop);
-		hn_region_add(live, to + (a - from), to + (stop - from));
-		r = hn_region_at(live, to + (a - from));
-		if (r)
-			r->fenced |= fenced;
+		hn_region_add(live, to + (a - from), to + (stop - from), &fence);
 		a = stop;
 	}
 }

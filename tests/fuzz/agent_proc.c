@@ -20,6 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct hn_range range[4];
 	char small[256], large[4096];
 	unsigned few = 0, many = 0;
+	struct hn_mempolicy bound;
 
 	/* a line that does not fit ends the walk; what fits a small buffer fits a large one */
 	if (hn_maps_walk(fd, small, sizeof(small), count, &few) == 0)
@@ -28,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	hn_must(text);
 	memcpy(text, data, size);
 	hn_must(hn_stat_cpu(text, size) < 1000000);
-	hn_parse_task_policy(text, text + size);
+	hn_parse_task_policy(text, text + size, &bound);
 	free(text);
 	return 0;
 }

@@ -235,6 +235,21 @@ static void test_unmapped_page_outlives_the_copy(void **state)
 	assert_int_equal(f->targets_out, 0);
 }
 
+/* What a memory policy binds is a mapping, what hugenuma_treat() does is a range of addresses. */
+static void test_remap_and_wishes(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 2, 0);
+	hn_entry_wish(&f->hn, fake_at(0), HN_USER_WISHES + 1);
+	hn_entry_wish(&f->hn, fake_at(1), 1);
+	fake_arm(f, 0);
+	fake_arm(f, 1);
+	fake_mremap(f, fake_at(0), fake_at(20), 2 * HN_PAGE_SIZE);
+	assert_int_equal(fake_entry(f, 20)->wish, HN_USER_WISHES + 1);
+	assert_int_equal(fake_entry(f, 21)->wish, 0);
+}
+
 static void test_remap_moves_the_hint(void **state)
 {
 	struct fake *f = *state;
@@ -391,6 +406,7 @@ int main(void)
 		fake_test(test_unmap_counts),
 		fake_test(test_unmapped_page_outlives_the_copy),
 		fake_test(test_remap_moves_the_hint),
+		fake_test(test_remap_and_wishes),
 		cmocka_unit_test(test_remap_without_room),
 		fake_test(test_unmap_of_the_middle),
 		fake_test(test_partial_remove_of_armed),

@@ -160,6 +160,99 @@ static void test_a_node_short_of_memory_is_no_target(void **state)
 	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_MIGRATED);
 }
 
+/* ---- memory that the program has bound to nodes ---- */
+
+#define WISH HN_USER_WISHES
+
+/* Nodes 1 and 2. `soft`: as the kernel balances what is bound, without bringing anything there. */
+static struct fake *bound(uint32_t policy, int nid, bool soft)
+{
+	struct fake *f = with_policy(policy, 1, 4);
+	struct hn_wish wish = { .nodes = 6, .soft = soft };
+
+	fake_manage(f, 0, 2, nid);
+	hn_policy_set_wish(&f->hn, WISH, &wish);
+	hn_entry_wish(&f->hn, fake_at(0), WISH);
+	return f;
+}
+
+/* Whatever the policy: among the nodes of the set, and never to another. The second page shows that it does move pages. */
+static void test_bound_memory_stays_within(void **state)
+{
+	static const uint32_t policies[] = { HN_POLICY_AUTOMATIC, HN_POLICY_KERNEL, HN_POLICY_TWO_STAGE, HN_POLICY_FIRST_TOUCH,
+					     HN_POLICY_PLUGIN, HN_POLICY_ALWAYS, HN_POLICY_RANDOM };
+	unsigned i, n;
+
+	(void)state;
+	for (i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		struct fake *f = bound(policies[i], 1, true);
+		uint64_t seen[2] = { 0, 0 };
+
+		for (n = 0; n < 64; n++) {
+			/* unlike 0, 1, 2, 3: every one comes twice in a row */
+			fake_sample(f, 0, n < 8 ? 3 : n / 2 % 4);
+			fake_sample(f, 1, n < 8 ? 3 : n / 2 % 4);
+			seen[0] |= (uint64_t)1 << fake_entry(f, 0)->nid;
+			seen[1] |= (uint64_t)1 << fake_entry(f, 1)->nid;
+		}
+		if ((seen[0] & ~(uint64_t)6) || !(seen[1] & 9))
+			fail_msg("%s: seen on nodes %x, unbound on %x", hn_policies[policies[i]].name, (unsigned)seen[0],
+				 (unsigned)seen[1]);
+		fake_finish(f);
+	}
+}
+
+static void test_bound_memory_is_balanced(void **state)
+{
+	struct fake *f = bound(HN_POLICY_AUTOMATIC, 1, true);
+
+	(void)state;
+	assert_int_equal(fake_sample(f, 0, 3), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_NODES);
+	assert_int_equal(fake_entry(f, 0)->open, 0); /* another sample from there would tell nothing new */
+	assert_int_equal(fake_sample(f, 0, 2), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_FILTER);
+	assert_int_equal(fake_entry(f, 0)->open, 1);
+	assert_int_equal(fake_sample(f, 0, 2), HN_FAULT_MIGRATED);
+	assert_int_equal(fake_entry(f, 0)->nid, 2);
+	fake_finish(f);
+}
+
+/* The kernel leaves such a page to a thread outside, and takes it in for one inside; hugenuma_treat() brings it at once. */
+static void test_memory_outside_its_nodes(void **state)
+{
+	struct fake *f = bound(HN_POLICY_AUTOMATIC, 0, true);
+
+	(void)state;
+	assert_int_equal(fake_sample(f, 0, 3), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_NODES);
+	assert_int_equal(fake_sample(f, 0, 0), HN_FAULT_LOCAL);
+	fake_sample(f, 0, 1);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_MIGRATED);
+	assert_int_equal(fake_verdict.reason, HN_REASON_THREAD);
+	fake_finish(f);
+	f = bound(HN_POLICY_AUTOMATIC, 0, false);
+	assert_int_equal(fake_sample(f, 0, 3), HN_FAULT_MIGRATED);
+	assert_int_equal(fake_verdict.reason, HN_REASON_BOUND);
+	assert_true(fake_entry(f, 0)->nid == 1 || fake_entry(f, 0)->nid == 2);
+	fake_finish(f);
+}
+
+static void test_bound_and_nodes(void **state)
+{
+	struct fake *f = bound(HN_POLICY_TWO_STAGE, 1, true);
+
+	(void)state;
+	hn_policy_allow(&f->hn, 11);
+	fake_sample(f, 0, 2);
+	assert_int_equal(fake_sample(f, 0, 2), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_NODES);
+	fake_sample(f, 1, 2); /* --nodes alone */
+	assert_int_equal(fake_sample(f, 1, 2), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_NODES);
+	fake_finish(f);
+}
+
 static void test_always_goes_round(void **state)
 {
 	struct fake *f = with_policy(HN_POLICY_ALWAYS, 1, 3);
@@ -338,6 +431,10 @@ int main(void)
 		fake_test(test_local_samples_are_recorded),
 		fake_test(test_unknown_node_resets_the_filter),
 		fake_test(test_a_node_short_of_memory_is_no_target),
+		cmocka_unit_test(test_bound_memory_stays_within),
+		cmocka_unit_test(test_bound_memory_is_balanced),
+		cmocka_unit_test(test_memory_outside_its_nodes),
+		cmocka_unit_test(test_bound_and_nodes),
 		cmocka_unit_test(test_neighbours_are_heard),
 		cmocka_unit_test(test_always_goes_round),
 		cmocka_unit_test(test_alternate_alternates),

@@ -257,6 +257,41 @@ static void test_who_does_not_go(void **state)
 	fake_finish(f);
 }
 
+/* Bound elsewhere, only observed, or bound so that the slow node is among its nodes: only the last goes. */
+static void test_demotion_keeps_to_what_is_bound(void **state)
+{
+	static const struct hn_wish wish[3] = { { .nodes = 3, .soft = 1 }, { .dry = 1 }, { .nodes = 9, .soft = 1 } };
+	struct fake *f = tiered();
+	unsigned i;
+
+	(void)state;
+	fake_manage(f, 0, 3, 0);
+	for (i = 0; i < 3; i++) {
+		hn_policy_set_wish(&f->hn, i + 1, &wish[i]);
+		hn_entry_wish(&f->hn, fake_at(i), i + 1);
+	}
+	expire(f);
+	expire(f);
+	expire(f);
+	assert_int_equal(f->stats.demoted, 1);
+	assert_int_equal(fake_entry(f, 2)->nid, 3);
+	fake_finish(f);
+}
+
+static void test_observing_demotes_nothing(void **state)
+{
+	struct fake *f = tiered();
+
+	(void)state;
+	hn_policy_set(&f->hn, HN_POLICY_OBSERVE);
+	fake_manage(f, 0, 1, 0);
+	expire(f);
+	expire(f);
+	expire(f);
+	assert_int_equal(f->stats.demoted, 0);
+	fake_finish(f);
+}
+
 static void test_demotion_fails(void **state)
 {
 	struct fake *f = tiered();
@@ -393,6 +428,8 @@ int main(void)
 		cmocka_unit_test(test_plan),
 		cmocka_unit_test(test_cold_pages_go),
 		cmocka_unit_test(test_who_does_not_go),
+		cmocka_unit_test(test_demotion_keeps_to_what_is_bound),
+		cmocka_unit_test(test_observing_demotes_nothing),
 		cmocka_unit_test(test_demotion_fails),
 		cmocka_unit_test(test_demotion_is_put_off),
 		cmocka_unit_test(test_touched_during_the_copy),

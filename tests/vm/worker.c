@@ -2,12 +2,13 @@
 /*
  * worker.c - a program with huge pages on known nodes and threads on known nodes; says where the kernel has its pages
  *
- *   vm-worker --part NODE:PAGES[:FROM[:POLICY]]... --seconds S [--until-local [--linger S]]
+ *   vm-worker --part NODE:PAGES[:FROM[:POLICY[=NODES]]]... --seconds S [--until-local [--linger S]]
  *             [--default-policy | --local-policy]
  *
  * Each part is a mapping of PAGES huge pages of its own, filled while allocations come from node FROM (0; -1: wherever
  * they come from), and then used by one thread that is bound to the CPUs of NODE. POLICY: bind, preferred, many,
- * interleave or weighted sets that memory policy, with node FROM, for the mapping; stays: none, but nobody expects it to
+ * interleave or weighted sets that memory policy, with node FROM or NODES (0,2), for the mapping; balanced and
+ * many-balanced are bind and many with MPOL_F_NUMA_BALANCING, set once it is filled; stays: none, but nobody expects it to
  * move. With --until-local it ends as soon as the kernel has each other part on its thread's node, or so many seconds
  * later. --default-policy and --local-policy replace the memory policy that it was started with.
  *
@@ -40,6 +41,9 @@
 #define LINE 512
 #define AUDIT_SECONDS 20
 #define UNKNOWN (-1)
+#define PREFERRED_MANY 5 /* kernel headers may be older than the guest's kernel */
+#define WEIGHTED_INTERLEAVE 6
+#define BALANCING (1 << 13)
 
 struct snapshot {
 	unsigned int on_node[MAX_NODES];
@@ -53,6 +57,7 @@ struct part {
 	int from;
 	size_t pages;
 	int policy;
+	unsigned long nodes; /* of the policy */
 	bool stays;
 	char *at;
 	uint64_t sequence;
@@ -305,21 +310,29 @@ static void part_map(struct part *p)
 		die("malloc");
 }
 
+static void set_policy(struct part *p)
+{
+	if (syscall(SYS_mbind, p->at, p->pages * HUGE, p->policy, &p->nodes, 64ul, 0u))
+		die("mbind");
+}
+
 static void part_fill(struct part *p)
 {
-	unsigned long old[MAX_NODES / 64] = { 0 }, mask = 1ul << p->from;
+	unsigned long old[MAX_NODES / 64] = { 0 };
 	int mode = 0;
 
 	if (syscall(SYS_get_mempolicy, &mode, old, 64ul, NULL, 0ul))
 		die("get_mempolicy");
-	if (p->policy && syscall(SYS_mbind, p->at, p->pages * HUGE, p->policy, &mask, 64ul, 0u))
-		die("mbind");
+	if (p->policy && !(p->policy & BALANCING))
+		set_policy(p);
 	if (p->from >= 0)
 		allocate_from(p->from);
 	for (size_t i = 0; i < p->pages; i++)
 		page_write(p, i);
 	if (p->from >= 0 && syscall(SYS_set_mempolicy, mode, mode == MPOL_DEFAULT || mode == MPOL_LOCAL ? NULL : old, 64ul))
 		die("set_mempolicy back");
+	if (p->policy & BALANCING)
+		set_policy(p);
 }
 
 static void print_snapshot(const char *name, const struct snapshot *s)
@@ -356,9 +369,6 @@ static void print_all(bool settled, double took)
 		exit(1);
 }
 
-#define PREFERRED_MANY 5 /* kernel headers may be older than the guest's kernel */
-#define WEIGHTED_INTERLEAVE 6
-
 static const struct {
 	const char *name;
 	int mode;
@@ -368,21 +378,26 @@ static const struct {
 	{ "interleave", MPOL_INTERLEAVE },
 	{ "many", PREFERRED_MANY },
 	{ "weighted", WEIGHTED_INTERLEAVE },
+	{ "balanced", MPOL_BIND | BALANCING },
+	{ "many-balanced", PREFERRED_MANY | BALANCING },
 };
 
 static bool part_parse(struct part *p, const char *text)
 {
-	char policy[16] = "";
+	char policy[16] = "", nodes[64] = "", *n = nodes;
 
 	p->from = 0;
-	if (sscanf(text, "%d:%zu:%d:%15s", &p->node, &p->pages, &p->from, policy) < 2 || !p->pages ||
+	if (sscanf(text, "%d:%zu:%d:%15[^=]=%63s", &p->node, &p->pages, &p->from, policy, nodes) < 2 || !p->pages ||
 	    p->pages > MAX_PAGES || p->node < 0 || p->node >= MAX_NODES || p->from >= MAX_NODES)
 		return false;
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++)
 		if (!strcmp(policy, policies[i].name))
 			p->policy = policies[i].mode;
-	p->stays = p->policy || !strcmp(policy, "stays");
-	return p->stays || !*policy;
+	p->nodes = *n ? 0 : 1ul << p->from;
+	for (; *n >= '0' && *n <= '9'; n += *n == ',')
+		p->nodes |= 1ul << (strtoul(n, &n, 10) % MAX_NODES);
+	p->stays = (p->policy && !(p->policy & BALANCING && p->nodes >> p->node & 1)) || !strcmp(policy, "stays");
+	return p->policy || p->stays || !*policy;
 }
 
 static bool all_local(void)
@@ -423,7 +438,7 @@ int main(int argc, char **argv)
 			bad = true;
 	}
 	if (bad || !nr_parts || optind < argc) {
-		fprintf(stderr, "usage: vm-worker --part NODE:PAGES[:FROM[:POLICY|:stays]]... --seconds S "
+		fprintf(stderr, "usage: vm-worker --part NODE:PAGES[:FROM[:POLICY[=NODES]|:stays]]... --seconds S "
 				"[--until-local [--linger S]] [--default-policy|--local-policy]\n");
 		return 2;
 	}

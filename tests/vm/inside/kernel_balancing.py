@@ -16,6 +16,8 @@ from harness import HUGENUMA, Tap, check_ended_well, check_nodes, check_whole, p
 PAGES = 8
 PARTS = [f"1:{PAGES}:0", f"2:{PAGES}:3"]
 TO = [1, 2]
+BOUND = [f"1:{PAGES}:0:balanced=0,1", f"2:{PAGES}:0:balanced=0,1"]
+BOUND_TO = [1, 0]
 SECONDS = 12
 TUNABLES = "/sys/kernel/debug/sched/numa_balancing"
 STRAY_PAGES = 2
@@ -61,14 +63,14 @@ def check_local_alloc(tap, bare):
                   "policy local, bare: the kernel hints nothing", counters(worker))
 
 
-def check_fenced(tap, name, bare, managed, wanted, **kw):
+def check_fenced(tap, name, bare, managed, wanted, parts=PARTS, fence="local"):
     """Until its memory is managed it is the kernel's, so counters are compared from then on. wanted: None if unknown."""
-    running = harness.Running(PARTS, 4 * SECONDS, managed, **kw)
-    fenced = wait_until(lambda: largest_policy(worker_pid(running.child)) == "local", 3 * SECONDS)
+    running = harness.Running(parts, 4 * SECONDS, managed)
+    fenced = wait_until(lambda: largest_policy(worker_pid(running.child)) == fence, 3 * SECONDS)
     running.before = harness.vmstat()
     worker = running.finish()
     tap.note(counters(worker))
-    tap.check(fenced, f"{name}: its mappings get the policy local", worker)
+    tap.check(fenced, f"{name}: its mappings get the policy {fence}", worker)
     if not check_ended_well(tap, worker, name):
         return None
     if wanted:
@@ -85,7 +87,7 @@ def check_fenced(tap, name, bare, managed, wanted, **kw):
     tap.check(worker.grown["thp_migration_success"] <= ours, f"{name}: the kernel moves none of them", counters(worker),
               f"ours: {ours}", f"bare: {counters(bare)}")
     policies = [policy_of(p) for p in worker.data["parts"]]
-    tap.check(policies == ["local"] * len(PARTS), f"{name}: their policy is local", policies)
+    tap.check(policies == [fence] * len(parts), f"{name}: their policy is {fence}", policies)
     return worker
 
 
@@ -108,16 +110,15 @@ def worker_pid(child):
     return int(pids[0]) if pids else None
 
 
-def check_stop(tap):
-    name = "stop"
-    running = harness.Running(PARTS, 3 * SECONDS, ["--policy", "observe"])
-    wait_until(lambda: largest_policy(worker_pid(running.child)) == "local", SECONDS)
+def check_stop(tap, name, parts, fence, own):
+    running = harness.Running(parts, 3 * SECONDS, ["--policy", "observe"])
+    fenced = wait_until(lambda: largest_policy(worker_pid(running.child)) == fence, SECONDS)
     pid = worker_pid(running.child)
-    tap.check(largest_policy(pid) == "local", f"{name}: before, ranges are fenced", largest_policy(pid))
+    tap.check(fenced, f"{name}: before, ranges are fenced", largest_policy(pid))
     done = subprocess.run([HUGENUMA, "stop", str(pid)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     tap.check(done.returncode == 0, f"{name}: the command succeeds", done.stdout)
-    wait_until(lambda: largest_policy(pid) == "default", 5)
-    tap.check(largest_policy(pid) == "default", f"{name}: ranges go back to their former policy", largest_policy(pid))
+    wait_until(lambda: largest_policy(pid) == own, 5)
+    tap.check(largest_policy(pid) == own, f"{name}: ranges go back to their former policy", largest_policy(pid))
     before = harness.vmstat()
     time.sleep(SECONDS / 2)
     grown = {k: harness.vmstat()[k] - before[k] for k in COUNTERS}
@@ -141,7 +142,9 @@ def main():
             tap.check(re.search("balancing", worker.err), "run says who owns the pages", worker.err)
         check_fenced(tap, "observed", bare, ["--policy", "observe"], None)
         check_fenced(tap, "kernel mover", bare, ["--mover", "kernel"], TO)
-        check_stop(tap)
+        check_fenced(tap, "bound", bare, [], BOUND_TO, BOUND, "bind:0-1")
+        check_stop(tap, "stop", PARTS, "local", "default")
+        check_stop(tap, "stop, bound", BOUND, "bind:0-1", "bind=balancing:0-1")
     tap.finish()
 
 

@@ -33,6 +33,20 @@ def check_mbind(tap, kind):
               f"{name}: the other part's is kept too", worker)
 
 
+def check_balanced(tap, kind):
+    """Bound to be balanced among nodes: to those of them that use it, never to another, nor brought there from another."""
+    name = f"mbind {kind}"
+    worker = run([f"1:{PAGES}:0:{kind}=0,1", f"2:{PAGES}:0:{kind}=0,1", f"2:{PAGES}:3:{kind}=0,1", f"1:{PAGES}:3:{kind}=0,1",
+                  f"2:{PAGES}:0"], SETTLE_SECONDS, [], until_local=True, worker_options=LINGER)
+    if not check_ended_well(tap, worker, name):
+        return
+    check_nodes(tap, worker, [1, 0, 3, 1, 2], f"{name}: within its nodes pages follow their users")
+    check_whole(tap, worker, name)
+    tap.check(worker.total("refused")["nodes_count"] > 0, f"{name}: who may not have them is refused, with the reason", worker)
+    policies = [(policy_of(p, "first"), policy_of(p)) for p in worker.data["parts"]]
+    tap.check(all(first == last for first, last in policies), f"{name}: the policies are kept", policies)
+
+
 def check_explicit_policy(tap):
     """Managed when asked for; what the program set is what it finds afterwards."""
     name = "--explicit-policy"
@@ -43,8 +57,8 @@ def check_explicit_policy(tap):
         check_whole(tap, worker, name)
 
 
-def check_numactl(tap, options, allowed, wrap):
-    """A policy of the whole program, given inside or outside of `hugenuma run`. No page leaves its nodes."""
+def check_numactl(tap, options, allowed, wrap, moves=False):
+    """A policy of the whole program, given inside or outside of `hugenuma run`. No page leaves its nodes; do they move?"""
     name = f"numactl {' '.join(options)} {'around' if wrap else 'inside'} hugenuma run"
     policy = ["numactl", *options]
     worker = run([f"1:{PAGES}:-1", f"2:{PAGES}:-1"], SECONDS, [], wrap=policy if wrap else (),
@@ -55,6 +69,7 @@ def check_numactl(tap, options, allowed, wrap):
     seen = set().union(*map(nodes_of, parts), *map(mapped_nodes, parts))
     tap.check(seen <= allowed, f"{name}: pages are on nodes {sorted(allowed)} only", f"they are on {sorted(seen)}",
               worker)
+    tap.check((worker.total("migrated_pages") > 0) == moves, f"{name}: pages are {'' if moves else 'not '}balanced", worker)
     check_whole(tap, worker, name)
 
 
@@ -91,10 +106,12 @@ def main():
     harness.kernel_balancing(False)
     harness.require_managed(tap)
     check_mbind(tap, "bind")
+    check_balanced(tap, "balanced")
     check_cpuset(tap, "copy")
     if not QUICK:
         for kind in ("preferred", "interleave", "many", "weighted"):
             check_mbind(tap, kind)
+        check_balanced(tap, "many-balanced")
         check_cpuset(tap, "kernel")
         check_explicit_policy(tap)
         if not shutil.which("numactl"):
@@ -104,6 +121,7 @@ def main():
             check_numactl(tap, ["--membind=0"], {0}, wrap)
             check_numactl(tap, ["--interleave=0,3"], {0, 3}, wrap)
             check_numactl(tap, ["--preferred=3"], {3}, wrap)
+            check_numactl(tap, ["--balancing", "--membind=0,1"], {0, 1}, wrap, moves=True)
     tap.finish()
 
 
