@@ -73,7 +73,7 @@ def main():
         for program in chosen:
             # Who comes first takes turns.
             for mode in modes[n % len(modes):] + modes[:n % len(modes)]:
-                if (mode.once and n > 0) or (program.once and n < args.rounds - 1):
+                if mode.once and n > 0:
                     continue
                 mode.set()
                 start = time.monotonic()

@@ -256,7 +256,6 @@ def brief(report):
 
 class Program:
     name = None
-    once = False     # in the last round only
     skip_phases = 0  # what is before the program works, and is not measured
 
     def run(self, mode):
@@ -318,9 +317,9 @@ class Perf(Program):
     """
     skip_phases = 1  # until every page has been touched
 
-    def __init__(self, name, options, processes, threads, parts, seconds, bound=True, once=False):
+    def __init__(self, name, options, processes, threads, parts, seconds, bound=True):
         self.name, self.processes, self.threads, self.parts = name, processes, threads, parts
-        self.options, self.seconds, self.bound, self.once = options, seconds, bound, once
+        self.options, self.seconds, self.bound = options, seconds, bound
 
     def start(self, mode):
         cpus = ",".join(str(first_cpu(n)) for n in range(self.processes * self.threads)) if self.bound else None
@@ -449,5 +448,5 @@ PROGRAMS = (
     Perf("perf-shared", ["-P", "48"], 1, 4, "P", 4),
     Perf("perf-mixed", ["-G", "8", "-P", "16", "-T", "8"], 2, 2, "PT", 4),
     Redis(),
-    Perf("perf-converge", ["-P", "16", "-m"], 4, 2, "P", 6, bound=False, once=True),
+    Perf("perf-converge", ["-P", "16", "-m"], 4, 2, "P", 6, bound=False),
 )

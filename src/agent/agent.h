@@ -49,6 +49,7 @@ struct hn_kept {
 	int node;
 	uint32_t looked_ms;       /* when these were taken: */
 	uint32_t share_before;    /* of its time spent waiting for a CPU, permille, until it was kept */
+	bool settled;             /* the kernel has had time to send others away from there */
 	uint64_t run_ns, wait_ns;
 };
 
@@ -58,11 +59,18 @@ struct hn_kept {
 struct hn_affinity {
 	struct hn_word lock;
 	struct hn_word nr;
-	uint32_t looked_ms;        /* scanner */
-	bool denied;               /* the same: that was said */
-	const struct hn_machine *machine; /* the same; valid while anybody is kept */
+	const struct hn_machine *machine; /* scanner; valid while anybody is kept */
 	struct hn_cpu_mask cpuset; /* scanner; others read it under the lock: what the process may use */
 	struct hn_kept kept[HN_MAX_KEPT];
+	/* The rest is the scanner's. */
+	bool on;
+	bool settled;              /* there has been a decision since it was switched on; or it is late enough without */
+	bool denied;               /* that was said */
+	uint32_t begun_ms, first_ms, next_ms; /* switched on; first page managed, 0: none yet; when to look again */
+	uint32_t idle_ms;          /* when these were taken, 0: not yet: */
+	uint64_t idle_of[HN_MAX_NODES]; /* what all CPUs of a node were idle so far, ms */
+	uint32_t idle[HN_MAX_NODES], foreign[HN_MAX_NODES]; /* and lately, in permille of a CPU; used by others than this program */
+	uint32_t avoid_until_ms[HN_MAX_NODES]; /* 0: it need not be avoided */
 };
 
 /* Ranges that the program has named through the library (src/lib). Under lock. */
@@ -173,9 +181,18 @@ void hn_stacks_reset(void);
 /* Scanner side: give the backend the stacks known now; returns the number of changes so far. */
 uint32_t hn_stacks_copy(struct hn_live *live);
 
+/* ---- seats.c; scanner ---- */
+/*
+ * Move threads to their memory where the settings say so, and let them go where they do not. True: some were moved whose pages
+ * have been asked about before.
+ */
+bool hn_affinity_pass(struct hn_worker *w, const struct hn_machine *m, const struct hn_config *c);
+/* Pages that are asked about before the first decision about threads are asked in vain: wait for it, for a moment at most. */
+bool hn_affinity_unsettled(struct hn_worker *w, uint32_t now_ms);
+/* Some thread is undecided: pages wait for it. */
+bool hn_affinity_waits(void);
+
 /* ---- affinity.c ---- */
-/* Move threads to their memory where the settings say so, and let them go where they do not. Scanner. */
-void hn_affinity_pass(struct hn_worker *w, const struct hn_machine *m, const struct hn_config *c);
 /* Let all of them go. Scanner. */
 void hn_affinity_release_all(void);
 /* Let the calling thread go, if it is kept: before it makes a thread or process, which would inherit its CPUs. Program side. */

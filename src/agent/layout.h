@@ -21,7 +21,7 @@
 #include "core/types.h"
 
 #define HN_SHM_ENV "HUGENUMA_SHM"
-#define HN_SHM_MAGIC 0x0000000441554e48ULL /* "HNUA", then the layout version */
+#define HN_SHM_MAGIC 0x0000000541554e48ULL /* "HNUA", then the layout version */
 #define HN_SHM_SLOTS 128
 #define HN_MAX_CPUS 4096
 #define HN_PLUGIN_PATH 256
@@ -131,6 +131,7 @@ struct hn_slot {
 	uint64_t scans;           /* scan passes */
 	uint64_t threads_moved;   /* threads kept on a node's CPUs because their memory is there, so far ... */
 	uint64_t threads_kept;    /* ... and now */
+	uint32_t claim[HN_MAX_NODES]; /* what these want of the CPUs of each node, in permille of a CPU; for the agents of the run */
 	uint64_t hot_ms;          /* with slow nodes: the threshold now */
 	uint64_t agent_bytes;     /* memory the agent itself holds: state, stacks, pool */
 	struct hn_stats stats;

@@ -28,6 +28,8 @@
 #define SERIES_MS 250u
 #define TIERS_MS 250u /* between two looks at what fast nodes have free, and two passes, where there are slow ones */
 #define AGE_MS 8000u
+#define WAITING_MS 250u  /* between two times that questions are asked whose answers wait for a decision about threads */
+#define UNSETTLED_MS 20u /* and to wait for the first one */
 #define QUARANTINE_MS 2000u
 #define OWN_POLICY_MS 2000u
 #define ORDER_MS 10000u
@@ -358,6 +360,7 @@ struct pace {
 	uint64_t cpu_ns;            /* at the last pass */
 	struct hn_credit cpu, look; /* for everything, for looks; docs/policy.md */
 	uint64_t room_ms;           /* when to look at the nodes' free memory again */
+	uint64_t open_ms;           /* when questions were last asked */
 	uint64_t aged_ms;           /* when samples were last made to count half */
 	uint32_t stacks_seen, ranges_seen;
 	uint64_t tiers_ms, round_ms; /* with slow nodes: the next look at what is free; when pages were last hinted for it */
@@ -468,12 +471,17 @@ static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 {
 	const struct hn_stats *s = w->hn.stats;
 	uint64_t confirmed = hn_stat_read(&s->migrated) - hn_stat_read(&s->migrated_for[HN_REASON_FIRST]);
-	uint64_t limited = hn_stat_read(&s->refused[HN_REFUSE_BUDGET]) + hn_stat_read(&s->refused[HN_REFUSE_STALL]);
+	uint64_t limited = hn_stat_read(&s->refused[HN_REFUSE_BUDGET]) + hn_stat_read(&s->refused[HN_REFUSE_STALL]) +
+			   hn_stat_read(&s->refused[HN_REFUSE_THREAD]);
 	uint32_t questions = hn_scan_questions(&w->hn) - (uint32_t)limited;
 	struct hn_pace_plan plan = hn_pace_plan(&p->core, &p->par, hn_stat_read(&s->managed_pages), questions, confirmed,
 						(uint32_t)now_ms);
 	uint32_t window = p->par.window_pages;
 
+	if (hn_affinity_waits() && now_ms - p->open_ms < WAITING_MS)
+		plan.open = 0;
+	else
+		p->open_ms = now_ms;
 	plan.fresh = hn_scan_open(&w->hn, HN_ASK_NEW, smaller(plan.fresh, window));
 	plan.open = hn_scan_open(&w->hn, HN_ASK_OPEN, smaller(plan.open, window - plan.fresh));
 	plan.any = larger(plan.any, tier_share(p, hn_stat_read(&s->managed_pages), now_ms));
@@ -509,7 +517,11 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 		say_left_alone(w, p, now);
 	}
 	look_at_tiers(w, p, now);
-	if (now >= p->pass_ms) {
+	if (hn_affinity_pass(w, &run->machine, c))
+		hn_pace_stir(&p->core, (uint32_t)hn_stat_read(&w->hn.stats->managed_pages));
+	if (hn_affinity_unsettled(w, (uint32_t)now)) {
+		p->pass_ms = now + UNSETTLED_MS;
+	} else if (now >= p->pass_ms) {
 		hn_scan_expire(&w->hn);
 		arm(w, p, now);
 		p->pass_ms = next_pass(p, c, now, hn_stat_read(&w->hn.stats->managed_pages));
@@ -520,7 +532,6 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 		}
 	}
 	look_for_room(w, p, now);
-	hn_affinity_pass(w, &run->machine, c);
 	if (now >= p->series_ms) {
 		publish(now);
 		p->series_ms = now + SERIES_MS;
@@ -638,6 +649,7 @@ static void scanner_main(void *arg)
 	if (!set_up())
 		return;
 	pace_start(&pace, &run->config);
+	pace.aged_ms = now_in_ms();
 	hn_credit_start(&pace.look, LOOK_PERMILLE, (uint32_t)now_in_ms());
 	for (;;) {
 		uint32_t kick = hn_load_acquire(&hn_agent.control.kick);

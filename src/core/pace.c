@@ -120,9 +120,15 @@ struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params 
 		p->open_turn = !p->open_turn;
 		plan.rather_open = p->open_turn ? plan.any : 0;
 	}
-	if (plan.any < p->spread)
-		plan.any = least(least(p->spread, managed), left);
+	if (plan.any < p->spread || plan.any < p->stirred)
+		plan.any = least(least(p->spread > p->stirred ? p->spread : p->stirred, managed), left);
 	return plan;
+}
+
+void hn_pace_stir(struct hn_pace *p, uint32_t pages)
+{
+	if (p->stirred < pages)
+		p->stirred = pages;
 }
 
 void hn_pace_done(struct hn_pace *p, const struct hn_pace_plan *armed)
@@ -130,6 +136,7 @@ void hn_pace_done(struct hn_pace *p, const struct hn_pace_plan *armed)
 	uint64_t used;
 
 	p->armed = armed->fresh + armed->open + armed->any;
+	p->stirred -= armed->any < p->stirred ? armed->any : p->stirred;
 	used = (uint64_t)p->armed * MILLION;
 	p->credit = p->credit > used ? p->credit - used : 0;
 }

@@ -43,6 +43,7 @@ struct hn_pace {
 	uint32_t asked, answered;     /* questions asked again lately, and the migrations that came of it */
 	bool open_turn;               /* of the watch */
 	uint32_t spread;              /* pages to ask besides, because others like them have moved */
+	uint32_t stirred;             /* the same, because threads have been moved */
 	uint64_t confirmed;           /* counters, as of the last plan */
 	uint32_t questions;
 	uint32_t armed;               /* by the last pass: what came of it is worth a look soon */
@@ -64,6 +65,8 @@ void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t
  */
 struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params *par, uint64_t managed_pages,
 				 uint32_t questions, uint64_t confirmed, uint32_t now_ms);
+/* Threads have been moved: what they use, so many pages, is to be asked about soon. */
+void hn_pace_stir(struct hn_pace *p, uint32_t pages);
 /* What the pass armed of each. */
 void hn_pace_done(struct hn_pace *p, const struct hn_pace_plan *armed);
 /* Time to the next pass. */

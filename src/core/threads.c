@@ -50,7 +50,7 @@ struct hn_thread *hn_thread_find(const struct hn *hn, uint32_t tid)
 }
 
 /* Two handlers that make one for the same thread at the same time try the same place first. */
-static struct hn_thread *row_make(const struct hn *hn, uint32_t tid)
+struct hn_thread *hn_thread_make(const struct hn *hn, uint32_t tid)
 {
 	struct hn_thread *t = hn_thread_find(hn, tid);
 	uint32_t at, i;
@@ -146,7 +146,7 @@ void hn_threads_note(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t
 
 	if (!nr_rows(hn))
 		return;
-	t = row_make(hn, tid);
+	t = hn_thread_make(hn, tid);
 	if (!t) {
 		add(&hn->core->threads_missed);
 	} else {
@@ -172,7 +172,7 @@ bool hn_threads_hold(const struct hn *hn, uint32_t tid, int page_nid, bool share
 
 	if (!peek(&hn->core->move_threads))
 		return false;
-	t = row_make(hn, tid); /* from its first touch on */
+	t = hn_thread_make(hn, tid); /* from its first touch on */
 	if (!t)
 		return false;
 	if (peek(&t->follow) == HN_FOLLOW_UNDECIDED)
@@ -285,6 +285,9 @@ static void give_row_away(struct hn *hn, uint32_t i)
 	poke(&t->samples, 0);
 	poke(&t->local, 0);
 	poke(&t->group, HN_NO_GROUP);
+	poke(&t->left_ms, 0);
+	t->wanted_ns = 0;
+	t->seen_ms = 0;
 	for (n = 0; n < hn->core->par.nr_nodes; n++) {
 		poke(&t->mem[n], 0);
 		poke(&t->cpu[n], 0);
@@ -306,7 +309,7 @@ static void age_row(struct hn *hn, uint32_t i)
 	}
 	if (!peek(&t->bond))
 		poke(&t->group, HN_NO_GROUP);
-	if (!peek(&t->own_lately) && !peek(&t->shared_lately) && peek(&t->follow) != HN_FOLLOW_MEMORY)
+	if (!peek(&t->own_lately) && !peek(&t->shared_lately) && !peek(&t->load) && peek(&t->follow) != HN_FOLLOW_MEMORY)
 		give_row_away(hn, i);
 }
 
@@ -347,72 +350,3 @@ void hn_threads_let_move(struct hn *hn, bool on, uint32_t now_ms)
 }
 
 uint32_t hn_threads_missed(const struct hn *hn) { return peek(&hn->core->threads_missed); }
-
-/* ---- deciding ---- */
-
-int hn_thread_wants(const uint32_t *mem, uint32_t nr_nodes, int home, uint32_t *share)
-{
-	int best = most(mem, nr_nodes);
-	uint64_t total = 0, at_home = home >= 0 ? peek(&mem[home]) : 0;
-	uint32_t n;
-
-	*share = 0;
-	for (n = 0; n < nr_nodes; n++)
-		total += peek(&mem[n]);
-	if (best < 0)
-		return home;
-	if (home >= 0 && (total < HN_WANT_SAMPLES || at_home * 1000 >= total * HN_KEEP_SHARE))
-		best = home;
-	*share = total ? (uint32_t)(peek(&mem[best]) * 1000ull / total) : 0;
-	if (best == home)
-		return home;
-	return total >= HN_WANT_SAMPLES && *share >= HN_WANT_SHARE ? best : HN_NO_NODE;
-}
-
-static void take_seat(struct hn_seat *s, int node, uint32_t *taken)
-{
-	s->to = node;
-	taken[node]++;
-}
-
-/* The one with most to win of those that have no seat yet and for whom there is room. */
-static struct hn_seat *next_seat(struct hn_seat *seat, uint32_t nr, const uint32_t *cpus, const uint32_t *taken)
-{
-	struct hn_seat *best = NULL;
-	uint32_t i;
-
-	for (i = 0; i < nr; i++) {
-		struct hn_seat *s = &seat[i];
-
-		if (s->fixed || s->seated || s->to != HN_NO_NODE || s->wanted < 0 || taken[s->wanted] >= cpus[s->wanted])
-			continue;
-		if (!best || s->share > best->share || (s->share == best->share && s->now == s->wanted && best->now != best->wanted))
-			best = s;
-	}
-	return best;
-}
-
-void hn_threads_plan(struct hn_seat *seat, uint32_t nr, const uint32_t *cpus, uint32_t nr_nodes, uint32_t moves)
-{
-	uint32_t taken[HN_MAX_NODES] = { 0 }, i;
-	struct hn_seat *s;
-
-	for (i = 0; i < nr; i++) {
-		s = &seat[i];
-		s->to = HN_NO_NODE;
-		if (s->now >= (int)nr_nodes || s->wanted >= (int)nr_nodes)
-			s->now = s->wanted = HN_NO_NODE;
-		if (s->fixed || s->wanted < 0) {
-			if (s->now >= 0)
-				taken[s->now]++;
-		} else if (s->seated && s->wanted == s->now && taken[s->now] < cpus[s->now]) {
-			take_seat(s, s->now, taken);
-		} else {
-			s->seated = false;
-		}
-	}
-	while (moves && (s = next_seat(seat, nr, cpus, taken)) != NULL) {
-		take_seat(s, s->wanted, taken);
-		moves--;
-	}
-}

@@ -38,9 +38,13 @@ struct hn_thread {
 	int32_t node;                     /* where it ran at its last sample */
 	int32_t preferred;                /* where most of what it uses lies, or of what its group uses; HN_NO_NODE */
 	int32_t home;                     /* with HN_FOLLOW_MEMORY; else HN_NO_NODE */
-	uint32_t pad;
+	uint32_t left_ms;                 /* when it was let go by the agent for a while; 0: it was not */
 	uint32_t mem[HN_MAX_NODES];       /* samples lately, by the node of the page ... */
 	uint32_t cpu[HN_MAX_NODES];       /* ... and of the thread */
+	/* The scanner's, and only where threads are moved: */
+	uint64_t wanted_ns;               /* CPU time used or waited for since the thread began, ... */
+	uint32_t seen_ms;                 /* ... when that was looked at */
+	uint32_t load;                    /* and since the look before, in permille of a CPU */
 };
 
 /* The sums of its members. */
@@ -60,6 +64,8 @@ struct hn_entry;
 void hn_threads_note(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid);
 /* NULL: not known. */
 struct hn_thread *hn_thread_find(const struct hn *hn, uint32_t tid);
+/* Known from now on; NULL: there is no room. */
+struct hn_thread *hn_thread_make(const struct hn *hn, uint32_t tid);
 /* The group with this number; NULL for HN_NO_GROUP. */
 const struct hn_group *hn_group_of(const struct hn *hn, uint32_t group);
 /*
@@ -82,34 +88,7 @@ void hn_for_each_thread(struct hn *hn, hn_thread_fn fn, void *arg);
 /* Samples of threads that had no room in the table. */
 uint32_t hn_threads_missed(const struct hn *hn);
 
-/* ---- deciding where threads are to be; pure ---- */
-
-#define HN_WANT_SAMPLES 16u /* fewer say nothing ... */
-#define HN_WANT_SHARE 600u  /* permille of them on one node: there is where its memory is */
-#define HN_KEEP_SHARE 400u  /* a thread stays at home down to this share */
-
-/*
- * The node that a thread with samples mem[] on the pages of each node had better be on; HN_NO_NODE: no matter. `home`: where
- * it was moved to, or HN_NO_NODE. *share: of what it uses, permille.
- */
-int hn_thread_wants(const uint32_t *mem, uint32_t nr_nodes, int home, uint32_t *share);
 /* Whose samples are to count for this thread: its own, or those of its group when it shares more than it has alone. */
 const uint32_t *hn_thread_mem(const struct hn *hn, const struct hn_thread *t);
-
-struct hn_seat {
-	uint32_t tid;
-	int now;        /* node that it runs on, or is kept on */
-	bool fixed;     /* the program has bound it: it stays, and takes its room */
-	bool seated;    /* moved before */
-	int wanted;     /* HN_NO_NODE: nowhere */
-	uint32_t share; /* how much it wants that, permille */
-	int to;         /* the plan: HN_NO_NODE, it is left free to run anywhere */
-};
-
-/*
- * Who goes where, so that no node gets more threads than it has CPUs: first those that are there already, then whoever has
- * most to win. At most `moves` new ones. Two that want each other's places get them.
- */
-void hn_threads_plan(struct hn_seat *seat, uint32_t nr, const uint32_t *cpus, uint32_t nr_nodes, uint32_t moves);
 
 #endif

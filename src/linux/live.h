@@ -542,6 +542,12 @@ struct hn_zoneinfo {
 void hn_zoneinfo_line(struct hn_zoneinfo *z, const char *line);
 void hn_zoneinfo_end(struct hn_zoneinfo *z);
 
+/* ---- idle.c; scanner thread ---- */
+/* What the CPUs of cpus[] (bit n: CPU n) that are of each node have been idle so far, ms. False: it is not known. */
+bool hn_idle_look(const struct hn_live *live, const uint64_t *cpus, uint64_t *idle_ms);
+/* A line of /proc/stat. False: it is not about one CPU. */
+bool hn_idle_line(const char *line, uint32_t *cpu, uint64_t *ms);
+
 /* ---- mover.c ---- */
 int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid);
 /* Node index of each of nr huge pages from start, or HN_NO_NODE. */

@@ -76,7 +76,11 @@ static struct hn_thread_row *thread_row(struct hn_publish *p, uint64_t samples)
 static void take_thread(void *arg, uint32_t tid, struct hn_thread *t)
 {
 	struct hn_publish *p = arg;
-	struct hn_thread_row *row = thread_row(p, (uint64_t)t->own_lately + t->shared_lately);
+	struct hn_thread_row *row;
+
+	if (!t->samples && t->follow != HN_FOLLOW_MEMORY)
+		return; /* known by its CPU time only */
+	row = thread_row(p, (uint64_t)t->own_lately + t->shared_lately);
 
 	p->nr_threads_total++;
 	if (t->group != HN_NO_GROUP)

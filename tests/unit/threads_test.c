@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Threads: where their memory is, who shares with whom, what moves to what, and the plan for who goes where. */
+/* Threads: where their memory is, who shares with whom, what moves to what. */
 #include "core/history.h"
 #include "fake.h"
 
@@ -328,109 +328,6 @@ static void test_a_kept_thread_keeps_its_row(void **state)
 	assert_null(hn_thread_find(&f->hn, 1));
 }
 
-static void test_wants(void **state)
-{
-	static const struct {
-		const char *what;
-		uint32_t mem[3];
-		int home, wants;
-	} rows[] = {
-		{ "nothing known", { 0, 0, 0 }, STAY, STAY },
-		{ "too few samples", { 0, 15, 0 }, STAY, STAY },
-		{ "enough", { 0, 16, 0 }, STAY, 1 },
-		{ "not most of it", { 40, 59, 1 }, STAY, STAY },
-		{ "most of it", { 40, 60, 0 }, STAY, 1 },
-		{ "spread", { 33, 33, 33 }, STAY, STAY },
-		{ "at home", { 100, 0, 0 }, 0, 0 },
-		{ "two fifths at home", { 40, 60, 0 }, 0, 0 },
-		{ "less at home", { 39, 61, 0 }, 0, 1 },
-		{ "less at home, but nowhere much", { 30, 35, 35 }, 0, STAY },
-		{ "at home, and quiet", { 0, 0, 0 }, 0, 0 },
-		{ "at home, few samples elsewhere", { 0, 15, 0 }, 0, 0 },
-	};
-	uint32_t share;
-	unsigned i;
-
-	(void)state;
-	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int got = hn_thread_wants(rows[i].mem, 3, rows[i].home, &share);
-
-		if (got != rows[i].wants)
-			fail_msg("%s: %d", rows[i].what, got);
-	}
-	assert_int_equal(hn_thread_wants((uint32_t[]){ 10, 30, 0 }, 3, STAY, &share), 1);
-	assert_int_equal(share, 750);
-}
-
-/* "0>1": runs on 0, wants 1; "0": wants nothing; "0!": bound; "1=1": kept there already. Then the plan, one digit each. */
-static void test_plan(void **state)
-{
-	static const struct {
-		const char *what, *seats;
-		uint32_t cpus, moves; /* cpus of each of two nodes */
-		const char *plan;
-	} rows[] = {
-		{ "room", "0>1", 1, 9, "1" },
-		{ "no wish", "0 1", 1, 9, "--" },
-		{ "taken by one without a wish", "0>1 1", 1, 9, "--" },
-		{ "taken by one that is bound", "0>1 1!", 1, 9, "--" },
-		{ "taken by one that is bound and wants to go", "0>1 1!0", 1, 9, "--" },
-		{ "two places", "0>1 1!", 2, 9, "1-" },
-		{ "an exchange", "0>1 1>0", 1, 9, "10" },
-		{ "one at a time", "0>1 1>0", 2, 1, "1-" },
-		{ "who is there stays", "0>1 1=1", 1, 9, "-1" },
-		{ "and is no move", "1=1 0>1", 2, 0, "1-" },
-		{ "kept, wants away", "1=0 0", 1, 9, "--" },
-		{ "kept, wants away, room", "1=0 0", 2, 9, "0-" },
-		{ "all want one", "0>0 1>0 0>0 1>0", 2, 9, "0-0-" },
-		{ "a node without CPUs", "0>1", 0, 9, "-" },
-	};
-	unsigned i;
-
-	(void)state;
-	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct hn_seat seat[8];
-		char plan[9] = "";
-		unsigned nr = 0, k;
-		const char *p;
-
-		for (p = rows[i].seats; *p; p++) {
-			struct hn_seat *s = &seat[nr++];
-
-			*s = (struct hn_seat){ .tid = nr, .now = *p - '0', .wanted = STAY, .share = 700, .to = 77 };
-			p++;
-			s->fixed = *p == '!';
-			s->seated = *p == '=';
-			if (*p && *p != ' ' && p[1] && p[1] != ' ')
-				s->wanted = *++p - '0';
-			while (*p && *p != ' ')
-				p++;
-			if (!*p)
-				break;
-		}
-		hn_threads_plan(seat, nr, (uint32_t[]){ rows[i].cpus, rows[i].cpus }, 2, rows[i].moves);
-		for (k = 0; k < nr; k++)
-			plan[k] = seat[k].to == STAY ? '-' : (char)('0' + seat[k].to);
-		if (strcmp(plan, rows[i].plan) != 0)
-			fail_msg("%s: %s, not %s", rows[i].what, plan, rows[i].plan);
-	}
-}
-
-static void test_plan_prefers_who_has_most_to_win(void **state)
-{
-	struct hn_seat seat[3] = {
-		{ .tid = 1, .now = 0, .wanted = 1, .share = 700 },
-		{ .tid = 2, .now = 0, .wanted = 1, .share = 900 },
-		{ .tid = 3, .now = 0, .wanted = 1, .share = 800 },
-	};
-
-	(void)state;
-	hn_threads_plan(seat, 3, (uint32_t[]){ 2, 2 }, 2, 9);
-	assert_int_equal(seat[0].to, STAY);
-	assert_int_equal(seat[1].to, 1);
-	assert_int_equal(seat[2].to, 1);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,9 +344,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pages_wait_for_the_decision, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_group_s_home_keeps_shared_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_kept_thread_keeps_its_row, setup, teardown),
-		cmocka_unit_test(test_wants),
-		cmocka_unit_test(test_plan),
-		cmocka_unit_test(test_plan_prefers_who_has_most_to_win),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
