@@ -224,13 +224,17 @@ def run(program, seed, seconds, patience, options=()):
 
 def unit_failure(program):
     """The first failure of a unit test, which is then ended: the rest of it may hang."""
-    with subprocess.Popen([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace") as child:
+    env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")  # not every test asks for it, nor is every run one of run-all
+    with subprocess.Popen([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          env=env) as child:
         timer = threading.Timer(60, child.kill)
         timer.start()
         failure = next((line.rstrip() for line in child.stdout if line.startswith("not ok")), None)
         timer.cancel()
-        child.kill()
+        if failure:
+            child.kill()
+    if not failure and child.returncode:  # it crashed, or hung
+        failure = f"exit status {child.returncode}"
     return failure
 
 
