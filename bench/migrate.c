@@ -56,10 +56,10 @@ static int timed_target(void *be, int nid, uint32_t *slot)
 	return ret;
 }
 
-static int timed_copy(void *be, uint32_t page, uint32_t slot, int nid)
+static int timed_copy(void *be, uint32_t page, uint32_t slot, int nid, uint64_t until_ns)
 {
 	uint64_t start = bench_now_ns();
-	int ret = plain_ops->copy(be, page, slot, nid);
+	int ret = plain_ops->copy(be, page, slot, nid, until_ns);
 
 	stage_ns[STAGE_COPY] += bench_now_ns() - start;
 	return ret;

@@ -212,7 +212,7 @@ struct hugenuma_statistics {
 	uint64_t agent_cpu_ns;      /* CPU time of the agent's threads */
 	uint64_t agent_bytes;       /* memory of the agent */
 	uint64_t service_p50_ns, service_p99_ns, service_max_ns; /* how long threads have waited in faults */
-	uint64_t stall_p50_ns, stall_p99_ns, stall_max_ns;       /* the same where the page was migrated */
+	uint64_t stall_p50_ns, stall_p99_ns, stall_max_ns;       /* the same where it was migrated or that was given up */
 };
 
 /* Since hugenuma_start(). -ESRCH. */

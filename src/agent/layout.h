@@ -56,7 +56,7 @@ struct hn_config {
 	uint32_t period_max_ms;   /* ... longest time for a round; default 60000 */
 	uint32_t cpu_percent;     /* of one CPU, for all threads of the agent; 0: no limit, else 1..1600; default 10 */
 	uint32_t budget_mib_s;    /* migrated per second at most; 0: no limit; default 1024 */
-	uint32_t max_stall_us;    /* a migration may keep a thread waiting so long; 0: no limit; default 0 */
+	uint32_t max_stall_us;    /* a migration is given up when a thread has waited so long; 0: no limit; default 0 */
 	char plugin[HN_PLUGIN_PATH]; /* policy to load, an absolute path; "": none. In force while policy is HN_POLICY_PLUGIN */
 	uint32_t move_threads;    /* 1: threads are moved to their memory */
 	uint32_t hot_ms;          /* a page of a slow node that is touched so soon is hot, 8..60000; default 1000 */

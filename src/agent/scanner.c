@@ -152,6 +152,7 @@ static void fill_setup(struct hn_live *live, const struct hn_config *c, struct h
 		.os_nid = m->os_nid,
 		.nr_pages = c->max_armed_mib / 2,
 		.min_pages = (c->min_mib + 1) / 2,
+		.max_stall_us = c->max_stall_us,
 		.ram_bytes = (uint64_t)si.totalram * si.mem_unit,
 		.wipes = &hn_agent.wipes,
 	};
@@ -472,7 +473,8 @@ static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 	const struct hn_stats *s = w->hn.stats;
 	uint64_t confirmed = hn_stat_read(&s->migrated) - hn_stat_read(&s->migrated_for[HN_REASON_FIRST]);
 	uint64_t limited = hn_stat_read(&s->refused[HN_REFUSE_BUDGET]) + hn_stat_read(&s->refused[HN_REFUSE_STALL]) +
-			   hn_stat_read(&s->refused[HN_REFUSE_THREAD]);
+			   hn_stat_read(&s->refused[HN_REFUSE_THREAD]) +
+			   hn_stat_read(&s->failed[HN_FAIL_STALL]);
 	uint32_t questions = hn_scan_questions(&w->hn) - (uint32_t)limited;
 	struct hn_pace_plan plan = hn_pace_plan(&p->core, &p->par, hn_stat_read(&s->managed_pages), questions, confirmed,
 						(uint32_t)now_ms);

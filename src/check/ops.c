@@ -236,8 +236,8 @@ static void op_target_put(void *be, uint32_t target)
 	w->target_out[target] = false;
 }
 
-/* In two steps, so that whoever could write meanwhile does. A hole in staging reads as zeros. */
-static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
+/* In two steps, so that whoever could write meanwhile does, and time can pass. A hole in staging reads as zeros. */
+static int op_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
 {
 	struct ck_world *w = world();
 	uint32_t c;
@@ -253,6 +253,10 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
 		err = ck_told_to_fail(CK_OP_COPY);
 		if (err)
 			return err;
+		if (until_ns && op_now_ns(be) >= until_ns) {
+			ck_say("too late to go on copying");
+			return -ETIME;
+		}
 		ck_touch(&w->staged[page], CK_READ);
 		ck_touch(&w->target[target], CK_WRITE);
 		from = w->staging[page].at[c];

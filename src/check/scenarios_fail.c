@@ -4,6 +4,7 @@
  * everything must balance (R6, R7).
  */
 #include "check/roles.h"
+#include "core/core.h"
 
 #define FAILING(id, op, n, err)                                                                                        \
 	static void fail_##id(struct ck_world *w)                                                                      \
@@ -23,7 +24,19 @@ FAILING(disarm_busy, CK_OP_DISARM, 1, -EBUSY)
 FAILING(copy_in_1, CK_OP_COPY_IN, 1, -EAGAIN)
 FAILING(copy_in_4, CK_OP_COPY_IN, 4, -EAGAIN)
 
+/* A fault may wait for 1 ms, and a clock that goes on at any moment decides whether a migration is in time. */
+static void ceiling(struct ck_world *w)
+{
+	ck_world_armed(w);
+	((struct hn_core *)w->core)->par.max_stall_us = 1000;
+}
 
+static void moved_or_given_up(struct ck_world *w)
+{
+	if (w->stats.samples != 1 || w->stats.migrated + w->stats.failed[HN_FAIL_STALL] != 1)
+		ck_violated(5, "%u migrated, %u given up", (unsigned)w->stats.migrated,
+			    (unsigned)w->stats.failed[HN_FAIL_STALL]);
+}
 
 static void fail_copy_and_disarm(struct ck_world *w)
 {
@@ -51,6 +64,12 @@ const struct ck_scenario ck_fail_scenarios[] = {
 	FAIL(disarm_1, "the first put-back cannot be done now", "R7", .lock_steps = true),
 	FAIL(disarm_2, "the second put-back cannot be done now", "R7"),
 	FAIL(disarm_busy, "a put-back must copy, because a reference passes by", "R7 R19"),
+	{ .name = "fault_vs_ceiling", .about = "time runs out at any point of a migration", .races = "R6 R7",
+	  .policy = HN_POLICY_TWO_STAGE, .setup = ceiling, .check = moved_or_given_up,
+	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "w0.0 r0.0"), THREAD("b", 1, "w0.1"), ACTOR("clock", "T1") } },
+	{ .name = "remap_vs_ceiling", .about = "the same, and the page is moved elsewhere", .races = "R6 R7 R25",
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = ceiling,
+	  .role = { HANDLER(1), THREAD("a", 1, "R0.0"), ACTOR("mover", "V0>2 r2.0"), ACTOR("clock", "T1") } },
 	FAIL(copy_and_disarm, "the copy fails, and then the put-back", "R6 R7", .lock_steps = true),
 	{ .name = "remap_vs_failing_copy_in", .about = "half a page cannot be put in its new place at once",
 	  .races = "R25", .policy = HN_POLICY_TWO_STAGE, .setup = fail_copy_in_1,

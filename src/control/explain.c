@@ -94,6 +94,7 @@ static void put_failed(FILE *out, const struct hn_decision *d, const struct hn_m
 		[HN_FAIL_ISOLATE] = "a device uses the page, or it was split",
 		[HN_FAIL_COPY] = "it could not be copied",
 		[HN_FAIL_COMMIT] = "the new page could not be put in place",
+		[HN_FAIL_STALL] = "the thread had waited as long as move.max_stall_us allows, so it was given up",
 	};
 
 	fprintf(out, "it was to move to node %d and did not: %s; it is where it was", hn_node_name(m, d->target_nid),

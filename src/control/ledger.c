@@ -80,6 +80,7 @@ static void stats_merge(struct hn_stats *to, const struct hn_stats *from)
 	sum_words((uint64_t *)to, (const uint64_t *)from, STATS_COUNTERS);
 	hist_merge(&to->fault_service_ns, &from->fault_service_ns);
 	hist_merge(&to->migration_stall_ns, &from->migration_stall_ns);
+	hist_merge(&to->migration_cpu_ns, &from->migration_cpu_ns);
 }
 
 static void slot_merge(struct hn_slot *to, const struct hn_slot *from)

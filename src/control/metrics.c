@@ -224,12 +224,15 @@ static void put_histogram(const struct page *p, const struct hn_process *proc, c
 static void put_times(const struct page *p)
 {
 	family(p, "fault_service_seconds", "seconds", HISTOGRAM,
-	       "Time from reading a hint fault to the page being in place.");
+	       "Time a hint fault is known to have waited for the page to be in place.");
 	for (size_t i = 0; i < p->nr; i++)
 		put_histogram(p, &p->seen[i].p, "fault_service_seconds", &p->seen[i].p.slot.stats.fault_service_ns);
-	family(p, "migration_stall_seconds", "seconds", HISTOGRAM, "The same, of faults that migrated their page.");
+	family(p, "migration_stall_seconds", "seconds", HISTOGRAM, "The same, of faults that migrated their page or had that given up (move.max_stall_us).");
 	for (size_t i = 0; i < p->nr; i++)
 		put_histogram(p, &p->seen[i].p, "migration_stall_seconds", &p->seen[i].p.slot.stats.migration_stall_ns);
+	family(p, "migration_cpu_seconds", "seconds", HISTOGRAM, "CPU time that the agent spent on one of these migrations.");
+	for (size_t i = 0; i < p->nr; i++)
+		put_histogram(p, &p->seen[i].p, "migration_cpu_seconds", &p->seen[i].p.slot.stats.migration_cpu_ns);
 }
 
 static void put_all(const struct page *p)

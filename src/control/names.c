@@ -28,6 +28,7 @@ const struct hn_name hn_failure_names[HN_NR_FAILURES] = {
 	[HN_FAIL_ISOLATE] = { "isolate", "in use by a device or a child, split, or read-only" },
 	[HN_FAIL_COPY] = { "copy", "could not be copied" },
 	[HN_FAIL_COMMIT] = { "commit", "could not be put in place" },
+	[HN_FAIL_STALL] = { "stall", "given up, kept a thread waiting too long" },
 };
 
 const struct hn_name hn_arm_error_names[HN_NR_ARM_ERRORS] = {

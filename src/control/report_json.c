@@ -100,6 +100,7 @@ static void put_faults(struct hn_object *o, const struct hn_stats *s)
 	hn_put_count(o, "lost_huge_pages", s->pages_lost_huge);
 	put_hist(o, "fault_service", &s->fault_service_ns);
 	put_hist(o, "migration_stall", &s->migration_stall_ns);
+	put_hist(o, "migration_cpu", &s->migration_cpu_ns);
 }
 
 static void put_shares(struct hn_object *o, const struct hn_shares *s)

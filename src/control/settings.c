@@ -63,7 +63,7 @@ const struct hn_setting hn_settings[] = {
 	NUMBER(budget_mib_s, "move.budget_mib_s", "budget-mib-s", "MiB", 0, 1048576, false,
 	       "memory migrated per second at most; 0: no limit"),
 	NUMBER(max_stall_us, "move.max_stall_us", "max-stall-us", "us", 0, 10000000, false,
-	       "no page is migrated while migrations keep threads waiting for longer than this; 0: no limit"),
+	       "time that a thread waits for the migration of a page at most: then it is given up, and the old page put back; 0: no limit"),
 	SWITCH(move_threads, "move.threads", "move-threads", true,
 	       "also move threads to their memory: keep a thread on the CPUs of the node that most of what it uses lies on"),
 	NODES(nodes, "node.allowed", "nodes", true,

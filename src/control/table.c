@@ -132,6 +132,7 @@ static void table_process(FILE *out, const struct hn_process *p)
 	table_faults(out, p);
 	table_times(out, "fault service", &slot->stats.fault_service_ns);
 	table_times(out, "migration stall", &slot->stats.migration_stall_ns);
+	table_times(out, "migration CPU", &slot->stats.migration_cpu_ns);
 	table_row(out, "agent CPU", "%.2f s, %s of %.1f s", (double)slot->agent_cpu_ns / 1e9,
 		  hn_text_share(slot->agent_cpu_ns / 1000, p->elapsed_ms * 1000).s, (double)p->elapsed_ms / 1e3);
 }

@@ -45,7 +45,7 @@ struct hn_params {
 	uint32_t hot_ms;        /* a page of a slow node that is touched so soon is hot; adapts. >= 8 with slow nodes */
 	uint32_t promote_pages; /* promoted in a second at most; 0: no limit */
 	uint32_t cold_rounds;   /* a page that nobody touched through so many hints is cold; 0: none is */
-	uint32_t max_stall_us;  /* how long a migration may keep a thread waiting; 0: no limit */
+	uint32_t max_stall_us;  /* a thread that has waited so long for a migration gets the old page back; 0: no limit */
 	uint64_t short_nodes;   /* bit n: node n is short of memory, nothing goes there for now */
 };
 
@@ -137,12 +137,15 @@ struct hn_core {
 	uint64_t dir_off, chunk_off, entry_off, page_off, disp_off, tid_off, thread_off, group_off; /* from the start of this struct */
 
 	struct hn_word lead; /* the one handler that waits for messages, serve.c */
+	uint64_t behind_ns; /* a message read now may have waited since; 0: it has just come. serve.c; lead */
 	uint32_t nr_deferred; /* faults the leader put off until an event has been read; lead */
 	hn_addr deferred[HN_MAX_DEFERRED];
 
 	/* limit.c; relaxed atomics, nothing is ordered by them */
 	uint32_t window_ms, window_pages; /* migrations begun since window_ms */
-	uint32_t stall_us;                /* what a migration takes lately */
+	uint32_t stall_us;                /* what a migration takes lately, or more after some were given up */
+	uint32_t given_up;                /* migrations given up in a row */
+	uint32_t last_step_ns;            /* what the commit or the put-back at its end takes lately */
 	struct hn_tier tier;
 	struct hn_tier_plan plan; /* the scanner's to write; handlers look at full and roomy */
 	uint32_t by_cpu[HN_MAX_NODES], by_page[HN_MAX_NODES]; /* samples lately, policy.c; the same */
@@ -196,15 +199,17 @@ struct hn_verdict {
 	uint8_t rule;    /* of a plug-in policy: which of its rules has decided; else HN_NO_RULE */
 	int last_nid;    /* the sample before: node and thread */
 	uint32_t last_tid;
-	uint64_t service_ns; /* of an accounted fault: from reading the message to the page being in place */
+	uint64_t service_ns; /* of an accounted fault: since since_ns, until the page was in place */
+	uint64_t cpu_ns;     /* of a migration: what the handler spent on it, ns of CPU time; 0: not known */
 };
 
 /*
- * Serve one fault message: `addr` was touched by thread `tid`, which sleeps. `read_ns` is when the message was read.
+ * Serve one fault message: `addr` was touched by thread `tid`, which sleeps. `since_ns` is since when, as far as is known:
+ * when the message was read, or before that if it had to wait behind another.
  * After HN_FAULT_UNMANAGED and HN_FAULT_DEFERRED the sleepers have NOT been woken: the caller serves the address
  * itself, or reads the pending event and then wakes the range. Any thread; takes and releases the gate (shared).
  */
-enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t read_ns, struct hn_verdict *verdict);
+enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t since_ns, struct hn_verdict *verdict);
 
 /* ---- the scanner (scan.c); one thread at a time ---- */
 

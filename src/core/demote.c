@@ -66,7 +66,7 @@ static void count(struct hn *hn, const struct hn_fault_ctx *f, enum hn_outcome o
 static void put_on_record(struct hn *hn, const struct hn_fault_ctx *f)
 {
 	struct hn_decision d = {
-		.time_ns = f->read_ns,
+		.time_ns = f->since_ns,
 		.haddr = f->haddr,
 		.thread_nid = HN_NO_NODE,
 		.from_nid = (int8_t)f->verdict->from_nid,
@@ -115,7 +115,7 @@ enum hn_outcome hn_demote_committed(struct hn *hn, struct hn_entry *e, struct hn
 bool hn_demote(struct hn *hn, uint32_t page)
 {
 	struct hn_verdict verdict = { HN_NO_NODE, HN_NO_NODE, HN_NO_NODE, .last_nid = HN_NO_NODE, .rule = HN_NO_RULE };
-	struct hn_fault_ctx f = { .page = page, .read_ns = hn->ops->now_ns(hn->be), .verdict = &verdict };
+	struct hn_fault_ctx f = { .page = page, .since_ns = hn->ops->now_ns(hn->be), .verdict = &verdict };
 	enum hn_outcome out;
 	struct hn_entry *e;
 	bool ours = false;

@@ -19,16 +19,26 @@
 /* A page that is promoted so soon after it was demoted should not have been, or should not be. */
 #define BOUNCE_MS 60000u
 
+static bool given_up(const struct hn_fault_ctx *f, enum hn_outcome outcome)
+{
+	return outcome == HN_FAULT_FAILED && f->verdict->failure == HN_FAIL_STALL;
+}
+
 static void record_times(struct hn *hn, const struct hn_fault_ctx *f, enum hn_outcome outcome)
 {
-	uint64_t ns = hn->ops->now_ns(hn->be) - f->read_ns;
+	uint64_t ns = (f->done_ns ? f->done_ns : hn->ops->now_ns(hn->be)) - f->since_ns;
 
 	f->verdict->service_ns = ns;
 	hn_hist_add(&hn->stats->fault_service_ns, ns);
-	if (outcome == HN_FAULT_MIGRATED) {
-		hn_hist_add(&hn->stats->migration_stall_ns, ns);
+	if (outcome != HN_FAULT_MIGRATED && !given_up(f, outcome))
+		return;
+	hn_hist_add(&hn->stats->migration_stall_ns, ns);
+	if (f->verdict->cpu_ns)
+		hn_hist_add(&hn->stats->migration_cpu_ns, f->verdict->cpu_ns);
+	if (outcome == HN_FAULT_MIGRATED)
 		hn_limit_note_stall(hn, ns);
-	}
+	else
+		hn_limit_note_given_up(hn);
 }
 
 /* Which rule of a plug-in policy has decided. */
@@ -162,9 +172,9 @@ static bool fault_locked(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx 
 	return decide(hn, e, f, out);
 }
 
-enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t read_ns, struct hn_verdict *verdict)
+enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t since_ns, struct hn_verdict *verdict)
 {
-	struct hn_fault_ctx f = { .haddr = hn_page_down(addr), .tid = tid, .read_ns = read_ns, .verdict = verdict };
+	struct hn_fault_ctx f = { .haddr = hn_page_down(addr), .tid = tid, .since_ns = since_ns, .verdict = verdict };
 	enum hn_outcome out = HN_FAULT_UNMANAGED;
 	struct hn_entry *e;
 	bool migrate = false;

@@ -16,7 +16,8 @@ struct hn_fault_ctx {
 	bool demotion;          /* no message has brought us here: the page is to go because nobody touches it */
 	bool touched;           /* somebody has, meanwhile */
 	bool bounced;           /* it was demoted a short while ago */
-	uint64_t read_ns;
+	uint64_t since_ns;      /* hn_fault; a demotion: when it was begun */
+	uint64_t done_ns;       /* after a migration: when the page was in place; 0: not yet */
 	struct hn_verdict *verdict;
 };
 

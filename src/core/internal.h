@@ -13,6 +13,7 @@
 #define HN_EBUSY (-16)
 #define HN_EINVAL (-22)
 #define HN_ENOSPC (-28)
+#define HN_ETIME (-62)
 
 /* After so many stale faults in a row on a mapped entry the page is not where we think: let the backend look. */
 #define HN_STALE_LIMIT 8
@@ -96,8 +97,15 @@ bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr 
 bool hn_policy_may_send(const struct hn *hn, const struct hn_entry *e, int nid);
 /* limit.c: may one more page be migrated now? Counts it if so, else *why says what stands against it. */
 bool hn_limit_reached(const struct hn *hn, uint32_t now_ms, enum hn_refusal *why);
-/* A migration has kept a thread waiting so long. */
+/*
+ * When a migration is to be given up that a thread has waited for since since_ns, so that the old page is back in time;
+ * 0: never.
+ */
+uint64_t hn_limit_until(const struct hn *hn, uint64_t since_ns);
+/* A migration has kept a thread waiting so long; one was given up; and the last step of one has taken so long. */
 void hn_limit_note_stall(struct hn *hn, uint64_t ns);
+void hn_limit_note_given_up(struct hn *hn);
+void hn_limit_note_last_step(struct hn *hn, uint64_t ns);
 /* The page has been migrated. Entry lock held. */
 void hn_policy_moved(struct hn_entry *e, enum hn_reason reason, uint32_t now_ms);
 /* Record an accounted sample. Entry lock held. */

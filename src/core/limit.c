@@ -2,11 +2,17 @@
 /*
  * limit.c - how much may be migrated, and how long a thread may wait for it.
  *
+ * The ceiling for stalls binds twice. A migration that has kept a thread waiting for so long is given up (migrate.c); and
+ * none is begun while they take longer than that lately, or have been given up in a row.
+ *
  * Handlers look and count without a lock: a page too many in a window is no harm.
  */
 #include "core/internal.h"
 
 #define WINDOW_MS 1000u /* long enough for the bursts that a change of phase makes */
+/* One slow migration, whose thread was interrupted for however long, must not keep the next ones from being begun. */
+#define OUTLIER 4u
+#define ROW_DOUBLINGS 6u
 
 static uint32_t peek(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static void poke(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
@@ -32,7 +38,7 @@ static bool too_slow(const struct hn *hn)
 
 	if (c->par.max_stall_us == 0 || us <= c->par.max_stall_us)
 		return false;
-	poke(&c->stall_us, us - us / 16);
+	poke(&c->stall_us, us - us / 16 - 1);
 	return true;
 }
 
@@ -50,9 +56,45 @@ bool hn_limit_reached(const struct hn *hn, uint32_t now_ms, enum hn_refusal *why
 	return false;
 }
 
+/*
+ * The ceiling may be as low as a put-back takes; half of it is for the copy in any case: what cannot be done in time then
+ * is found not to be.
+ */
+uint64_t hn_limit_until(const struct hn *hn, uint64_t since_ns)
+{
+	uint64_t ns = (uint64_t)hn->core->par.max_stall_us * 1000, last = peek(&hn->core->last_step_ns);
+
+	return ns ? since_ns + ns - (last < ns / 2 ? last : ns / 2) : 0;
+}
+
+static uint32_t averaged(uint32_t old, uint64_t new, uint64_t most)
+{
+	return (uint32_t)(((uint64_t)old * 7 + (new < most ? new : most)) / 8);
+}
+
 void hn_limit_note_stall(struct hn *hn, uint64_t ns)
 {
-	uint32_t us = ns / 1000 > UINT32_MAX / 8 ? UINT32_MAX / 8 : (uint32_t)(ns / 1000), old = peek(&hn->core->stall_us);
+	struct hn_core *c = hn->core;
+	uint32_t old = peek(&c->stall_us);
 
-	poke(&hn->core->stall_us, old ? (old * 7 + us) / 8 : us);
+	poke(&c->stall_us, averaged(old, ns / 1000, (uint64_t)c->par.max_stall_us * OUTLIER));
+	poke(&c->given_up, 0);
+}
+
+void hn_limit_note_given_up(struct hn *hn)
+{
+	struct hn_core *c = hn->core;
+	uint32_t row = peek(&c->given_up);
+	uint64_t us = (uint64_t)c->par.max_stall_us << (row < ROW_DOUBLINGS ? row : ROW_DOUBLINGS);
+
+	poke(&c->given_up, row + 1 ? row + 1 : row);
+	if (us > peek(&c->stall_us))
+		poke(&c->stall_us, us < UINT32_MAX ? (uint32_t)us : UINT32_MAX);
+}
+
+void hn_limit_note_last_step(struct hn *hn, uint64_t ns)
+{
+	struct hn_core *c = hn->core;
+
+	poke(&c->last_step_ns, averaged(peek(&c->last_step_ns), ns, (uint64_t)c->par.max_stall_us * 1000));
 }

@@ -4,6 +4,9 @@
  *
  * The page lock is held throughout; the entry lock and the gate only around the commit, so that events, other pages'
  * faults and the scanner go on during the copy. Lock state of hn_migrate_misplaced: entry P; F5 P; F6 G E P; exit none.
+ *
+ * With a ceiling for stalls a copy may end unfinished: a failure like others, so that all that waits for the page is woken
+ * by its put-back, and the page is held from being tried again for a while.
  */
 #include "core/fault.h"
 
@@ -48,7 +51,7 @@ static enum hn_outcome committed(struct hn *hn, struct hn_entry *e, struct hn_fa
 	e->fails = 0;
 	e->flags &= (uint8_t)~HN_E_NO_MOVE;
 	hn_policy_record(hn, e, f->verdict->thread_nid, f->tid);
-	hn_policy_moved(e, (enum hn_reason)f->verdict->reason, (uint32_t)(f->read_ns / 1000000));
+	hn_policy_moved(e, (enum hn_reason)f->verdict->reason, (uint32_t)(f->since_ns / 1000000));
 	hn_page_unlock(hn, f->page);
 	hn_page_put(hn, f->page); /* the entry's reference; ours discards the old frame, off the stalled thread's path */
 	return HN_FAULT_MIGRATED;
@@ -141,8 +144,44 @@ static int isolate(struct hn *hn, const struct hn_fault_ctx *f)
 	return err;
 }
 
+static uint64_t cpu_ns(const struct hn *hn) { return hn->ops->cpu_ns ? hn->ops->cpu_ns(hn->be) : 0; }
+
+/* F5, target at hand. 0, or what went wrong, and *why that counts as. */
+static int fetch_copy(struct hn *hn, struct hn_fault_ctx *f, uint32_t target, enum hn_failure *why)
+{
+	uint64_t until = hn_limit_until(hn, f->since_ns);
+	int err = HN_ETIME;
+
+	*why = HN_FAIL_STALL;
+	if (until && hn->ops->now_ns(hn->be) >= until)
+		return err; /* the queue or the target took too long: where nothing is isolated yet, nothing will be */
+	*why = HN_FAIL_ISOLATE;
+	err = isolate(hn, f);
+	if (err)
+		return err;
+	err = hn->ops->copy(hn->be, f->page, target, f->verdict->target_nid, until);
+	*why = err == HN_ETIME ? HN_FAIL_STALL : HN_FAIL_COPY;
+	return err;
+}
+
+/* F6, and when nobody waited any more. What it took is kept free for the next one's. */
+static enum hn_outcome finish_timed(struct hn *hn, struct hn_fault_ctx *f, uint32_t target, int err, enum hn_failure why,
+				    bool *used)
+{
+	uint64_t start = hn->core->par.max_stall_us ? hn->ops->now_ns(hn->be) : 0;
+	enum hn_outcome out = finish_locked(hn, f, target, err, why, used);
+
+	if (out != HN_FAULT_MIGRATED && out != HN_FAULT_FAILED && out != HN_FAULT_RACED)
+		return out;
+	f->done_ns = hn->ops->now_ns(hn->be);
+	if (start)
+		hn_limit_note_last_step(hn, f->done_ns - start);
+	return out;
+}
+
 enum hn_outcome hn_migrate_misplaced(struct hn *hn, struct hn_fault_ctx *f)
 {
+	uint64_t cpu = cpu_ns(hn);
 	enum hn_failure why = HN_FAIL_TARGET;
 	uint32_t target = HN_NO_INDEX;
 	enum hn_outcome out;
@@ -153,15 +192,10 @@ enum hn_outcome hn_migrate_misplaced(struct hn *hn, struct hn_fault_ctx *f)
 		hn->ops->note_migrate_start(hn->be, f->haddr, f->tid, f->verdict);
 	err = hn->ops->target_get(hn->be, f->verdict->target_nid, &target);
 	have = err == 0;
-	if (have) {
-		why = HN_FAIL_ISOLATE;
-		err = isolate(hn, f);
-	}
-	if (have && err == 0) {
-		why = HN_FAIL_COPY;
-		err = hn->ops->copy(hn->be, f->page, target, f->verdict->target_nid);
-	}
-	out = finish_locked(hn, f, target, err, why, &used);
+	if (have)
+		err = fetch_copy(hn, f, target, &why);
+	out = finish_timed(hn, f, target, err, why, &used);
+	f->verdict->cpu_ns = cpu_ns(hn) - cpu;
 	if (have && !used)
 		hn->ops->target_put(hn->be, target);
 	hn_page_put(hn, f->page);

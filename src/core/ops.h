@@ -102,8 +102,12 @@ struct hn_ops {
 	 */
 	int (*isolate)(void *be, hn_addr haddr, uint32_t page);
 
-	/* Copy the armed page to the target (or migrate it to node nid in place). Locks held: P only; takes long. */
-	int (*copy)(void *be, uint32_t page, uint32_t target, int nid);
+	/*
+	 * Copy the armed page to the target (or migrate it to node nid in place). Not to be begun or gone on with after until_ns,
+	 * 0: never too late. -ETIME: it was; the armed page is as it was, the target holds anything. Locks held: P only; takes
+	 * long.
+	 */
+	int (*copy)(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns);
 
 	/*
 	 * The commit point: the new page appears at haddr and the sleepers wake, or nothing has changed and the error is
@@ -156,6 +160,8 @@ struct hn_ops {
 
 	/* A hint has ended: the page at haddr is in place again, or gone. Locks held: G or gate exclusive, E. */
 	void (*note_disarm)(void *be, hn_addr haddr, enum hn_disarm_cause cause);
+	/* CPU time of the calling thread, ns. Locks held: any. */
+	uint64_t (*cpu_ns)(void *be);
 	/* A migration begins; and how it ended, v->failure with HN_FAULT_FAILED. Same thread. Locks held: P; none. */
 	void (*note_migrate_start)(void *be, hn_addr haddr, uint32_t tid, const struct hn_verdict *v);
 	void (*note_migrate_end)(void *be, hn_addr haddr, uint32_t tid, const struct hn_verdict *v, enum hn_outcome out);

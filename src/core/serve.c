@@ -129,14 +129,21 @@ static void put_on_record(struct hn *hn, const struct hn_message *m, uint64_t re
 		hn->ops->note_decision(hn->be, &d);
 }
 
-static void serve_fault(struct hn *hn, const struct hn_message *m, uint64_t read_ns)
+/* Returns when it was done, as near as that is known without asking. */
+static uint64_t serve_fault(struct hn *hn, const struct hn_message *m, uint64_t read_ns)
 {
+	uint64_t since_ns = hn->core->behind_ns ? hn->core->behind_ns : read_ns;
 	struct hn_verdict verdict;
-	enum hn_outcome out = hn_fault(hn, m->start, m->tid, read_ns, &verdict);
+	enum hn_outcome out;
 
+	hn->core->behind_ns = read_ns; /* still the leader */
+	out = hn_fault(hn, m->start, m->tid, since_ns, &verdict);
 	put_on_record(hn, m, read_ns, out, &verdict);
 	if (out == HN_FAULT_DEFERRED || (out == HN_FAULT_UNMANAGED && !hn_hole_serve(hn, m->start, m->tid)))
 		put_off(hn, m->start);
+	if (out == HN_FAULT_UNMANAGED && hn->core->par.max_stall_us) /* a first touch, which may have taken a while */
+		return hn->ops->now_ns(hn->be);
+	return verdict.service_ns ? since_ns + verdict.service_ns : read_ns;
 }
 
 /* Nothing to read now: who was put off may try again, and parts that wait for their place too. */
@@ -152,25 +159,37 @@ static void on_quiet(struct hn *hn)
 /* Is there something that on_quiet() has to see to? */
 static bool has_chores(struct hn *hn) { return hn->core->nr_deferred || hn_displaced_any(hn); }
 
+/*
+ * When a message came is not said. One that is there as soon as the one before it has been served came while that was in
+ * service; so did one that a new leader finds, when there was no leader. What waited behind several counts from the last.
+ */
+#define PROMPT_NS 20000u
+
 /* Lead until a copy takes the lead away. False when asked to leave. */
 static bool lead(struct hn *hn)
 {
+	uint64_t served = UINT64_MAX; /* when this leader began to wait for a message */
 	struct hn_message m;
 
 	while (hn->leading) {
 		uint64_t now = hn->ops->now_ns(hn->be);
 
+		if (served < now && now - served > PROMPT_NS)
+			hn->core->behind_ns = 0;
+		served = UINT64_MAX;
 		switch (read_one(hn, &m)) {
 		case GOT_FAULT:
-			serve_fault(hn, &m, now);
+			served = serve_fault(hn, &m, now);
 			/* Most often there is no other message: find out by sleeping, not by a read that fails. */
 			if (hn->leading && !has_chores(hn) && !hn->ops->wait_message(hn->be, false))
 				return false;
 			break;
 		case GOT_EVENT:
+			hn->core->behind_ns = now;
 			on_quiet(hn);
 			break;
 		case GOT_NOTHING:
+			hn->core->behind_ns = 0;
 			on_quiet(hn);
 			if (!hn->ops->wait_message(hn->be, has_chores(hn)))
 				return false;

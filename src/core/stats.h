@@ -78,8 +78,9 @@ struct hn_stats {
 	uint64_t collisions;                         /* base pages found in place already by a put-back that had to copy */
 	uint64_t pages_lost_huge;                    /* managed pages found no longer huge */
 	/* times, ns */
-	struct hn_hist fault_service_ns;             /* message read -> page back in the program, all accounted faults */
-	struct hn_hist migration_stall_ns;           /* the same, migrated faults only */
+	struct hn_hist fault_service_ns;             /* thread known to wait -> page back in the program, all accounted faults */
+	struct hn_hist migration_stall_ns;           /* the same, of faults that migrated their page or gave that up in time */
+	struct hn_hist migration_cpu_ns;             /* of these: CPU time of the handler from the decision to the end */
 	struct hn_series series;
 };
 

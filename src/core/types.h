@@ -92,6 +92,7 @@ enum hn_failure {
 	HN_FAIL_ISOLATE, /* the page could not be taken out of the program: pinned, or split */
 	HN_FAIL_COPY,    /* the mover could not copy or migrate the page */
 	HN_FAIL_COMMIT,  /* the new page could not be put into the program */
+	HN_FAIL_STALL,   /* given up: a thread had waited for it as long as it may */
 	HN_NR_FAILURES,
 };
 

@@ -54,6 +54,7 @@ struct hn_setup {
 	const int16_t *os_nid;
 	uint32_t nr_pages;      /* pages armed at one time at most */
 	uint32_t min_pages;     /* huge pages a process must have to be worth managing */
+	uint32_t max_stall_us;  /* a fault may wait so long for a migration; 0: for any time */
 	uint64_t ram_bytes;
 	const struct hn_word *wipes; /* not 0: the program has asked for memory that children find zeroed */
 };
@@ -297,7 +298,8 @@ static inline uint32_t hn_live_now_ms(void) { return (uint32_t)(hn_live_now_ns(N
 int hn_live_thread_node(void *be, uint32_t tid);
 int hn_live_target_get(void *be, int nid, uint32_t *target);
 void hn_live_target_put(void *be, uint32_t target);
-int hn_live_copy(void *be, uint32_t page, uint32_t target, int nid);
+int hn_live_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns);
+uint64_t hn_live_cpu_ns(void *be);
 /* commit without its wake-up, where the way's MOVE does not wake. */
 int hn_live_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target);
 bool hn_live_event_unread(void *be);
@@ -313,8 +315,8 @@ void hn_trace_migrate_end(void *be, hn_addr haddr, uint32_t tid, const struct hn
 void hn_trace_verdict(void *be, const struct hn_decision *d);
 /* In the initializer of a way's ops. */
 #define HN_LIVE_OPS                                                                                                     \
-	.now_ns = hn_live_now_ns, .thread_node = hn_live_thread_node, .target_get = hn_live_target_get,                 \
-	.target_put = hn_live_target_put, .copy = hn_live_copy, .wake = hn_live_wake,                                   \
+	.now_ns = hn_live_now_ns, .cpu_ns = hn_live_cpu_ns, .thread_node = hn_live_thread_node,                         \
+	.target_get = hn_live_target_get, .target_put = hn_live_target_put, .copy = hn_live_copy, .wake = hn_live_wake, \
 	.event_unread = hn_live_event_unread, .read_message = hn_live_read_message,                                     \
 	.wait_message = hn_live_wait_message, .note_event = hn_live_note_event, .yield = hn_live_yield,                 \
 	.hole_get = hn_live_hole_get, .hole_put = hn_live_hole_put,                                                     \
@@ -549,7 +551,8 @@ bool hn_idle_look(const struct hn_live *live, const uint64_t *cpus, uint64_t *id
 bool hn_idle_line(const char *line, uint32_t *cpu, uint64_t *ms);
 
 /* ---- mover.c ---- */
-int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid);
+/* As ops.copy. The kernel's mover is not begun after until_ns, and cannot be stopped. */
+int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid, uint64_t until_ns);
 /* Node index of each of nr huge pages from start, or HN_NO_NODE. */
 void hn_page_nodes(struct hn_live *live, hn_addr start, uint32_t nr, int16_t *nid);
 /* The kernel's number of the node that holds the page at `at`, or -errno. */

@@ -18,6 +18,16 @@ uint64_t hn_live_now_ns(void *be)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* A system call: the vDSO does not know this clock. */
+uint64_t hn_live_cpu_ns(void *be)
+{
+	struct timespec t = { 0, 0 };
+
+	(void)be;
+	HN_SYS(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &t, 0, 0, 0, 0);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 enum hn_arm_error hn_arm_error_of(int err)
 {
 	switch (err) {
@@ -52,7 +62,10 @@ void hn_live_target_put(void *be, uint32_t target)
 		hn_pool_put(live, target);
 }
 
-int hn_live_copy(void *be, uint32_t page, uint32_t target, int nid) { return hn_mover_copy(be, page, target, nid); }
+int hn_live_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
+{
+	return hn_mover_copy(be, page, target, nid, until_ns);
+}
 
 int hn_live_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 {

@@ -4,7 +4,8 @@
  *
  * copy    copies into a pool page of the target node; the commit moves that page into the program. Nothing can write
  *         the source: it is in staging, and MOVE refuses pinned pages, so no device can either. The old frame goes
- *         back to the kernel and is never handed out again by us: zero-copy sends may still read it.
+ *         back to the kernel and is never handed out again by us: zero-copy sends may still read it. In slices, where
+ *         it may become too late: the page in staging is as it was then, and what the pool's holds does not matter.
  * kernel  mbind on the staging address, strict, and the result is looked up: the kernel reports success for pages it
  *         did not move when somebody holds a reference. When it finds no huge page on the target node it splits ours and
  *         moves the pieces, and no call forbids that; so a page of the pool, which shows that there is one, is given back
@@ -19,6 +20,7 @@
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
+#define SLICE_BYTES (64u << 10) /* some 5 us: what a copy may take longer than it may, but for interruptions */
 #define PREFETCH_BYTES 1024 /* how far ahead of the copy; between 512 and 2048 it makes little difference */
 
 void hn_page_nodes(struct hn_live *live, hn_addr start, uint32_t nr, int16_t *nid)
@@ -67,7 +69,10 @@ void hn_mend_staging(struct hn_live *live, uint32_t first, uint32_t nr)
 	}
 }
 
-static int kernel_migrate(struct hn_live *live, uint32_t page, uint32_t target, int nid)
+static bool is_too_late(uint64_t until_ns) { return until_ns && hn_live_now_ns(NULL) >= until_ns; }
+
+/* One system call, which nothing can stop: only waiting for the turn can be given up. */
+static int kernel_migrate(struct hn_live *live, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
 {
 	unsigned long mask[16] = { 0 };
 	int os = live->setup.os_nid[nid];
@@ -77,6 +82,10 @@ static int kernel_migrate(struct hn_live *live, uint32_t page, uint32_t target, 
 
 	mask[os / 64] = 1ul << (os % 64);
 	hn_lock(&live->mover_lock); /* the kernel has every CPU drain its caches for each: nothing is gained by two */
+	if (is_too_late(until_ns)) {
+		hn_unlock(&live->mover_lock);
+		return -ETIME;
+	}
 	if (hn_pool_free_page(live, target)) {
 		err = HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_BIND, mask, 1024, MPOL_MF_MOVE | MPOL_MF_STRICT);
 		HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_DEFAULT, NULL, 0, 0);
@@ -97,9 +106,9 @@ static int kernel_migrate(struct hn_live *live, uint32_t page, uint32_t target, 
  * CPU will not look at again. Faster than memcpy unless both pages are in the cache (docs/benchmarks.md). A prefetch
  * of what lies behind the page does no harm: it never faults.
  */
-static void copy_page(char *to, const char *from)
+static void copy_bytes(char *to, const char *from, size_t bytes)
 {
-	const __m128i *s = (const __m128i *)(const void *)from, *end = s + HN_PAGE_SIZE / sizeof(*s);
+	const __m128i *s = (const __m128i *)(const void *)from, *end = s + bytes / sizeof(*s);
 	__m128i *d = (__m128i *)(void *)to;
 
 	for (; s < end; s += 4, d += 4) {
@@ -112,16 +121,27 @@ static void copy_page(char *to, const char *from)
 		_mm_stream_si128(d + 2, l2);
 		_mm_stream_si128(d + 3, l3);
 	}
-	_mm_sfence(); /* such stores are ordered by nothing else, and the commit must not overtake them (I1) */
 }
 
-int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid)
+static int copy_page(char *to, const char *from, uint64_t until_ns)
+{
+	size_t slice = until_ns ? SLICE_BYTES : HN_PAGE_SIZE, off;
+
+	for (off = 0; off < HN_PAGE_SIZE; off += slice) {
+		if (is_too_late(until_ns))
+			break;
+		copy_bytes(to + off, from + off, slice);
+	}
+	_mm_sfence(); /* such stores are ordered by nothing else, and the commit must not overtake them (I1) */
+	return off < HN_PAGE_SIZE ? -ETIME : 0;
+}
+
+int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
 {
 	struct hn_live *live = w->live;
 
 	hn_lead_release(&w->hn); /* other faults must not wait behind this */
 	if (live->setup.kernel_mover)
-		return kernel_migrate(live, page, target, nid);
-	copy_page(hn_pool_addr(live, target), hn_staging(live, page));
-	return 0;
+		return kernel_migrate(live, page, target, nid, until_ns);
+	return copy_page(hn_pool_addr(live, target), hn_staging(live, page), until_ns);
 }

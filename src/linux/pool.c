@@ -44,15 +44,6 @@ char *hn_pool_addr(const struct hn_live *live, uint32_t slot)
 	return live->pool + (uint64_t)slot * HN_PAGE_SIZE;
 }
 
-/* Compaction is done by who asks for a page, on its own time; on a busy machine the clock on the wall says nothing. */
-static uint64_t own_cpu_ns(void)
-{
-	struct timespec t = { 0, 0 };
-
-	HN_SYS(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &t, 0, 0, 0, 0);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* ---- one page ---- */
 
 /* Static: a change of the program's cpuset must not turn one node into another. */
@@ -104,12 +95,20 @@ static bool on_its_node(struct hn_live *live, uint32_t slot)
 	       hn_os_node(hn_pool_addr(live, slot)) == live->setup.os_nid[node_of_slot(slot)];
 }
 
+/* With a ceiling for stalls a page must leave some of that time for the copy. */
+static uint64_t slow_ns(const struct hn_live *live)
+{
+	uint64_t half = live->setup.max_stall_us * 500ull;
+
+	return half && half < SLOW_NS ? half : SLOW_NS;
+}
+
 static void note_result(struct hn_live *live, uint32_t n, int err, uint64_t took_ns)
 {
 	struct hn_pool_node *p = &live->pool_node[n];
 	uint32_t trouble = hn_load_relaxed(&p->trouble);
 
-	if (err == 0 && took_ns < SLOW_NS) {
+	if (err == 0 && took_ns < slow_ns(live)) {
 		hn_store_relaxed(&p->trouble, 0);
 		return;
 	}
@@ -130,7 +129,7 @@ static enum got populate(struct hn_live *live, uint32_t slot)
 {
 	char *at = hn_pool_addr(live, slot);
 	struct hn_pool_node *p = &live->pool_node[node_of_slot(slot)];
-	uint64_t start = own_cpu_ns();
+	uint64_t start = hn_live_cpu_ns(NULL); /* who asks compacts, on its own time; the clock on the wall says nothing */
 	uint32_t before_kib = hn_room_kib(live, node_of_slot(slot));
 	bool huge = false, good;
 
@@ -146,7 +145,7 @@ static enum got populate(struct hn_live *live, uint32_t slot)
 	good = huge && on_its_node(live, slot);
 	if (hn_load_acquire(&live->pool_hidden)) /* no wonder, and nobody's fault */
 		return good ? GOT_IT : GOT_NONE;
-	note_result(live, node_of_slot(slot), good ? 0 : -ENOMEM, own_cpu_ns() - start);
+	note_result(live, node_of_slot(slot), good ? 0 : -ENOMEM, hn_live_cpu_ns(NULL) - start);
 	if (good) {
 		hn_room_note_enough(live, node_of_slot(slot), before_kib);
 		return GOT_IT;

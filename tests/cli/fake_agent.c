@@ -102,7 +102,7 @@ static void fill_stats(struct hn_stats *s)
 	for (int i = 0; i < 90; i++)
 		hn_hist_add(&s->fault_service_ns, i < 80 ? 10000 : i < 89 ? 100000 : 2000000);
 	for (int i = 0; i < 12; i++)
-		hn_hist_add(&s->migration_stall_ns, 300000);
+		hn_hist_add(&s->migration_stall_ns, 300000), hn_hist_add(&s->migration_cpu_ns, 200000);
 	fill_series(&s->series);
 }
 

@@ -756,6 +756,18 @@ def test_stay_huge(b, case, mover):
     same(result.report["totals"]["agent"]["collapses_count"], 0, "pages that had to be made huge again")
 
 
+def test_given_up(b):
+    """A copy that takes longer than a thread may wait is given up: the page is back, whole, and the same."""
+    result = good(b.run([*EAGER, "--policy", "always", "--max-stall-us", "20"],
+                        [b.program("workers"), "stay huge when written"]))
+    totals = result.report["totals"]
+    given_up = totals["failed"]["stall_count"]
+    want(given_up > 10, f"{given_up} migrations were given up: {result}")
+    same(totals["migration_stall"]["faults_count"], given_up + totals["migrated_pages"], "waits that were timed")
+    same(totals["lost_huge_pages"], 0, "pages found split")
+    same(totals["agent"]["collapses_count"], 0, "pages that had to be made huge again")
+
+
 def node_of_cpu(cpu):
     return [os.path.basename(path) for path in glob.glob(f"/sys/devices/system/cpu/cpu{cpu}/node[0-9]*")]
 

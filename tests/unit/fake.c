@@ -338,7 +338,7 @@ static int op_isolate(void *be, hn_addr haddr, uint32_t page)
 	return 0;
 }
 
-static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
+static int op_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
 {
 	struct fake *f = be;
 	unsigned i;
@@ -350,6 +350,8 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
 	hn_lead_release(&f->hn); /* as a live backend does */
 	hn_lead_release(&f->other);
 	for (i = 0; i < FAKE_CELLS; i++) {
+		if (until_ns && f->now_ns >= until_ns)
+			return -ETIME;
 		if (i == FAKE_CELLS / 2 && f->in_copy && !f->copying) {
 			f->copying = true;
 			f->in_copy_nr++;

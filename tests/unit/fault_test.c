@@ -26,7 +26,7 @@ static void expect_counted(struct fake *f, const uint64_t *outcome, unsigned acc
 	/* The outcome is counted once and under one name only. */
 	assert_int_equal(s->local + s->raced + s->migrated + s->stale + s->waited + s->deferred + s->unmanaged +
 				 s->refused[0] + s->refused[1] + s->refused[2] + s->refused[3] + s->failed[0] +
-				 s->failed[1] + s->failed[2] + s->failed[3],
+				 s->failed[1] + s->failed[2] + s->failed[3] + s->failed[4],
 			 s->messages);
 }
 
@@ -231,7 +231,7 @@ static void test_failed(void **state)
 	static const struct { enum fake_op op; int err; enum hn_failure why; } one[] = {
 		{ FAKE_TARGET_GET, -ENOMEM, HN_FAIL_TARGET }, { FAKE_TARGET_GET, -EIO, HN_FAIL_TARGET },
 		{ FAKE_COPY, -EIO, HN_FAIL_COPY }, { FAKE_COPY, -ENOMEM, HN_FAIL_COPY },
-		{ FAKE_COPY, -EAGAIN, HN_FAIL_COPY }, { FAKE_COMMIT, -EEXIST, HN_FAIL_COMMIT },
+		{ FAKE_COPY, -EAGAIN, HN_FAIL_COPY }, { FAKE_COPY, -ETIME, HN_FAIL_STALL }, { FAKE_COMMIT, -EEXIST, HN_FAIL_COMMIT },
 		{ FAKE_COMMIT, -EINVAL, HN_FAIL_COMMIT }, { FAKE_COMMIT, -ENOMEM, HN_FAIL_COMMIT },
 	};
 	unsigned i;

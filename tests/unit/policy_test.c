@@ -373,61 +373,10 @@ static void test_observe_never_moves(void **state)
 	fake_finish(f);
 }
 
-/* ---- limits ---- */
-
-static void test_budget(void **state)
-{
-	struct hn_params par = fake_params;
-	struct fake *f;
-	unsigned slot;
-
-	(void)state;
-	par.policy = HN_POLICY_AUTOMATIC;
-	par.budget_pages = 3;
-	f = fake_new_with(&fake_geometry, &par);
-	fake_manage(f, 0, 8, 0);
-	for (slot = 0; slot < 3; slot++)
-		assert_int_equal(fake_sample(f, slot, 1), HN_FAULT_MIGRATED);
-	for (; slot < 6; slot++) {
-		assert_int_equal(fake_sample(f, slot, 1), HN_FAULT_REFUSED);
-		assert_int_equal(fake_verdict.refusal, HN_REFUSE_BUDGET);
-	}
-	fake_ms(f, 1000);
-	for (slot = 3; slot < 6; slot++)
-		assert_int_equal(fake_sample(f, slot, 1), HN_FAULT_MIGRATED);
-	assert_int_equal(fake_sample(f, 6, 1), HN_FAULT_REFUSED);
-	fake_finish(f);
-}
-
-/* Slow migrations forbid themselves, but not for ever: what is not tried again cannot show that it has become faster. */
-static void test_stall_ceiling(void **state)
-{
-	struct hn_params par = fake_params;
-	struct fake *f;
-	unsigned refused;
-
-	(void)state;
-	par.policy = HN_POLICY_AUTOMATIC;
-	par.max_stall_us = 1000;
-	f = fake_new_with(&fake_geometry, &par);
-	fake_manage(f, 0, 2, 0);
-	hn_limit_note_stall(&f->hn, 900000);
-	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_MIGRATED);
-	hn_limit_note_stall(&f->hn, 9000000);
-	for (refused = 0; fake_sample(f, 1, 1) == HN_FAULT_REFUSED && refused < 100; refused++) {
-		assert_int_equal(fake_verdict.refusal, HN_REFUSE_STALL);
-		fake_entry(f, 1)->history = 0;
-	}
-	assert_in_range(refused, 2, 50);
-	fake_finish(f);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_budget),
-		cmocka_unit_test(test_stall_ceiling),
 		fake_test(test_local_samples_are_recorded),
 		fake_test(test_unknown_node_resets_the_filter),
 		fake_test(test_a_node_short_of_memory_is_no_target),

@@ -332,15 +332,15 @@ static void test_demotion_is_put_off(void **state)
 /* A thread that touches the page during the copy waits for it, and then has it where it was. */
 static struct fake *touching;
 static enum hn_outcome touched;
-static int (*really_copy)(void *be, uint32_t page, uint32_t target, int nid);
+static int (*really_copy)(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns);
 
-static int copy_and_touch(void *be, uint32_t page, uint32_t target, int nid)
+static int copy_and_touch(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
 {
 	struct hn_verdict v;
 
 	fake_sleep(touching, fake_at(0));
 	touched = hn_fault(&touching->other, fake_at(0), 1, touching->now_ns, &v);
-	return really_copy(be, page, target, nid);
+	return really_copy(be, page, target, nid, until_ns);
 }
 
 static void test_touched_during_the_copy(void **state)

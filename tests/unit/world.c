@@ -449,13 +449,14 @@ static int op_isolate(void *be, hn_addr haddr, uint32_t page)
 }
 
 /* As in a live process, other faults do not wait behind this. */
-static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
+static int op_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
 {
 	struct world *w = world_of(be);
 	struct frame *to;
 	unsigned c, i;
 
 	(void)nid;
+	(void)until_ns;
 	hn_lead_release(&((struct worker *)be)->hn);
 	pthread_mutex_lock(&w->target_lock);
 	to = w->target[target];
@@ -471,6 +472,8 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid)
 		usleep(300);
 	if (chance(w, 2))
 		usleep(4000); /* long enough for the program to move the place and come back to it */
+	if (chance(w, 2))
+		return -ETIME;
 	return chance(w, 2) ? -EIO : 0;
 }
 
