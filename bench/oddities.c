@@ -46,7 +46,7 @@
 #define K_ENOUGH 7u       /* ... down where less than seven tenths of the faults are good, else up */
 #define K_EARLY_ROUNDS 4u /* so long a thread's first touch of a page is enough */
 
-#define MAX_CHANGES 2u
+#define MAX_CHANGES 8u
 
 enum oddity { STICKY, PRIVATE, UNSEEN };
 
@@ -77,6 +77,11 @@ static const struct scenario scenarios[] = {
 	{ .name = "moved back", .about = "the same, and at 180 s from the first node again",
 	  .without = "locality alone decides", .oddity = PRIVATE, .shows = true,
 	  .user_nid = { 0, 1, 0 }, .change_ms = { 60000, 180000 }, .since_ms = 180000, .end_ms = 600000 },
+	{ .name = "other hands every five seconds",
+	  .about = "from 60 s on all pages are used from the other node every 5 s, eight times; the eighth",
+	  .without = "locality alone decides", .oddity = PRIVATE,
+	  .user_nid = { 0, 1, 0, 1, 0, 1, 0, 1, 0 },
+	  .change_ms = { 60000, 65000, 70000, 75000, 80000, 85000, 90000, 95000 }, .since_ms = 95000, .end_ms = 120000 },
 	{ .name = "nine to one", .about = "an hour; pages start away from the thread that uses them 9 of 10 times",
 	  .without = "local samples recorded", .oddity = UNSEEN,
 	  .first_nid = 1, .other_percent = 10, .end_ms = 3600000 },
@@ -88,8 +93,8 @@ struct page {
 	/* Ours, as in the engine's entry. */
 	uint64_t history;
 	uint32_t last_tid, moved_ms, hold_ms;
-	unsigned stayed;
-	bool moved, shared, open, armed, held;
+	bool moved, open, armed, held;
+	struct hn_tenure tenure;
 	/* The kernel's: who used it last, as far as it is on record; 0: nobody. */
 	uint32_t k_tid;
 	int k_nid;
@@ -393,13 +398,20 @@ static bool neighbour_disagrees(const struct world *w, uint32_t i, int nid)
 	return (before != HN_NO_NODE && before != nid) || (after != HN_NO_NODE && after != nid);
 }
 
+/* The page's tenure with one more sample. */
+static struct hn_tenure with(const struct page *p, struct user u, uint32_t now_ms)
+{
+	return hn_tenure_sample(p->tenure, hn_history_push(p->history, u.nid, p->last_tid == u.tid), now_ms);
+}
+
 static struct hn_ruling judge(const struct world *w, uint32_t i, struct user u)
 {
 	const struct page *p = &w->page[i];
 	struct hn_judge j = {
 		.place = &place, .page_nid = p->nid, .thread_nid = u.nid, .history = p->history,
 		.same_thread = p->last_tid == u.tid, .moved = p->moved, .moved_ms_ago = w->now_ms - p->moved_ms,
-		.stayed = p->stayed, .shared = p->shared, .disputed = neighbour_disagrees(w, i, u.nid),
+		.tenure = with(p, u, w->now_ms),
+		.tenure_ms = hn_tenure_ms(with(p, u, w->now_ms), w->now_ms), .disputed = neighbour_disagrees(w, i, u.nid),
 	};
 	struct hn_ruling r = { .target_nid = HN_NO_NODE };
 
@@ -408,14 +420,12 @@ static struct hn_ruling judge(const struct world *w, uint32_t i, struct user u)
 	return r;
 }
 
-static void record(struct page *p, struct user u)
+static void record(struct page *p, struct user u, uint32_t now_ms)
 {
+	p->tenure = with(p, u, now_ms);
 	p->history = hn_history_push(p->history, u.nid, p->last_tid == u.tid);
 	p->last_tid = u.tid;
-	p->shared = hn_judge_is_shared(p->history, p->shared);
-	if (p->nid == u.nid && hn_history_run(p->history) > p->stayed)
-		p->stayed = hn_history_run(p->history);
-	p->open = p->nid != u.nid && !p->shared;
+	p->open = p->nid != u.nid && !hn_tenure_is_known(p->tenure);
 }
 
 static void our_fault(struct ours *o, struct world *w, uint32_t i, struct result *r)
@@ -427,12 +437,11 @@ static void our_fault(struct ours *o, struct world *w, uint32_t i, struct result
 
 	r->faults++;
 	p->armed = false;
-	record(p, u);
+	record(p, u, w->now_ms);
 	if (moved) {
-		p->moved = ruling.reason != HN_REASON_FIRST;
+			p->moved = true;
 		p->moved_ms = w->now_ms;
-		p->stayed = 0;
-		o->confirmed += p->moved;
+		o->confirmed += ruling.reason != HN_REASON_FIRST;
 	} else if (moves) {
 		p->held = true;
 		p->hold_ms = w->now_ms + FAIL_HOLD_MS;

@@ -16,6 +16,7 @@
 #include "core/record.h"
 #include "core/stats.h"
 #include "core/sync.h"
+#include "core/tenure.h"
 #include "core/threads.h"
 #include "core/tier.h"
 #include "core/types.h"
@@ -74,23 +75,23 @@ struct hn_entry {
 	uint32_t armed_ms; /* ARMED: since when */
 	uint32_t hold_ms;  /* until when the HN_E_NO_* flags stand */
 	uint32_t last_tid; /* last accounted sample */
-	int16_t nid;       /* where the page lies, as far as known */
-	uint8_t stayed : 4; /* most samples in a row from its own node since it was last migrated; 8 at most */
-	uint8_t idle : 4;   /* hints in a row that nobody touched; HN_IDLE_MAX at most */
-	uint8_t shared : 1; /* 1: several nodes use it, see policy.h */
+	int8_t nid;        /* where the page lies, as far as known */
+	uint8_t idle;      /* hints in a row that nobody touched; HN_IDLE_MAX at most */
 	uint8_t demoted : 1; /* 1: it was sent to a slow node at moved_ms */
+	uint8_t moved : 1;  /* 1: it has been migrated, at moved_ms */
+	uint8_t open : 1;   /* 1: nobody has been asked yet, or the last sample left a question; hn_entry_set_open */
 	uint8_t wish : 5;   /* index into struct hn_core.wish */
 	uint8_t state;     /* enum hn_state */
 	uint8_t flags;     /* HN_E_* */
-	uint8_t fails;     /* consecutive refusals to arm or failures to migrate; sets the length of the hold */
-	uint8_t stale;     /* stale faults since the last arm */
+	uint8_t fails : 4; /* consecutive refusals to arm or failures to migrate; sets the length of the hold; 15 at most */
+	uint8_t stale : 4; /* stale faults since the last arm; HN_STALE_LIMIT and one more at most */
+	uint16_t prior_tid; /* of the sample before the last one: its lower half */
 	uint64_t history;  /* the last samples, history.h */
 	uint32_t moved_ms; /* when it was last migrated, if `moved` */
-	uint8_t moved;     /* 1: it has been, for more than a first sample */
-	uint8_t open;      /* 1: nobody has been asked yet, or the last sample left a question; hn_entry_set_open */
-	uint16_t prior_tid; /* of the sample before the last one: its lower half */
+	struct hn_tenure tenure;
 };
 
+_Static_assert(HN_MAX_NODES <= 127, "a node fits");
 _Static_assert(sizeof(struct hn_entry) == 48, "entries are budgeted: at most 64 bytes a managed page in all");
 
 /* 2^chunk_shift neighbouring entries. Written with the gate held exclusively, or by the one inserter (entry.c). */

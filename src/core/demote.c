@@ -101,7 +101,7 @@ enum hn_outcome hn_demote_putback(struct hn *hn, struct hn_entry *e, struct hn_f
 enum hn_outcome hn_demote_committed(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f)
 {
 	hn_entry_to_mapped(hn, e, HN_DISARM_EXPIRY);
-	e->nid = (int16_t)f->verdict->target_nid;
+	e->nid = (int8_t)f->verdict->target_nid;
 	e->fails = 0;
 	e->flags &= (uint8_t)~HN_E_NO_MOVE;
 	e->idle = 0;

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#define FAILS_MOST 15u
 #define PARTS_PER_PAGE 4 /* on average; see displaced.c for what happens beyond */
 
 static uint64_t align8(uint64_t n) { return (n + 7) & ~(uint64_t)7; }
@@ -199,10 +200,11 @@ void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid)
 	e->state = HN_MAPPED;
 	e->gen++;
 	e->page = HN_NO_INDEX;
-	e->nid = (int16_t)nid;
+	e->nid = (int8_t)nid;
 	__atomic_store_n(&e->history, 0, __ATOMIC_RELAXED);
 	e->last_tid = e->prior_tid = 0;
-	e->moved = e->stayed = e->shared = 0;
+	e->moved = 0;
+	e->tenure = (struct hn_tenure){ 0 };
 	e->idle = e->demoted = 0;
 	e->wish = 0;
 	e->fails = e->stale = 0;
@@ -272,7 +274,7 @@ void hn_entry_hold(struct hn *hn, struct hn_entry *e, uint8_t flag, uint32_t bas
 	if (!e->flags || hn_before(e->hold_ms, until))
 		e->hold_ms = until; /* never earlier: what stands may be a quarantine */
 	e->flags |= flag;
-	if (e->fails < 255)
+	if (e->fails < FAILS_MOST)
 		e->fails++;
 }
 

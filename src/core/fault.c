@@ -107,7 +107,7 @@ enum hn_outcome hn_fault_putback(struct hn *hn, struct hn_entry *e, struct hn_fa
 	}
 	p->content = 0;
 	hn_entry_to_mapped(hn, e, HN_DISARM_FAULT);
-	hn_policy_record(hn, e, f->verdict->thread_nid, f->tid);
+	hn_policy_record(hn, e, f->verdict->thread_nid, f->tid, f->now_ms);
 	hn_page_unlock(hn, f->page);
 	hn_page_put(hn, f->page);
 	return outcome;
@@ -119,10 +119,11 @@ static bool decide(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, en
 	struct hn_ruling r;
 	bool misplaced;
 
+	f->now_ms = hn_now_ms(hn);
 	f->verdict->from_nid = e->nid;
 	f->verdict->last_nid = hn_history_node(e->history, 0);
 	f->verdict->last_tid = e->last_tid;
-	misplaced = hn_policy_misplaced(hn, e, f->haddr, f->verdict->thread_nid, f->tid, hn_now_ms(hn), &r);
+	misplaced = hn_policy_misplaced(hn, e, f->haddr, f->verdict->thread_nid, f->tid, f->now_ms, &r);
 	f->verdict->rule = r.rule;
 	f->verdict->target_nid = r.target_nid;
 	f->verdict->refusal = (uint8_t)r.refusal;

@@ -13,6 +13,7 @@ struct hn_fault_ctx {
 	uint32_t tid;
 	uint32_t page;          /* the armed page, from F1 */
 	uint32_t gen;           /* the entry's generation at F4 */
+	uint32_t now_ms;        /* when it was judged, at F4 */
 	bool demotion;          /* no message has brought us here: the page is to go because nobody touches it */
 	bool touched;           /* somebody has, meanwhile */
 	bool bounced;           /* it was demoted a short while ago */

@@ -107,8 +107,8 @@ void hn_limit_note_stall(struct hn *hn, uint64_t ns);
 void hn_limit_note_given_up(struct hn *hn);
 void hn_limit_note_last_step(struct hn *hn, uint64_t ns);
 /* The page has been migrated. Entry lock held. */
-void hn_policy_moved(struct hn_entry *e, enum hn_reason reason, uint32_t now_ms);
+void hn_policy_moved(struct hn_entry *e, uint32_t now_ms);
 /* Record an accounted sample. Entry lock held. */
-void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid);
+void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid, uint32_t now_ms);
 
 #endif

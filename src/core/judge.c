@@ -8,11 +8,9 @@
 
 #include "core/history.h"
 
-#define SHARED_TURNS 3u    /* so many changes of node among the last samples: several nodes use the page ... */
-#define SHARED_NO_MORE 8u  /* ... until it was one only for so long */
-#define SETTLED_SAMPLES 2u /* a page that had so many in a row from its own node has really arrived */
-#define SETTLING_RUN 4u    /* one that has not, needs so many in a row to be sent on */
-#define MAJORITY 7u        /* of eight samples: a shared page belongs to one node all the same */
+#define SETTLING_RUN 4u    /* somebody who has had it alone for so many samples ... */
+#define SETTLING_MS 1000u  /* ... and so long is no passer-by */
+#define ALL_SAMPLES HN_HISTORY_SAMPLES /* a shared page belongs to one node all the same */
 
 static void stay(struct hn_ruling *r, enum hn_refusal why)
 {
@@ -123,30 +121,12 @@ static void judge_shared(const struct hn_judge *j, uint64_t h, struct hn_ruling 
 
 	if (rested && nid != HN_NO_NODE && nid != j->page_nid)
 		move(r, nid, HN_REASON_SPREAD);
-	else if (rested && !j->place->spread_shared && hn_history_count(h, j->thread_nid) >= MAJORITY)
+	else if (rested && !j->place->spread_shared && hn_history_count(h, j->thread_nid) >= ALL_SAMPLES)
 		move(r, j->thread_nid, HN_REASON_MAJORITY);
 	else if (rested && !j->place->spread_shared && group_moved_on(j, h))
 		move(r, j->thread_nid, HN_REASON_GROUP);
 	else
 		stay(r, HN_REFUSE_SHARED);
-}
-
-/* A sample of one node between samples of others. Where a page changes hands, each has it for several samples. */
-static bool was_brief(uint64_t h)
-{
-	unsigned i;
-
-	for (i = 1; i + 1 < HN_HISTORY_SAMPLES && hn_history_node(h, i + 1) != HN_NO_NODE; i++)
-		if (hn_history_node(h, i) != hn_history_node(h, i - 1) && hn_history_node(h, i) != hn_history_node(h, i + 1))
-			return true;
-	return false;
-}
-
-bool hn_judge_is_shared(uint64_t history, bool was)
-{
-	if (hn_history_run(history) >= SHARED_NO_MORE)
-		return false;
-	return was || (hn_history_turns(history) >= SHARED_TURNS && was_brief(history));
 }
 
 static bool is_in(uint64_t set, int nid) { return (set >> nid & 1) != 0; }
@@ -173,6 +153,17 @@ bool hn_judge_tier(const struct hn_judge *j, struct hn_ruling *r)
 	return true;
 }
 
+/* It has come a moment ago, and somebody else had it for a moment only: sending it on may be work for nothing. */
+static bool is_settling(const struct hn_judge *j, uint64_t h)
+{
+	if (!j->moved || j->moved_ms_ago >= j->place->settle_ms || j->tenure.doubt < HN_DOUBT_BRIEF)
+		return false;
+	return hn_history_run(h) < SETTLING_RUN || j->tenure_ms < SETTLING_MS;
+}
+
+/* Nobody else uses it, if somebody did. What its thread did while it wandered says nothing once it has come to rest. */
+static bool is_its_own(uint64_t h) { return hn_history_one_thread(h) || hn_history_run(h) == HN_HISTORY_SAMPLES; }
+
 void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r)
 {
 	uint64_t h = hn_history_push(j->history, j->thread_nid, j->same_thread);
@@ -183,12 +174,13 @@ void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r)
 		stay(r, HN_REFUSE_NODES);
 	else if (hn_history_samples(h) == 1 && !j->disputed)
 		move(r, j->thread_nid, HN_REASON_FIRST);
-	else if (hn_judge_is_shared(h, j->shared))
+	else if (j->at_home && is_its_own(h))
+		move(r, j->thread_nid, HN_REASON_THREAD);
+	else if (j->tenure.shared)
 		judge_shared(j, h, r);
 	else if (hn_history_run(h) < 2 && !hn_history_one_thread(h))
 		stay(r, HN_REFUSE_FILTER);
-	else if (j->moved && j->moved_ms_ago < j->place->settle_ms && j->stayed < SETTLED_SAMPLES &&
-		 hn_history_run(h) < SETTLING_RUN)
+	else if (is_settling(j, h))
 		stay(r, HN_REFUSE_SETTLING);
 	else
 		move(r, j->thread_nid, j->same_thread ? HN_REASON_THREAD : HN_REASON_NODE);

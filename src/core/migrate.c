@@ -47,11 +47,11 @@ static enum hn_outcome failed(struct hn *hn, struct hn_entry *e, struct hn_fault
 static enum hn_outcome committed(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f)
 {
 	hn_entry_to_mapped(hn, e, HN_DISARM_FAULT);
-	e->nid = (int16_t)f->verdict->target_nid; /* the charge goes to the node that holds the page now (F7, R5) */
+	e->nid = (int8_t)f->verdict->target_nid; /* the charge goes to the node that holds the page now (F7, R5) */
 	e->fails = 0;
 	e->flags &= (uint8_t)~HN_E_NO_MOVE;
-	hn_policy_record(hn, e, f->verdict->thread_nid, f->tid);
-	hn_policy_moved(e, (enum hn_reason)f->verdict->reason, (uint32_t)(f->since_ns / 1000000));
+	hn_policy_record(hn, e, f->verdict->thread_nid, f->tid, f->now_ms);
+	hn_policy_moved(e, (uint32_t)(f->since_ns / 1000000));
 	hn_page_unlock(hn, f->page);
 	hn_page_put(hn, f->page); /* the entry's reference; ours discards the old frame, off the stalled thread's path */
 	return HN_FAULT_MIGRATED;

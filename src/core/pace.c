@@ -4,7 +4,8 @@
 #define WATCH_MS 250u   /* longest time between two samples of a process; twice that where samples lead to nothing */
 #define SOON_MS 50u     /* between two passes while there is something to find out, unless the user's is shorter ... */
 #define MANY_MS 100u    /* ... and when the last one armed much */
-#define LATELY 32u      /* questions that count as asked lately; then half as much */
+#define LATELY 32u      /* questions that count as asked lately; then half as much, ... */
+#define LATELY_MS 4000u /* ... as after this time: what did not pay a while ago may now */
 #define SPREAD 16u      /* a page whose user has changed stands for so many ... */
 #define DOUBTFUL 4u     /* ... or so many, when other questions lately led to nothing */
 #define MILLION 1000000u
@@ -37,7 +38,7 @@ uint32_t hn_credit_wait_ms(const struct hn_credit *c, uint32_t permille)
 
 void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms)
 {
-	*p = (struct hn_pace){ .watch_ms = now_ms, .credit_ms = now_ms, .confirmed = p->confirmed,
+	*p = (struct hn_pace){ .watch_ms = now_ms, .credit_ms = now_ms, .halved_ms = now_ms, .confirmed = p->confirmed,
 			       .questions = p->questions, .armed = 1 };
 	p->credit = (uint64_t)par->window_pages * MILLION;
 }
@@ -53,11 +54,16 @@ static bool pays(const struct hn_pace *p) { return p->answered * 4 + 12 >= p->as
 
 static uint32_t watch_ms(const struct hn_pace *p) { return pays(p) ? WATCH_MS : 2 * WATCH_MS; }
 
-static void count_answers(struct hn_pace *p, uint32_t questions, uint64_t confirmed)
+static void count_answers(struct hn_pace *p, uint32_t questions, uint64_t confirmed, uint32_t now_ms)
 {
 	uint32_t new = (uint32_t)(confirmed - p->confirmed);
 	int32_t asked = (int32_t)(questions - p->questions); /* less than none: answers that a limit took back later */
 
+	if (now_ms - p->halved_ms >= LATELY_MS) {
+		p->halved_ms = now_ms;
+		p->asked /= 2;
+		p->answered /= 2;
+	}
 	p->asked = asked < 0 && p->asked < (uint32_t)-asked ? 0 : p->asked + (uint32_t)asked;
 	p->answered += new;
 	p->questions = questions;
@@ -108,7 +114,7 @@ struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params 
 	struct hn_pace_plan plan;
 	uint32_t left;
 
-	count_answers(p, questions, confirmed);
+	count_answers(p, questions, confirmed, now_ms);
 	add_credit(p, par, managed, now_ms);
 	left = (uint32_t)(p->credit / MILLION);
 	plan.fresh = left;

@@ -38,7 +38,7 @@ struct hn_pace_params {
 
 /* One thread. */
 struct hn_pace {
-	uint32_t watch_ms, credit_ms; /* when each was last reckoned */
+	uint32_t watch_ms, credit_ms, halved_ms; /* when each was last reckoned */
 	uint64_t credit;              /* pages that may be asked about now, in millionths */
 	uint32_t asked, answered;     /* questions asked again lately, and the migrations that came of it */
 	bool open_turn;               /* of the watch */

@@ -54,7 +54,7 @@ static void put_question(struct hugenuma_fault *f, const struct hn_judge *j)
 	f->moved_ms_ago = j->moved ? j->moved_ms_ago : 0;
 	f->moved = j->moved;
 	f->same_thread = j->same_thread;
-	f->shared = j->shared;
+	f->shared = j->tenure.shared;
 	put_samples(f, j->history);
 	put_totals(f, j);
 }

@@ -123,16 +123,18 @@ static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_p
 	j->place = &place;
 	j->page_nid = e->nid;
 	j->history = e->history;
-	j->moved = e->moved != 0;
+	j->moved = e->moved;
 	j->moved_ms_ago = now_ms - e->moved_ms;
-	j->stayed = e->stayed;
-	j->shared = e->shared != 0;
+	j->tenure = hn_tenure_sample(e->tenure, hn_history_push(e->history, j->thread_nid, j->same_thread), now_ms);
+	j->at_home = thread && __atomic_load_n(&thread->follow, __ATOMIC_RELAXED) == HN_FOLLOW_MEMORY &&
+		     __atomic_load_n(&thread->home, __ATOMIC_RELAXED) == j->thread_nid;
 	j->disputed = neighbours_disagree(hn, e, j->thread_nid);
 	j->by_cpu = hn->core->by_cpu;
 	j->by_page = hn->core->by_page;
 	j->group_cpu = group ? group->cpu : NULL;
 	j->group_mem = group ? group->mem : NULL;
 	j->armed_ms_ago = now_ms - e->armed_ms;
+	j->tenure_ms = hn_tenure_ms(j->tenure, now_ms);
 	j->gen = e->gen;
 	j->seed = par->seed;
 	j->plugin = hn->plugin;
@@ -154,7 +156,7 @@ static void restrain(const struct hn *hn, const struct hn_entry *e, const struct
 		r->refusal = HN_REFUSE_NODES;
 	else if (is_dry(hn, e))
 		r->refusal = HN_REFUSE_OBSERVE;
-	else if (!(policy->traits & HN_POLICY_UNLIMITED) && hn_threads_hold(hn, tid, e->nid, e->shared != 0))
+	else if (!(policy->traits & HN_POLICY_UNLIMITED) && hn_threads_hold(hn, tid, e->nid, e->tenure.shared))
 		r->refusal = HN_REFUSE_THREAD;
 	else if (!(policy->traits & HN_POLICY_UNLIMITED) && is_short(hn, r->target_nid))
 		r->refusal = HN_REFUSE_ROOM;
@@ -193,22 +195,20 @@ bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr 
 /* Will another sample soon tell more? Not where the page belongs, nor where nothing would follow from it. */
 static bool leaves_question(const struct hn *hn, const struct hn_entry *e, int thread_nid)
 {
-	if (thread_nid == e->nid || thread_nid < 0 || e->nid < 0 || e->shared)
+	if (thread_nid == e->nid || thread_nid < 0 || e->nid < 0 || hn_tenure_is_known(e->tenure))
 		return false;
 	if (!(allowed_for(hn, e) >> thread_nid & 1))
 		return false;
 	return !(hn_policies[policy_of(hn)].traits & HN_POLICY_DRY) || hn_history_run(e->history) < 2;
 }
 
-void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid)
+void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t tid, uint32_t now_ms)
 {
 	hn_threads_note(hn, e, thread_nid, tid);
 	/* Neighbours look at it without the lock. */
 	__atomic_store_n(&e->history, hn_history_push(e->history, thread_nid, e->last_tid == tid), __ATOMIC_RELAXED);
+	e->tenure = hn_tenure_sample(e->tenure, e->history, now_ms);
 	e->last_tid = tid;
-	e->shared = hn_judge_is_shared(e->history, e->shared != 0);
-	if (thread_nid == e->nid && hn_history_run(e->history) > e->stayed)
-		e->stayed = (uint8_t)hn_history_run(e->history);
 	hn_entry_set_open(hn, e, leaves_question(hn, e, thread_nid));
 	hn_stat_add(&hn->stats->samples, 1);
 	if (e->nid >= 0)
@@ -219,11 +219,9 @@ void hn_policy_record(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_
 		hn_stat_add(&hn->stats->sample_from[thread_nid], 1);
 }
 
-/* A first sample is little reason: where it sent the page, nothing holds it. */
-void hn_policy_moved(struct hn_entry *e, enum hn_reason reason, uint32_t now_ms)
+void hn_policy_moved(struct hn_entry *e, uint32_t now_ms)
 {
-	e->moved = reason != HN_REASON_FIRST;
+	e->moved = 1;
 	e->moved_ms = now_ms;
 	e->demoted = 0;
-	e->stayed = 0;
 }

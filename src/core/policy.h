@@ -12,6 +12,7 @@
 #ifndef HN_CORE_POLICY_H
 #define HN_CORE_POLICY_H
 
+#include "core/tenure.h"
 #include "core/types.h"
 
 struct hugenuma_policy;
@@ -34,10 +35,11 @@ struct hn_judge {
 	int page_nid, thread_nid; /* both known; different, unless the policy is asked about local samples too */
 	uint64_t history; /* of the page, this sample not included; history.h */
 	bool same_thread; /* the page's last sample was this thread's */
-	bool moved;       /* the page has been migrated before, and ... */
-	uint32_t moved_ms_ago;
-	unsigned stayed;  /* ... had so many samples in a row from its own node since, at best */
-	bool shared;      /* hn_judge_is_shared() of the samples before this one */
+	bool moved;       /* the page has been migrated before, ... */
+	uint32_t moved_ms_ago; /* ... so long ago */
+	uint32_t tenure_ms;      /* the thread's node is seen to have it for so long */
+	struct hn_tenure tenure; /* does it change hands, or do several nodes use it? This sample included */
+	bool at_home;     /* the thread is kept on the node that it runs on: --move-threads */
 	bool disputed;    /* a page beside it was last sampled from another node than thread_nid */
 	const uint32_t *by_cpu;  /* samples of the process lately: by node of the thread ... */
 	const uint32_t *by_page; /* ... and of the page; nr_nodes of each */
@@ -74,11 +76,6 @@ extern const struct hn_policy hn_policies[HN_NR_POLICIES];
 
 /* The default: a new page follows its first user; later two samples in a row, more where pages have several users. */
 void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r);
-/*
- * Do several nodes use a page with these last samples? `was` is what was said before this one: a page that was seen to be
- * shared stays so until one node has had it for itself for some time.
- */
-bool hn_judge_is_shared(uint64_t history, bool was);
 /* Part of it: pages on slow nodes, and threads on them. True: r is the answer. */
 bool hn_judge_tier(const struct hn_judge *j, struct hn_ruling *r);
 /*

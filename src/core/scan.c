@@ -57,7 +57,7 @@ static void settle_run(struct hn *hn, struct hn_entry *e, hn_addr haddr, uint32_
 		p->content = !hn->ops->isolate;
 		hn_entry_to_armed(hn, &e[i], first + i, now);
 		if (nid[i] != HN_NO_NODE)
-			e[i].nid = nid[i];
+			e[i].nid = (int8_t)nid[i];
 	}
 	hn_stat_add(&hn->stats->armed, armed);
 	if (armed < nr)

@@ -8,6 +8,7 @@
 
 #define SETTLE_MS 60000u
 #define STAY HN_NO_NODE
+#define QUESTION_MS 60u /* a sample that leaves a question is followed by another so soon */
 
 static struct hn_placing place = { .nr_nodes = 4, .allowed = ~0ull, .settle_ms = SETTLE_MS };
 
@@ -57,36 +58,48 @@ struct row {
 	int page, thread;
 	bool same_thread, moved;
 	uint32_t ms_ago;
-	unsigned stayed;
 	int target, why; /* reason, or refusal when it stays */
 };
 
 
 static const struct row rows[] = {
-	{ "first sample", "", 0, 1, false, false, 0, 0, 1, HN_REASON_FIRST },
-	{ "first of a known node", "-", 0, 1, false, false, 0, 0, 1, HN_REASON_FIRST },
-	{ "after a local one", "0", 0, 1, false, false, 0, 0, STAY, HN_REFUSE_FILTER },
-	{ "after one of a third", "2", 0, 1, false, false, 0, 0, STAY, HN_REFUSE_FILTER },
-	{ "two of a thread", "1", 0, 1, true, false, 0, 0, 1, HN_REASON_THREAD },
-	{ "two of a node", "1", 0, 1, false, false, 0, 0, 1, HN_REASON_NODE },
-	{ "a new user", "00000001", 0, 1, true, true, 1000, 7, 1, HN_REASON_THREAD },
-	{ "just moved, two", "221", 2, 1, true, true, 1000, 0, STAY, HN_REFUSE_SETTLING },
-	{ "just moved, three", "2211", 2, 1, true, true, 1000, 0, STAY, HN_REFUSE_SETTLING },
-	{ "just moved, four", "22111", 2, 1, true, true, 1000, 0, 1, HN_REASON_THREAD },
-	{ "just moved, one local", "2221", 2, 1, true, true, 1000, 1, STAY, HN_REFUSE_SETTLING },
-	{ "just moved, but settled", "22221", 2, 1, true, true, 1000, 2, 1, HN_REASON_THREAD },
-	{ "moved long ago", "221", 2, 1, true, true, SETTLE_MS, 0, 1, HN_REASON_THREAD },
-	{ "two turns are a coincidence", "1001", 0, 1, true, false, 0, 0, 1, HN_REASON_THREAD },
-	{ "three are not", "01001", 0, 1, true, false, 0, 0, STAY, HN_REFUSE_SHARED },
-	{ "by turns", "0101010", 0, 1, true, false, 0, 0, STAY, HN_REFUSE_SHARED },
-	{ "shared by four", "0123012", 0, 3, false, false, 0, 0, STAY, HN_REFUSE_SHARED },
+	{ "first sample", "", 0, 1, false, false, 0, 1, HN_REASON_FIRST },
+	{ "first of a known node", "-", 0, 1, false, false, 0, 1, HN_REASON_FIRST },
+	{ "after a local one", "0", 0, 1, false, false, 0, STAY, HN_REFUSE_FILTER },
+	{ "after one of a third", "2", 0, 1, false, false, 0, STAY, HN_REFUSE_FILTER },
+	{ "two of a thread", "1", 0, 1, true, false, 0, 1, HN_REASON_THREAD },
+	{ "two of a node", "1", 0, 1, false, false, 0, 1, HN_REASON_NODE },
+	{ "a new user", "00000001", 0, 1, true, true, 1000, 1, HN_REASON_THREAD },
+	{ "just moved, and after a moment on", "221", 2, 1, true, true, 1000, 1, HN_REASON_THREAD },
+	{ "just moved, by somebody who has gone", "0002211", 2, 1, true, true, 1000, STAY, HN_REFUSE_SETTLING },
+	{ "just moved, but it is his for a while now", "002211111", 2, 1, true, true, 1000, 1, HN_REASON_THREAD },
+	{ "moved long ago", "0002211", 2, 1, true, true, SETTLE_MS, 1, HN_REASON_THREAD },
+	{ "a visit is a coincidence", "1001", 0, 1, true, false, 0, 1, HN_REASON_THREAD },
+	{ "and so are two", "01001", 0, 1, true, false, 0, 1, HN_REASON_THREAD },
+	{ "three are not", "0101001", 0, 1, true, false, 0, STAY, HN_REFUSE_SHARED },
+	{ "by turns", "0101010", 0, 1, true, false, 0, STAY, HN_REFUSE_SHARED },
+	{ "shared by four", "0123012", 0, 3, false, false, 0, STAY, HN_REFUSE_SHARED },
 };
+
+/* These samples before, a second apart, and one of nid. */
+static struct hn_tenure tenure_of(const char *nodes, int nid)
+{
+	struct hn_tenure t = { 0 };
+	uint32_t ms = 1000000;
+	uint64_t h = 0;
+
+	for (; *nodes; nodes++, ms += 1000) {
+		h = hn_history_push(h, *nodes == '-' ? HN_NO_NODE : *nodes - '0', false);
+		t = hn_tenure_sample(t, h, ms);
+	}
+	return hn_tenure_sample(t, hn_history_push(h, nid, false), ms);
+}
 
 static struct hn_ruling ask(const struct row *r, const struct hn_placing *p)
 {
 	struct hn_judge j = {
 		.place = p, .page_nid = r->page, .thread_nid = r->thread, .history = history_of(r->nodes),
-		.same_thread = r->same_thread, .moved = r->moved, .moved_ms_ago = r->ms_ago, .stayed = r->stayed,
+		.same_thread = r->same_thread, .tenure = tenure_of(r->nodes, r->thread), .tenure_ms = 1000 * hn_history_run(history_of(r->nodes)), .moved = r->moved, .moved_ms_ago = r->ms_ago,
 	};
 	struct hn_ruling got;
 
@@ -112,7 +125,7 @@ static void test_rules(void **state)
 static void test_nodes_that_are_not_allowed(void **state)
 {
 	struct hn_placing p = place;
-	struct row r = { "", "1", 0, 1, true, false, 0, 0, 0, 0 };
+	struct row r = { "", "1", 0, 1, true, false, 0, 0, 0 };
 
 	(void)state;
 	p.allowed = 1u << 0 | 1u << 2;
@@ -154,6 +167,7 @@ static void test_a_thread_that_moves_takes_its_pages_along(void **state)
 	}
 	j.moved = true; /* but one that wanders does not drag them about */
 	j.moved_ms_ago = SETTLE_MS - 1;
+	j.tenure.doubt = HN_DOUBT_BRIEF;
 	hn_judge_automatic(&j, &r);
 	assert_int_equal(r.refusal, HN_REFUSE_SETTLING);
 	j.moved = false;
@@ -162,15 +176,41 @@ static void test_a_thread_that_moves_takes_its_pages_along(void **state)
 	assert_int_equal(r.refusal, HN_REFUSE_FILTER);
 }
 
-/* Seven of eight from one node, and shared all the same. */
-static void test_majority(void **state)
+/* A thread that wandered and is now kept where it is (--move-threads): pages of its own follow at once, others do not. */
+static void test_a_thread_that_has_come_to_rest(void **state)
 {
-	struct row r = { "", "1110111", 0, 1, true, true, SETTLE_MS, 0, 0, 0 };
+	struct hn_judge j = {
+		.place = &place, .page_nid = 0, .thread_nid = 1, .same_thread = true, .moved = true, .moved_ms_ago = 1000,
+		.tenure = { .doubt = HN_DOUBT_MOST, .shared = 1 },
+	};
+	struct hn_ruling r;
+	unsigned i;
 
 	(void)state;
-	/* One visit makes two turns only: that is nobody's shared page. */
-	assert_int_equal(ask(&r, &place).reason, HN_REASON_THREAD);
-	r.nodes = "0101111";
+	for (i = 0; i < HN_HISTORY_SAMPLES; i++)
+		j.history = hn_history_push(j.history, (int)(i % 2), i > 0);
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.refusal, HN_REFUSE_SHARED);
+	j.at_home = true;
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.target_nid, 1);
+	assert_int_equal(r.reason, HN_REASON_THREAD);
+	j.history = hn_history_push(j.history, 0, false); /* another thread has used it, too */
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.refusal, HN_REFUSE_SHARED);
+}
+
+/* Eight of eight from one node, and shared all the same: by what was before. */
+static void test_majority(void **state)
+{
+	struct row r = { "", "0101010101111111", 0, 1, true, true, SETTLE_MS, 0, 0 };
+
+	(void)state;
+	assert_int_equal(ask(&r, &place).reason, HN_REASON_MAJORITY);
+	r.ms_ago = SETTLE_MS - 1;
+	assert_int_equal(ask(&r, &place).refusal, HN_REFUSE_SHARED);
+	r.ms_ago = SETTLE_MS;
+	r.nodes = "010101010111111";
 	assert_int_equal(ask(&r, &place).refusal, HN_REFUSE_SHARED);
 }
 
@@ -199,6 +239,7 @@ static void test_groups_move_on(void **state)
 		uint32_t cpu[4] = { group_rows[i].cpu_from, group_rows[i].cpu_to }, mem[4] = { 8, 0 };
 		struct hn_judge j = {
 			.place = &place, .page_nid = 0, .thread_nid = 1, .history = history_of(group_rows[i].nodes),
+			.tenure = { .doubt = HN_DOUBT_SHARED, .shared = 1 },
 			.moved = group_rows[i].moved, .moved_ms_ago = group_rows[i].ms_ago,
 			.group_cpu = group_rows[i].grouped ? cpu : NULL, .group_mem = mem,
 		};
@@ -215,7 +256,8 @@ static void test_groups_move_on(void **state)
 static void test_spreading(void **state)
 {
 	struct hn_placing p = place;
-	struct hn_judge j = { .place = &p, .page_nid = 0, .thread_nid = 3, .history = history_of("0303030") };
+	struct hn_judge j = { .place = &p, .page_nid = 0, .thread_nid = 3, .history = history_of("0303030"),
+			      .tenure = { .doubt = HN_DOUBT_SHARED, .shared = 1 } };
 	struct hn_ruling r;
 	unsigned i, on[4] = { 0 };
 
@@ -286,36 +328,36 @@ static void test_kernel_rules(void **state)
 struct life {
 	uint64_t history;
 	int nid;
-	bool moved, shared;
+	bool moved;
+	struct hn_tenure tenure;
 	uint32_t moved_ms;
-	unsigned stayed, migrations;
+	unsigned migrations;
 	uint32_t last_tid;
 };
 
 /* One sample, as the engine records and moves. True when the page was migrated. */
 static bool sample(struct life *l, int thread_nid, uint32_t now_ms)
 {
+	uint64_t history = hn_history_push(l->history, thread_nid, l->last_tid == (uint32_t)thread_nid + 1);
+	struct hn_tenure tenure = hn_tenure_sample(l->tenure, history, now_ms);
 	struct hn_judge j = {
 		.place = &place, .page_nid = l->nid, .thread_nid = thread_nid, .history = l->history,
 		.same_thread = l->last_tid == (uint32_t)thread_nid + 1, .moved = l->moved,
-		.moved_ms_ago = now_ms - l->moved_ms, .stayed = l->stayed, .shared = l->shared,
+		.moved_ms_ago = now_ms - l->moved_ms, .tenure = tenure, .tenure_ms = hn_tenure_ms(tenure, now_ms),
 	};
 	struct hn_ruling r = { .target_nid = STAY };
 
 	if (thread_nid != l->nid)
 		hn_judge_automatic(&j, &r);
-	l->history = hn_history_push(l->history, thread_nid, j.same_thread);
+	l->history = history;
 	l->last_tid = (uint32_t)thread_nid + 1;
-	l->shared = hn_judge_is_shared(l->history, l->shared);
+	l->tenure = tenure;
 	if (r.target_nid == STAY) {
-		if (thread_nid == l->nid && hn_history_run(l->history) > l->stayed)
-			l->stayed = hn_history_run(l->history);
 		return false;
 	}
 	l->nid = r.target_nid;
-	l->moved = r.reason != HN_REASON_FIRST;
+	l->moved = true;
 	l->moved_ms = now_ms;
-	l->stayed = 0;
 	l->migrations++;
 	return true;
 }
@@ -323,7 +365,7 @@ static bool sample(struct life *l, int thread_nid, uint32_t now_ms)
 static uint32_t draw(uint32_t *seed)
 {
 	*seed = *seed * 1664525u + 1013904223u;
-	return *seed >> 8;
+	return *seed >> 24; /* the low bits of this kind of generator go round in short circles */
 }
 
 /* An hour of one sample a second, by nodes drawn anew each time: no more than one migration a minute. */
@@ -346,53 +388,105 @@ static void test_shared_pages_stay(void **state)
 	print_message("# %u migrations an hour and page\n", total / 150);
 }
 
-/*
- * Users that come in strict turns, any number of samples long. Turns of two or three samples look like a page that changes hands, of
- * which few samples are taken: it follows, but is held back by policy.settle_ms.
- */
-static void test_turns_do_not_ping_pong(void **state)
-{
-	unsigned length, s;
-
-	(void)state;
-	for (length = 1; length <= 3; length++) {
-		struct life l = { .nid = 0 };
-
-		for (s = 0; s < 3600; s++)
-			sample(&l, (int)(s / length % 2), s * 1000);
-		if (l.migrations > (length > 1 ? 1200u : 60u))
-			fail_msg("turns of %u: %u migrations in an hour", length, l.migrations);
-	}
-}
-
-/* A page that changes hands, of which two samples are taken each time, is not taken for one that several nodes use. */
-static void test_few_samples_of_each_phase(void **state)
-{
-	uint64_t phases = 0, turns = 0;
-	int s;
-
-	(void)state;
-	for (s = 0; s < 8; s++) {
-		phases = hn_history_push(phases, s / 2, s % 2 == 1);
-		turns = hn_history_push(turns, s % 2, false);
-	}
-	assert_false(hn_judge_is_shared(phases, false));
-	assert_true(hn_judge_is_shared(turns, false));
-}
-
-/* A page whose user moves on every ten samples follows within three. */
-static void test_phases_are_followed(void **state)
+/* An hour of a page that nodes have in strict turns of turn_ms; a sample, and after one that leaves a question another. */
+static struct life an_hour_of_turns(uint32_t turn_ms, unsigned nodes, uint32_t every_ms, unsigned questions, unsigned *local)
 {
 	struct life l = { .nid = 0 };
-	unsigned s, local = 0;
+	uint32_t ms = 0, q;
+
+	*local = 0;
+	for (; ms < 3600000; ms += every_ms) {
+		int nid = (int)(ms / turn_ms % nodes);
+
+		sample(&l, nid, ms);
+		for (q = 1; q <= questions && nid != l.nid; q++)
+			sample(&l, (int)((ms + q * QUESTION_MS) / turn_ms % nodes), ms + q * QUESTION_MS);
+		*local += nid == l.nid;
+	}
+	return l;
+}
+
+/* Turns that are too short to follow, however many samples are taken of each. */
+static void test_turns_do_not_ping_pong(void **state)
+{
+	static const uint32_t turn_ms[] = { 200, 1000, 2000, 3000 }, every_ms[] = { 330, 1000, 1300 };
+	unsigned t, e, q, local;
 
 	(void)state;
-	for (s = 0; s < 1000; s++) {
-		local += (int)(s / 10 % 4) == l.nid;
-		sample(&l, (int)(s / 10 % 4), s * 1000);
+	for (t = 0; t < 4; t++)
+		for (e = 0; e < 3; e++)
+			for (q = 0; q < 2; q++) {
+				struct life l = an_hour_of_turns(turn_ms[t], 2, every_ms[e], q * 5, &local);
+
+				if (l.migrations > 60)
+					fail_msg("turns of %u ms, a sample every %u: %u migrations in an hour", turn_ms[t],
+						 every_ms[e], l.migrations);
+			}
+}
+
+/*
+ * A page whose user changes every five seconds is followed, however few samples are taken each time, if there are two; and
+ * however late: every_ms does not divide the turn, so that the first sample comes at any time in it.
+ */
+static void test_phases_are_followed(void **state)
+{
+	static const uint32_t every_ms[] = { 50, 230, 730, 1300, 2100, 3700, 4700 };
+	unsigned e, nodes, local, turns = 3600 / 5;
+
+	(void)state;
+	for (nodes = 2; nodes <= 4; nodes++)
+		for (e = 0; e < sizeof(every_ms) / sizeof(every_ms[0]); e++) {
+			struct life l = an_hour_of_turns(5000, nodes, every_ms[e], 5, &local);
+
+			assert_false(l.tenure.shared);
+			if (l.migrations < turns * 9 / 10)
+				fail_msg("%u nodes, a sample every %u ms: %u migrations in an hour", nodes, every_ms[e], l.migrations);
+		}
+}
+
+/* One that was shared, and then has one user for good, follows; with few samples, too. */
+static void test_shared_no_more(void **state)
+{
+	uint32_t seed = 1, every_ms, s;
+
+	(void)state;
+	for (every_ms = 50; every_ms <= 12800; every_ms *= 4) {
+		struct life l = { .nid = 0 };
+
+		for (s = 0; s < 1000; s++)
+			sample(&l, (int)(draw(&seed) % 2), s * 1000);
+		assert_true(l.tenure.shared);
+		l.nid = 0;
+		for (s = 0; s < 5000 / every_ms + 20 && l.nid == 0; s++)
+			sample(&l, 1, 1000000 + s * every_ms);
+		assert_int_equal(l.nid, 1);
+		for (; s < 5000 / every_ms + 40; s++)
+			sample(&l, 1, 1000000 + s * every_ms);
+		assert_false(l.tenure.shared);
 	}
-	assert_int_equal(l.migrations, 99); /* once in each phase but the first */
-	assert_true(local >= 800);
+}
+
+/* Sampled seldom, a page that two nodes use at random is shared as well: the answers to the questions show it. */
+static void test_shared_and_seldom_seen(void **state)
+{
+	unsigned page, s, shared = 0;
+
+	(void)state;
+	for (page = 0; page < 100; page++) {
+		struct life l = { .nid = 0 };
+		uint32_t seed = page;
+
+		for (s = 0; s < 200; s++) {
+			uint32_t ms = s * 10000;
+			unsigned asked = 0;
+
+			sample(&l, (int)(draw(&seed) % 2), ms);
+			while (hn_history_node(l.history, 0) != l.nid && !hn_tenure_is_known(l.tenure) && asked++ < 20)
+				sample(&l, (int)(draw(&seed) % 2), ms + asked * QUESTION_MS);
+		}
+		shared += l.tenure.shared;
+	}
+	assert_in_range(shared, 70, 100);
 }
 
 int main(void)
@@ -403,14 +497,16 @@ int main(void)
 		cmocka_unit_test(test_nodes_that_are_not_allowed),
 		cmocka_unit_test(test_first_sample_beside_others),
 		cmocka_unit_test(test_a_thread_that_moves_takes_its_pages_along),
+		cmocka_unit_test(test_a_thread_that_has_come_to_rest),
 		cmocka_unit_test(test_majority),
 		cmocka_unit_test(test_groups_move_on),
 		cmocka_unit_test(test_spreading),
 		cmocka_unit_test(test_kernel_rules),
 		cmocka_unit_test(test_shared_pages_stay),
 		cmocka_unit_test(test_turns_do_not_ping_pong),
-		cmocka_unit_test(test_few_samples_of_each_phase),
 		cmocka_unit_test(test_phases_are_followed),
+		cmocka_unit_test(test_shared_no_more),
+		cmocka_unit_test(test_shared_and_seldom_seen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

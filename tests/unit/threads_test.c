@@ -42,8 +42,8 @@ static struct hn_thread *row(struct fake *f, uint32_t tid)
 /* One accounted sample on a page that lies on nid; nothing is moved. */
 static void note(struct fake *f, struct hn_entry *e, int nid, int thread_nid, uint32_t tid)
 {
-	e->nid = (int16_t)nid;
-	hn_policy_record(&f->hn, e, thread_nid, tid);
+	e->nid = (int8_t)nid;
+	hn_policy_record(&f->hn, e, thread_nid, tid, 0);
 }
 
 /* ---- samples ---- */
