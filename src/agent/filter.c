@@ -132,11 +132,11 @@ static struct {
 	char stack[16384] __attribute__((aligned(64)));
 } trial;
 
-/* Calls that fail, or change nothing; all that the agent makes, on its threads and on the program's. */
+/* Calls that fail, or change nothing; all that the agent makes, on its threads and on the program's (tests/inject checks). */
 static void try_memory(void)
 {
-	static const long plain[] = { SYS_madvise, SYS_mprotect, SYS_munlock, SYS_munmap, SYS_mbind, SYS_set_mempolicy,
-				      SYS_get_mempolicy, SYS_move_pages };
+	static const long plain[] = { SYS_madvise, SYS_mprotect, SYS_munlock, SYS_munmap, SYS_msync, SYS_mbind,
+				      SYS_set_mempolicy, SYS_get_mempolicy, SYS_move_pages };
 	uint32_t i;
 
 	HN_SYS(SYS_mmap, 0, 0, 0, 0, -1, 0); /* EINVAL: no length */
@@ -147,7 +147,8 @@ static void try_memory(void)
 static void try_descriptors(void)
 {
 	static const unsigned long request[] = { UFFDIO_API, UFFDIO_REGISTER, UFFDIO_UNREGISTER, UFFDIO_COPY, UFFDIO_ZEROPAGE,
-						 UFFDIO_WAKE, HN_UFFDIO_MOVE, HN_PAGEMAP_SCAN, HN_USERFAULTFD_IOC_NEW };
+						 UFFDIO_WAKE, HN_UFFDIO_MOVE, HN_UFFDIO_RWPROTECT, HN_PAGEMAP_SCAN,
+						 HN_PROCMAP_QUERY, HN_USERFAULTFD_IOC_NEW };
 	static const long plain[] = { SYS_close, SYS_read, SYS_write, SYS_pread64, SYS_lseek, SYS_getdents64, SYS_fcntl };
 	uint32_t i;
 
@@ -156,6 +157,7 @@ static void try_descriptors(void)
 	for (i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
 		HN_SYS(plain[i], -1, 0, 0, 0, 0, 0);
 	HN_SYS(SYS_openat, -1, "", 0, 0, 0, 0);
+	HN_SYS(SYS_readlink, "", NULL, 0, 0, 0, 0);
 	HN_SYS(SYS_userfaultfd, -1, 0, 0, 0, 0, 0);
 	HN_SYS(SYS_eventfd2, 0, -1, 0, 0, 0, 0);
 	HN_SYS(SYS_poll, 0, 0, 0, 0, 0, 0);
@@ -172,18 +174,20 @@ static void try_threads(void)
 	HN_SYS(SYS_clone, CLONE_THREAD, 0, 0, 0, 0, 0); /* EINVAL: without CLONE_SIGHAND */
 	HN_SYS(SYS_futex, x, FUTEX_WAKE_PRIVATE, 0, 0, 0, 0);
 	HN_SYS(SYS_get_robust_list, 0, x, &len, 0, 0, 0);
-	HN_SYS(SYS_process_vm_readv, hn_sys_getpid(), NULL, 0, NULL, 0, 0);
 	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, NULL, NULL, 8, 0, 0);
 	HN_SYS(SYS_rt_sigaction, 32, NULL, NULL, 8, 0, 0);
 	HN_SYS(SYS_sigaltstack, NULL, NULL, 0, 0, 0, 0);
 	HN_SYS(SYS_timer_create, -1, NULL, NULL, 0, 0, 0);
 	HN_SYS(SYS_timer_settime, -1, 0, NULL, NULL, 0, 0);
 	HN_SYS(SYS_timer_delete, -1, 0, 0, 0, 0, 0);
-	HN_SYS(SYS_tgkill, -1, -1, 0, 0, 0, 0);
+	HN_SYS(SYS_rt_sigqueueinfo, 0, 0, NULL, 0, 0, 0);
+	HN_SYS(SYS_rt_tgsigqueueinfo, 0, 0, 0, NULL, 0, 0);
+	HN_SYS(SYS_kill, hn_sys_getpid(), 0, 0, 0, 0, 0);
 	HN_SYS(SYS_clock_gettime, CLOCK_MONOTONIC, &t, 0, 0, 0, 0);
 	HN_SYS(SYS_getrusage, RUSAGE_SELF, x, 0, 0, 0, 0);
 	HN_SYS(SYS_sysinfo, NULL, 0, 0, 0, 0, 0);
 	HN_SYS(SYS_sched_setaffinity, -1, 0, NULL, 0, 0, 0);
+	HN_SYS(SYS_sched_getaffinity, 0, 0, NULL, 0, 0, 0);
 	HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
 	HN_SYS(SYS_wait4, -1, NULL, 0x40000001 /* __WALL, WNOHANG */, NULL, 0, 0);
 	HN_SYS(SYS_prctl, PR_SET_NAME, "hugenuma-trial", 0, 0, 0, 0);
@@ -202,7 +206,8 @@ __attribute__((used)) static void trial_main(void)
 	try_memory();
 	try_threads();
 	hn_store_release(&trial.survived, 1);
-	HN_SYS(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+	HN_SYS(SYS_exit, 0, 0, 0, 0, 0, 0); /* as the agent's threads end */
+	HN_SYS(SYS_exit_group, 1, 0, 0, 0, 0, 0);
 }
 
 /* As vfork(2), on a stack of its own, and nobody is told of its end. */
@@ -229,6 +234,7 @@ static long trial_clone(void)
 bool hn_filter_allows_us(void)
 {
 	uint64_t all = ~0ull, old = 0;
+	int status = 0;
 	long pid;
 
 	if (!has_filter())
@@ -237,6 +243,6 @@ bool hn_filter_allows_us(void)
 	pid = trial_clone();
 	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
 	if (pid > 0)
-		HN_SYS(SYS_wait4, pid, NULL, 0x40000000 /* __WALL */, NULL, 0, 0);
-	return hn_load_acquire(&trial.survived) != 0;
+		HN_SYS(SYS_wait4, pid, &status, 0x40000000 /* __WALL */, NULL, 0, 0);
+	return hn_load_acquire(&trial.survived) != 0 && status == 0;
 }

@@ -54,12 +54,12 @@ static void end_by_force(const struct hn_own_thread *t)
 
 static void be_alone(struct hn_live *live, bool at_once)
 {
-	uint64_t force_ns = hn_live_now_ns(NULL) + (at_once ? 0 : STUCK_MS * 1000000ull), one = 1;
+	uint64_t force_ns = hn_live_now_ns(NULL) + (at_once ? 0 : STUCK_MS * 1000000ull);
 	uint32_t i;
 
 	hn_own_threads.rescuer = hn_own_self();
 	hn_swap_acq_rel(&hn_own_threads.leave, 1);
-	HN_SYS(SYS_write, live->fd_stop, &one, sizeof(one), 0, 0, 0); /* ends their poll */
+	hn_live_stop_handlers(live);
 	for (i = 0; i < hn_load_acquire(&hn_own_threads.nr); i++)
 		while (!is_out(&hn_own_threads.thread[i])) {
 			if (hn_live_now_ns(NULL) > force_ns && hn_own_threads.thread[i].tid) {

@@ -211,13 +211,11 @@ static int start_worker(void (*fn)(void *arg), void *arg)
 
 static void end_workers(void)
 {
-	uint64_t one = 1;
-
 	hn_store_release(&run->over, 1);
 	hn_store_release(&run->live.pool_kick, 1);
 	hn_wake(&run->live.pool_kick, 1);
 	hn_fault_ring();
-	HN_SYS(SYS_write, run->live.fd_stop, &one, sizeof(one), 0, 0, 0);
+	hn_live_stop_handlers(&run->live);
 }
 
 static int start_threads(void)

@@ -24,6 +24,7 @@
 #include "uapi/uapi.h"
 
 #define PATIENCE_S 10 /* in all */
+#define TRIES 8u      /* of a base page that the kernel will not have */
 
 struct child {
 	struct hn_live *live;
@@ -93,23 +94,26 @@ static bool wait_a_moment(struct child *c)
 	return true;
 }
 
+/* What is there already is newer. Anything else that is not for a moment is asked again: the child would read zeros. */
 static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 {
-	int err = -EAGAIN;
+	uint32_t tries = 0;
 	uint64_t done;
+	hn_addr at;
+	int err;
 
-	while (err == -EAGAIN || err == -ENOMEM) {
-		hn_addr at;
-
+	do {
 		read_events(c);
 		at = now_at(c, addr);
 		if (at == 0)
 			return;
 		err = hn_uffd_copy(c->fd, at, src, HN_BASE_SIZE, &done);
-		c->gone = err == -ESRCH;
+		if (err == 0 || err == -EEXIST)
+			return;
 		if ((err == -EAGAIN || err == -ENOMEM) && !wait_a_moment(c))
 			return;
-	}
+	} while (err == -EAGAIN || err == -ENOMEM || ++tries < TRIES);
+	c->gone = err == -ESRCH;
 }
 
 static void give(struct child *c, hn_addr addr, hn_addr src, uint64_t len)

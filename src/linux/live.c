@@ -294,7 +294,6 @@ void hn_live_take_stock(struct hn_worker *w)
 	uint32_t page;
 
 	hn_store_relaxed(&live->mover_lock, 0);
-	hn_store_relaxed(&live->probe_lock, 0);
 	if (!live->way->in_place) {
 		hn_recover_run(&w->hn, live->arming_at, live->arming_first, live->arming_nr);
 		return;

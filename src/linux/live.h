@@ -173,8 +173,6 @@ struct hn_live {
 	struct hn_range own[32]; /* our areas, guards included */
 	uint32_t nr_own;
 
-	struct hn_word probe_lock; /* fd_probe; try only */
-
 	uint32_t nr_regions; /* regions: gate exclusive to write */
 	struct hn_region region[HN_MAX_REGIONS];
 
@@ -414,6 +412,8 @@ void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t le
 /* ---- messages.c: the descriptor's messages, ops of struct hn_ops ---- */
 bool hn_live_read_message(void *be, struct hn_message *m);
 bool hn_live_wait_message(void *be, bool chores);
+/* Have hn_serve return in every handler. Any thread. */
+void hn_live_stop_handlers(struct hn_live *live);
 void hn_live_note_event(void *be, const struct hn_message *m);
 /* The event that worker w has read and not seen through, if there is one. The worker's thread, or when that has ended. */
 bool hn_live_in_hand(const struct hn_worker *w, struct hn_message *m);

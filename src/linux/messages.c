@@ -10,6 +10,8 @@
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
+#define STOP_TRIES 100u
+
 _Static_assert(sizeof(struct uffd_msg) == 32, "the kernel's message size is part of its interface");
 
 static void translate(const struct uffd_msg *from, struct hn_message *m)
@@ -69,6 +71,17 @@ bool hn_live_wait_message(void *be, bool chores)
 
 	HN_SYS_BLOCK(SYS_poll, p, 2, chores ? 1 : -1, 0, 0, 0);
 	return !(p[1].revents & POLLIN);
+}
+
+/* There is no other way to end their poll, so one that fails is made again. */
+void hn_live_stop_handlers(struct hn_live *live)
+{
+	uint64_t one = 1;
+	uint32_t tries;
+
+	for (tries = 0; tries < STOP_TRIES; tries++)
+		if (HN_SYS(SYS_write, live->fd_stop, &one, sizeof(one), 0, 0, 0) == (long)sizeof(one))
+			return;
 }
 
 void hn_live_note_event(void *be, const struct hn_message *m)

@@ -52,6 +52,20 @@ void hn_staging_discard(struct hn_live *live, uint32_t page)
 }
 
 /*
+ * How much from start on is in place already. Asked for, not found out base page by base page: a put-back that has to
+ * begin anew for each event would then never get to its end where events are many.
+ */
+static uint64_t in_place(struct hn_live *live, hn_addr start, hn_addr end)
+{
+	struct hn_range r;
+	hn_addr next;
+
+	if (hn_pagemap_runs(live->fd_pagemap, start, end, HN_PAGE_IS_PRESENT, 0, &r, 1, &next) != 1 || r.start != start)
+		return HN_BASE_SIZE;
+	return r.end - start;
+}
+
+/*
  * Copy len bytes to dst where the program has nothing; what it has stays. A range that no longer lies in one mapping
  * (mprotect or munmap of a part) is refused whole by the kernel, so it is then tried base page by base page.
  */
@@ -72,11 +86,15 @@ int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len)
 			step = HN_BASE_SIZE;
 			continue;
 		}
-		if (err == -EEXIST)
-			hn_stat_add(&live->stats->collisions, 1);
-		else
+		if (err == -EEXIST) {
+			uint64_t there = in_place(live, dst + off, dst + len);
+
+			hn_stat_add(&live->stats->collisions, there / HN_BASE_SIZE);
+			off += there;
+		} else {
 			ret = -EAGAIN; /* this piece is not ours any more: an event will say so */
-		off += HN_BASE_SIZE;
+			off += HN_BASE_SIZE;
+		}
 	}
 	return ret;
 }

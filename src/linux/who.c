@@ -43,29 +43,18 @@ void hn_who_learn(ptrdiff_t *rseq_from_robust, ptrdiff_t *tp_from_robust)
 		*rseq_from_robust = (ptrdiff_t)(tp - head) + __rseq_offset;
 }
 
-static bool read_self(hn_addr from, void *to, size_t len)
-{
-	struct iovec l = { to, len }, r = { (void *)(uintptr_t)from, len };
-
-	return HN_SYS(SYS_process_vm_readv, hn_sys_getpid(), &l, 1, &r, 1, 0) == (long)len;
-}
-
 /*
  * Read 8 bytes that may be gone: an eventfd takes a number from memory and gives it back, at a third of what
- * process_vm_readv costs. The one descriptor is for one reader at a time; it is empty between two uses. False also for
- * the one number that an eventfd refuses, which is no area in use anyway.
+ * process_vm_readv costs. Only who leads asks where a thread is, so the one descriptor has one reader, and is empty between
+ * two uses. False also for the one number that an eventfd refuses, which is no area in use anyway.
  */
-static bool probe_u64(struct hn_live *live, hn_addr from, uint64_t *to)
+static bool probe_u64(const struct hn_live *live, hn_addr from, uint64_t *to)
 {
-	bool ok;
-
-	if (!hn_lock_try(&live->probe_lock))
-		return read_self(from, to, sizeof(*to));
-	ok = HN_SYS(SYS_write, live->fd_probe, from, sizeof(*to), 0, 0, 0) == (long)sizeof(*to);
-	if (ok && hn_sys_read(live->fd_probe, to, sizeof(*to)) != (long)sizeof(*to))
+	if (HN_SYS(SYS_write, live->fd_probe, from, sizeof(*to), 0, 0, 0) != (long)sizeof(*to))
+		return false;
+	if (hn_sys_read(live->fd_probe, to, sizeof(*to)) != (long)sizeof(*to))
 		*to = 0; /* nothing to read after a write: the number was zero */
-	hn_unlock(&live->probe_lock);
-	return ok;
+	return true;
 }
 
 /*

@@ -8,6 +8,7 @@
  *         event had begun just then, so that moves and copies say EAGAIN until a message is read; sleep=MS before the call;
  *         segv, bus, ill: a fault in agent code; segv+: the same, just after the call; exit: the thread ends without a
  *         word; spin: it goes round for ever. All from sleep on only on threads of the agent's own, and counted there only.
+ *   KIND event: a read that has just brought an event, not a fault; WHAT can only be what is done after a call (segv+)
  *   HUGENUMA_INJECT_COUNTS=FILE             made by the runner: for each kind how many calls, and how many were hit
  *
  * Counts for N are of one process; a forked child goes on from its parent's.
@@ -27,6 +28,7 @@
 #include "uapi/uapi.h"
 
 #define MAX_RULES 8
+#define NO_CALL (-1) /* not a kind of call, but of what a call brings */
 #define MAX_STACKS 64
 
 static const struct kind {
@@ -50,6 +52,7 @@ static const struct kind {
 	{ "futex_wake", SYS_futex, 0 },
 	{ "clone", SYS_clone, 0 },
 	{ "read", SYS_read, 0 },
+	{ "event", NO_CALL, 0 },
 	{ "pread", SYS_pread64, 0 },
 	{ "write", SYS_write, 0 },
 	{ "poll", SYS_poll, 0 },
@@ -76,11 +79,11 @@ static const struct kind {
 	{ "timer_delete", SYS_timer_delete, 0 },
 	{ "clock_gettime", SYS_clock_gettime, 0 },
 	{ "nanosleep", SYS_nanosleep, 0 },
-	{ "process_vm_readv", SYS_process_vm_readv, 0 },
 	{ "get_robust_list", SYS_get_robust_list, 0 },
 	{ "capset", SYS_capset, 0 },
 	{ "prctl", SYS_prctl, 0 },
 	{ "sched_setaffinity", SYS_sched_setaffinity, 0 },
+	{ "sched_getaffinity", SYS_sched_getaffinity, 0 },
 	{ "sched_yield", SYS_sched_yield, 0 },
 	{ "sysinfo", SYS_sysinfo, 0 },
 	{ "getrusage", SYS_getrusage, 0 },
@@ -89,7 +92,8 @@ static const struct kind {
 	{ "rt_sigprocmask", SYS_rt_sigprocmask, 0 },
 	{ "sigaltstack", SYS_sigaltstack, 0 },
 	{ "unshare", SYS_unshare, 0 },
-	{ "tgkill", SYS_tgkill, 0 },
+	{ "wait4", SYS_wait4, 0 },
+	{ "rt_sigqueueinfo", SYS_rt_sigqueueinfo, 0 },
 };
 
 #define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -323,6 +327,32 @@ static struct rule *rule_for(uint32_t kind)
 	return NULL;
 }
 
+/* A thread falls with an event in hand: its causer runs on, and the agent has done nothing about it. */
+static void has_read(const struct uffd_msg *m, long got)
+{
+	uint32_t kind = kind_of(NO_CALL, 0);
+	struct rule *r;
+
+	if (got != (long)sizeof(*m) || m->event == UFFD_EVENT_PAGEFAULT)
+		return;
+	__atomic_fetch_add(&counts[kind].calls, 1, __ATOMIC_RELAXED);
+	r = rule_for(kind);
+	if (!r || r->what != SEGV_AFTER)
+		return;
+	__atomic_fetch_add(&counts[kind].hit, 1, __ATOMIC_RELAXED);
+	die(r->what);
+}
+
+/* What the agent reads from a userfaultfd it reads in this size, and nothing else. */
+static long call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	long ret = __real_hn_syscall6(nr, a, b, c, d, e, f);
+
+	if (nr == SYS_read && c == (long)sizeof(struct uffd_msg))
+		has_read((const struct uffd_msg *)b, ret);
+	return ret;
+}
+
 long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 {
 	uint32_t kind = kind_of(nr, b);
@@ -335,7 +365,7 @@ long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 		return -EAGAIN;
 	r = rule_for(kind);
 	if (!r)
-		return __real_hn_syscall6(nr, a, b, c, d, e, f);
+		return call(nr, a, b, c, d, e, f);
 	__atomic_fetch_add(&counts[kind].hit, 1, __ATOMIC_RELAXED);
 	if (r->what == FAIL)
 		return -r->arg;
@@ -353,7 +383,7 @@ long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 		sleep_ms(r->arg);
 	else
 		die(r->what);
-	return __real_hn_syscall6(nr, a, b, c, d, e, f);
+	return call(nr, a, b, c, d, e, f);
 }
 
 long __wrap_hn_sys_clone(unsigned long flags, void *stack, void *tls, uint32_t *alive, void (*fn)(void *), void *arg)

@@ -1,20 +1,28 @@
 // SPDX-License-Identifier: MIT
 /*
- * victim [MS] - a program that does to its memory what programs do, verifies every byte of it, prints one line that
+ * victim [MS [MODE]] - a program that does to its memory what programs do, verifies every byte of it, prints one line that
  * depends on nothing else, and ends with status 7. It knows nothing of hugenuma. A wrong byte, a thread that does not get
  * through: a line on standard error, and status 1.
  *
  * Two threads hammer pages of their own and shared ones; the main thread forks, with and behind libc, drops, unmaps,
- * moves and grows memory, and reads into it.
+ * moves and grows memory, and reads into it. MODE adds something that takes other calls of the agent:
+ *   libc     forks only by way of libc
+ *   users    two threads at a time set the user to what it is
+ *   filter   runs itself under a system call filter that allows everything
+ *   signals  is sent SIGBUS while all its threads block it, and gets each
  */
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,6 +37,7 @@
 static char *arena;
 static uint64_t end_ms;
 static volatile int done;
+static const char *mode = "";
 
 static uint64_t now_ms(void)
 {
@@ -115,19 +124,55 @@ static void reap(pid_t pid)
 		fail("child", NULL, (uint64_t)status, 0);
 }
 
-/* A child reads what its parent had. */
-static void forks(char *p)
+static void pause_ms(long ms)
 {
-	pid_t pid = fork();
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+static bool is_away(int fd, const char *p)
+{
+	uint64_t entry;
+
+	return pread(fd, &entry, 8, (off_t)((uintptr_t)p / 4096 * 8)) != 8 || !(entry >> 63);
+}
+
+/* Until somebody has taken these pages away, as far as a program can see, or for 300 ms. */
+static void rest(const char *p, unsigned int pages)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY), i;
+
+	for (i = 0; i < 60 && fd >= 0 && pages; i++) {
+		pause_ms(5);
+		while (pages && is_away(fd, p + (pages - 1) * HUGE))
+			pages--;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static void bare_fork(char *p)
+{
+	pid_t pid = (pid_t)syscall(SYS_fork);
 
 	if (pid == 0) {
-		verify("forked child", p, 4 * HUGE, 77, STEP);
+		verify("bare child", p, 4 * HUGE, 77, STEP);
 		_exit(0);
 	}
 	reap(pid);
-	pid = (pid_t)syscall(SYS_fork);
+}
+
+/* A child reads what its parent had. The bare one first: what has been shared with a child is not armed for a while. */
+static void forks(char *p)
+{
+	pid_t pid;
+
+	if (strcmp(mode, "libc") != 0)
+		bare_fork(p);
+	pid = fork();
 	if (pid == 0) {
-		verify("bare child", p, 4 * HUGE, 77, STEP);
+		verify("forked child", p, 4 * HUGE, 77, STEP);
 		_exit(0);
 	}
 	reap(pid);
@@ -148,6 +193,7 @@ static void changes(char *p)
 	munmap(p + 3 * HUGE, HUGE / 2);
 	verify("beside unmapped", p, HUGE, 77, STEP);
 	moved = reserve(4);
+	rest(p, 1); /* so that what moves is away */
 	if (mremap(p, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, moved) != (void *)moved)
 		exit(3);
 	verify("moved", moved, HUGE, 77, 1);
@@ -169,26 +215,19 @@ static void changes(char *p)
 	munmap(p, 4 * HUGE);
 }
 
-static void pause_ms(long ms)
+/* Memory of its own: a page that could not be put into a read-only mapping is left alone for a while. */
+static void protections(void)
 {
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+	char *p = reserve(2);
 
-	nanosleep(&t, NULL);
-}
-
-/* Until somebody has taken the page away, as far as a program can see, or for 300 ms. */
-static void rest(const char *p)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY), i;
-	uint64_t entry = ~0ull;
-
-	for (i = 0; i < 60 && fd >= 0 && entry >> 63; i++) {
-		pause_ms(5);
-		if (pread(fd, &entry, 8, (off_t)((uintptr_t)p / 4096 * 8)) != 8)
-			break;
-	}
-	if (fd >= 0)
-		close(fd);
+	fill(p, 2 * HUGE, 77);
+	rest(p, 2);
+	mprotect(p, 2 * HUGE, PROT_READ);
+	verify("read-only", p, 2 * HUGE, 77, STEP);
+	mprotect(p, 2 * HUGE, PROT_READ | PROT_WRITE);
+	fill(p, 2 * HUGE, 78);
+	verify("writable again", p, 2 * HUGE, 78, STEP);
+	munmap(p, 2 * HUGE);
 }
 
 static void round_of_changes(void)
@@ -197,16 +236,81 @@ static void round_of_changes(void)
 
 	fill(p, 4 * HUGE, 77);
 	fill(q, 4 * HUGE, 77);
-	rest(p);
-	mprotect(p, 2 * HUGE, PROT_READ);
-	verify("read-only", p, 4 * HUGE, 77, STEP);
-	mprotect(p, 2 * HUGE, PROT_READ | PROT_WRITE);
-	rest(p);
+	protections();
+	rest(p, 4);
 	changes(p);
-	rest(q);
+	rest(q, 4);
 	forks(q);
 	verify("after forks", q, 4 * HUGE, 77, STEP);
 	munmap(q, 4 * HUGE);
+}
+
+/* ---- modes ---- */
+
+static void *set_user(void *arg)
+{
+	pthread_barrier_wait(arg);
+	if (seteuid(geteuid()))
+		fail("seteuid", NULL, 0, 0);
+	return NULL;
+}
+
+static void users(void)
+{
+	pthread_barrier_t both;
+	pthread_t other;
+
+	pthread_barrier_init(&both, NULL, 2);
+	if (pthread_create(&other, NULL, set_user, &both))
+		exit(3);
+	set_user(&both);
+	pthread_join(other, NULL);
+	pthread_barrier_destroy(&both);
+}
+
+static void filter(char **argv)
+{
+	struct sock_filter all[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+	struct sock_fprog prog = { 1, all };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+		exit(3);
+	execl(argv[0], argv[0], argv[1], (char *)NULL);
+	exit(3);
+}
+
+static volatile sig_atomic_t signals_seen;
+
+static void count_signal(int sig)
+{
+	(void)sig;
+	signals_seen++;
+}
+
+static void block_signals(void)
+{
+	sigset_t bus;
+
+	signal(SIGBUS, count_signal);
+	sigemptyset(&bus);
+	sigaddset(&bus, SIGBUS);
+	pthread_sigmask(SIG_BLOCK, &bus, NULL);
+}
+
+/* Whoever of the process takes it meanwhile, it is still there. */
+static void signals(void)
+{
+	int before = signals_seen;
+	sigset_t bus;
+
+	kill(getpid(), SIGBUS);
+	pause_ms(20);
+	sigemptyset(&bus);
+	sigaddset(&bus, SIGBUS);
+	pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+	pthread_sigmask(SIG_BLOCK, &bus, NULL);
+	if (signals_seen != before + 1)
+		fail("signals", NULL, (uint64_t)(signals_seen - before), 1);
 }
 
 int main(int argc, char **argv)
@@ -214,7 +318,12 @@ int main(int argc, char **argv)
 	unsigned int id[2] = { 0, 1 }, page;
 	pthread_t thread[2];
 
+	mode = argc > 2 ? argv[2] : "";
 	alarm(120); /* a hang is a failure, and ends */
+	if (!strcmp(mode, "filter"))
+		filter(argv);
+	if (!strcmp(mode, "signals"))
+		block_signals();
 	end_ms = now_ms() + (argc > 1 ? (uint64_t)atoi(argv[1]) : 500);
 	arena = reserve(PAGES);
 	for (page = 0; page < PAGES; page++) {
@@ -226,9 +335,13 @@ int main(int argc, char **argv)
 	for (page = 0; page < 2; page++)
 		if (pthread_create(&thread[page], NULL, worker, &id[page]))
 			exit(3);
-	do
+	do {
 		round_of_changes();
-	while (now_ms() < end_ms);
+		if (!strcmp(mode, "users"))
+			users();
+		if (!strcmp(mode, "signals"))
+			signals();
+	} while (now_ms() < end_ms);
 	done = 1;
 	for (page = 0; page < 2; page++)
 		pthread_join(thread[page], NULL);

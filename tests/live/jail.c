@@ -32,7 +32,7 @@ static const struct rule {
 	{ "close_range", SYS_close_range, NONE, ENOSYS },
 	{ "timer", SYS_timer_create, NONE, EAGAIN },
 	{ "robust", SYS_get_robust_list, NONE, ENOSYS },
-	{ "readv", SYS_process_vm_readv, NONE, EPERM },
+	{ "queueinfo", SYS_rt_tgsigqueueinfo, NONE, EPERM },
 	{ "mempolicy", SYS_set_mempolicy, NONE, EPERM },
 	{ "move_pages", SYS_move_pages, NONE, EPERM },
 	{ "mount", SYS_mount, NONE, EPERM },
