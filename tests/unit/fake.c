@@ -162,6 +162,8 @@ static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enu
 		else
 			take_out(f, slot_of(haddr) + n, first + n);
 	}
+	if (f->in_arm)
+		f->in_arm(f);
 	return n;
 }
 
@@ -196,6 +198,8 @@ static int op_disarm(void *be, hn_addr haddr, uint32_t page)
 		return -EAGAIN;
 	if (f->rwp && !f->staging[page].used)
 		return make_accessible(f, haddr);
+	if (f->fallen && !f->staging[page].used && slot_is_huge(f, slot_of(haddr)))
+		return 0;
 	expect(f, f->staging[page].used, "disarm of a page that is not in staging");
 	put_in(f, haddr, &f->staging[page]);
 	f->staging[page].used = false;
@@ -209,6 +213,8 @@ static void op_discard(void *be, uint32_t page)
 	f->discards++;
 	expect(f, f->staging[page].used || f->rwp, "discard of a page that is not in staging");
 	f->staging[page].used = false;
+	if (f->in_discard)
+		f->in_discard(f);
 }
 
 static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)

@@ -198,6 +198,18 @@ BUGS = [
      [("fault.c", "if (outcome == HN_FAULT_MIGRATED && (v->reason == HN_REASON_HOT", "if ((v->reason == HN_REASON_HOT")]),
     ("what nobody could look at must be stale many times again", "fault_test",
      [("hole.c", "\t\te->stale = HN_STALE_LIMIT;", "\t\t;")]),
+    ("a fallen thread keeps an entry", "recover_test", [("recover.c", "\t\tfree_word(&hn_entries(hn)[i].lock);", "\t\t;")]),
+    ("a fallen thread keeps a page", "recover_test", [("recover.c", "\t\tfree_word(&hn_pages(hn)[i].lock);", "\t\t;")]),
+    ("a fallen thread keeps the gate", "recover_test", [("recover.c", "\tfree_word(&c->gate);\n", "")]),
+    ("a fallen thread keeps the lead", "recover_test", [("recover.c", "\tfree_word(&c->lead);\n", "")]),
+    ("who waits for a fallen thread sleeps on", "recover_test", [("recover.c", "\thn_wake(w, INT32_MAX);\n", "")]),
+    ("pages that were being armed are not looked for", "recover_test",
+     [("recover.c", "\t\tif (!is_half_armed(hn, e, first + i))\n", "\t\tif (1)\n")]),
+    ("a page that nobody was arming is taken for half armed", "recover_test",
+     [("recover.c", "return e && hn_load_relaxed(&e->lock) != 0 && ", "return e && ")]),
+    ("an armed page is taken for half armed", "recover_test", [("recover.c", "e->state == HN_MAPPED && ", "")]),
+    ("the event that a fallen thread had in hand is lost", "recover_test",
+     [("serve.c", "const struct hn_message *m) { process_event(hn, m); }", "const struct hn_message *m) { (void)hn, (void)m; }")]),
 ]
 SYNC = ("block.c", "call_native.c", "sync_native.c")  # what binds sync.h to the kernel
 
