@@ -162,41 +162,78 @@ static void machine_set_distances(struct hn_machine *m, hwloc_topology_t t, hwlo
 
 /* ---- tiers ---- */
 
-static bool has_cpus(const struct hn_machine *m, uint32_t node)
+/* What a node's memory is like for the CPUs that reach it best, as the firmware says; 0: it does not. */
+struct memory {
+	uint64_t latency;   /* ns */
+	uint64_t bandwidth; /* MiB/s */
+};
+
+static uint64_t best_value(hwloc_topology_t t, hwloc_obj_t node, hwloc_memattr_id_t what)
 {
-	for (uint32_t cpu = 0; cpu < m->nr_cpus; cpu++)
-		if (m->cpu_node[cpu] == (int)node)
-			return true;
-	return false;
+	struct hwloc_location from;
+	hwloc_uint64_t value;
+
+	return hwloc_memattr_get_best_initiator(t, what, node, 0, &from, &value) == 0 ? value : 0;
 }
 
-/* What a node's memory can do for the CPUs near it, as the firmware says; 0: it does not. */
-static uint64_t bandwidth_of(hwloc_topology_t t, hwloc_obj_t node)
+static struct memory memory_of(hwloc_topology_t t, hwloc_obj_t node)
 {
-	struct hwloc_location near = { .type = HWLOC_LOCATION_TYPE_CPUSET };
-	hwloc_uint64_t value = 0;
+	return (struct memory){ best_value(t, node, HWLOC_MEMATTR_ID_LATENCY), best_value(t, node, HWLOC_MEMATTR_ID_BANDWIDTH) };
+}
 
-	near.location.cpuset = node->cpuset;
-	if (hwloc_memattr_get_value(t, HWLOC_MEMATTR_ID_BANDWIDTH, node, &near, 0, &value) != 0)
-		return 0;
-	return value;
+/* The slowest that CPUs have beside them; an attribute that one of them has not is 0. */
+static struct memory slowest_beside_cpus(const struct hn_machine *m, hwloc_topology_t t, hwloc_obj_t *node, const unsigned *nr_cpus)
+{
+	struct memory worst = { 0, UINT64_MAX };
+	bool has_latency = true;
+
+	for (uint32_t i = 0; i < m->nr_nodes; i++) {
+		struct memory mem = memory_of(t, node[i]);
+
+		if (!nr_cpus[i])
+			continue;
+		has_latency &= mem.latency != 0;
+		if (mem.latency > worst.latency)
+			worst.latency = mem.latency;
+		if (mem.bandwidth < worst.bandwidth)
+			worst.bandwidth = mem.bandwidth;
+	}
+	if (!has_latency)
+		worst.latency = 0;
+	return worst;
+}
+
+#define SLOWER 1.11 /* times as slow as what CPUs have beside them: a tier of its own, as the kernel has it */
+
+/* How many times as slow; attributes that one of the two has not say nothing. 0: nothing is known. */
+static double slowness(const struct memory *mem, const struct memory *beside_cpus)
+{
+	bool has_latency = mem->latency && beside_cpus->latency, has_bandwidth = mem->bandwidth && beside_cpus->bandwidth;
+	double times = has_latency || has_bandwidth ? 1 : 0;
+
+	if (has_latency)
+		times *= (double)mem->latency / (double)beside_cpus->latency;
+	if (has_bandwidth)
+		times *= (double)beside_cpus->bandwidth / (double)mem->bandwidth;
+	return times;
 }
 
 /*
- * Memory without CPUs of its own is slow, as the kernel has it; unless the firmware says that it is faster than what CPUs
- * have beside them (HBM).
+ * Memory without CPUs of its own is slow, as the kernel has it; unless the firmware says that it is no slower than what
+ * CPUs have beside them (HBM, say). nr_cpus: of each node.
  */
-static void machine_find_slow(struct hn_machine *m, hwloc_topology_t t, hwloc_obj_t *node)
+static void machine_find_slow(struct hn_machine *m, hwloc_topology_t t, hwloc_obj_t *node, const unsigned *nr_cpus)
 {
-	uint64_t best = 0;
+	struct memory beside_cpus = slowest_beside_cpus(m, t, node, nr_cpus);
 
 	m->slow_nodes = 0;
-	for (uint32_t i = 0; i < m->nr_nodes; i++)
-		if (has_cpus(m, i) && bandwidth_of(t, node[i]) > best)
-			best = bandwidth_of(t, node[i]);
-	for (uint32_t i = 0; i < m->nr_nodes; i++)
-		if (!has_cpus(m, i) && !(best && bandwidth_of(t, node[i]) >= best))
+	for (uint32_t i = 0; i < m->nr_nodes; i++) {
+		struct memory mem = memory_of(t, node[i]);
+		double times = slowness(&mem, &beside_cpus);
+
+		if (!nr_cpus[i] && (times == 0 || times >= SLOWER))
 			m->slow_nodes |= (uint64_t)1 << i;
+	}
 }
 
 static int index_of(const struct hn_machine *m, unsigned number)
@@ -255,6 +292,7 @@ static void machine_set_cpu(struct hn_machine *m, unsigned cpu, int node)
 
 static void machine_fill_real(struct hn_machine *m, hwloc_topology_t t, hwloc_obj_t *node, int nr_nodes)
 {
+	unsigned nr_cpus[HN_MAX_NODES] = { 0 };
 	hwloc_obj_t pu = NULL;
 
 	machine_clear(m);
@@ -265,7 +303,10 @@ static void machine_fill_real(struct hn_machine *m, hwloc_topology_t t, hwloc_ob
 		machine_set_cpu(m, pu->os_index, node_of_pu(pu, node, nr_nodes));
 	machine_set_distances(m, t, node);
 	machine_set_memory(m, node);
-	machine_find_slow(m, t, node);
+	for (uint32_t cpu = 0; cpu < m->nr_cpus; cpu++)
+		if (m->cpu_node[cpu] >= 0)
+			nr_cpus[m->cpu_node[cpu]]++;
+	machine_find_slow(m, t, node, nr_cpus);
 }
 
 /* Divide nr_cpus among the nodes in proportion to weight; each node with a weight gets one first, while they last. */
@@ -327,9 +368,7 @@ static void machine_fill_virtual(struct hn_machine *m, hwloc_topology_t t, hwloc
 	machine_set_distances(m, t, node);
 	machine_deal_cpus(m, real, weight);
 	machine_set_memory(m, node);
-	for (int i = 0; i < nr_nodes; i++)
-		if (!weight[i])
-			m->slow_nodes |= (uint64_t)1 << i;
+	machine_find_slow(m, t, node, weight);
 }
 
 static int machine_build_virtual(struct hn_machine *m, const char *topology, hwloc_topology_t real, struct error err)

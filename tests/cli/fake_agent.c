@@ -285,7 +285,7 @@ static void dump_passed(const struct hn_shm *shm, const char *path)
 		c->policy, c->seed, c->max_armed_mib, c->min_mib, c->start_now, c->initial_node, c->explicit_policy,
 		c->shared, c->settle_ms, c->period_min_ms, c->period_max_ms, c->cpu_percent, c->budget_mib_s, c->max_stall_us, c->nodes,
 		c->arm);
-	fprintf(f, "plugin=%s\n", c->plugin);
+	fprintf(f, "plugin=%s\nslow_nodes=%" PRIx64 "\n", c->plugin, m->slow_nodes);
 	fprintf(f, "nr_nodes=%u\nis_virtual=%u\ndeal_threads=%u\nnr_cpus=%u\nos_nid=", m->nr_nodes, m->is_virtual,
 		m->deal_threads, m->nr_cpus);
 	for (uint32_t i = 0; i < m->nr_nodes; i++)

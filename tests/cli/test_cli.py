@@ -494,6 +494,42 @@ def test_real_nodes():
     found("HWLOC_XMLFILE", r.stderr)
 
 
+def xml_with_memory(latency, bandwidth):
+    """The same machine, where the firmware says so much of nodes 0, 7 (with CPUs) and 2; None: it does not."""
+    with open(XML, encoding="ascii") as f:
+        text = f.read()
+    attributes = ""
+    for name, flags, values in (("Latency", 6, latency), ("Bandwidth", 5, bandwidth)):
+        attributes += f'<memattr name="{name}" flags="{flags}">\n'
+        for gp_index, cpus, value in zip((5, 9, 10), ("0x3", "0xc", "0x3"), values):
+            if value is not None:
+                attributes += (f'<memattr_value target_obj_type="NUMANode" target_obj_gp_index="{gp_index}" value="{value}"'
+                               f' initiator_cpuset="{cpus}"/>\n')
+        attributes += "</memattr>\n"
+    name = path("memory.xml")
+    with open(name, "w", encoding="ascii") as f:
+        f.write(text.replace("</topology>", attributes + "</topology>"))
+    return name
+
+
+def test_slow_nodes_by_memory_attributes():
+    """Memory without CPUs is slow, unless it is said to be no slower than the slowest that CPUs have beside them."""
+    unknown = (None, None, None)
+    for latency, bandwidth, slow in ((unknown, unknown, True), ((80, 90, 300), unknown, True), ((80, 90, 90), unknown, False),
+                                     ((80, 90, 95), unknown, False), ((80, 90, 102), unknown, True),
+                                     ((80, None, 85), unknown, True),  # of one it is not known
+                                     (unknown, (9000, 8000, 20000), False), (unknown, (9000, 8000, 3000), True),
+                                     ((80, 90, 110), (9000, 8000, 40000), False),  # HBM: a little later, but much more
+                                     ((80, 90, 250), (9000, 8000, 9000), True),    # CXL over many lanes
+                                     ((80, 90, None), (9000, 8000, 8500), False),
+                                     ((None, None, 500), (9000, 8000, None), True)):
+        xml = xml_with_memory(latency, bandwidth)
+        for args, env in ((("--topology", xml), None), ((), {"HWLOC_XMLFILE": xml, "HWLOC_THISSYSTEM": "1"})):
+            got = passed(*args, env=env)
+            same((got["nr_nodes"], got["slow_nodes"]), ("3", "4" if slow else "0"), f"{latency}, {bandwidth}, {args}")
+            same(passed(*args, "--slow-nodes", "none", env=env)["slow_nodes"], "0")
+
+
 def test_first_line_says_virtual():
     r = run("--topology=node:3 pu:1", "--", "true")
     first = r.stderr.splitlines()[0]
