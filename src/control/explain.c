@@ -70,7 +70,12 @@ static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_
 		fprintf(out, "because with --move-threads the thread or its group is to come to that node, or it is not decided yet who "
 			     "moves");
 		break;
-	case HN_REFUSE_ROOM: fprintf(out, "because the thread's node was short of memory"); break;
+	case HN_REFUSE_ROOM:
+		fprintf(out, "because the thread's node had less free than its high watermark and a huge page");
+		break;
+	case HN_REFUSE_LOW:
+		fprintf(out, "because nothing is promoted to the thread's node while it is low on memory (tier.low_permille) and demotes");
+		break;
 	case HN_REFUSE_STALL: fprintf(out, "because migrations took longer than a thread may be kept waiting"); break;
 	case HN_REFUSE_ONCE: fprintf(out, "because --policy first-touch moves a page with its first sample only"); break;
 	case HN_REFUSE_PLUGIN: put_plugin(out, d, slot); break;
@@ -140,7 +145,7 @@ void hn_decision_sentence(FILE *out, const struct hn_decision *d, const struct h
 	uint32_t pid = p->here; /* 0: not known; for the names of threads */
 
 	if (d->outcome == HN_FAULT_DEMOTED) {
-		fprintf(out, "nobody had touched the page for several hints, and node %d was short of memory: it was demoted to "
+		fprintf(out, "nobody had touched the page for several hints, and node %d was low on memory: it was demoted to "
 			     "node %d (",
 			hn_node_name(m, d->from_nid), hn_node_name(m, d->target_nid));
 		put_rule(out, d, &p->slot);

@@ -14,12 +14,13 @@ const struct hn_name hn_refusal_names[HN_NR_REFUSALS] = {
 	[HN_REFUSE_BUDGET] = { "budget", "migration budget used up" },
 	[HN_REFUSE_STALL] = { "stall", "would take too long" },
 	[HN_REFUSE_THREAD] = { "thread", "the thread is to come to it" },
-	[HN_REFUSE_ROOM] = { "room", "node short of memory" },
+	[HN_REFUSE_ROOM] = { "room", "node below its high watermark" },
 	[HN_REFUSE_ONCE] = { "once", "only the first sample moves" },
 	[HN_REFUSE_PLUGIN] = { "policy", "the plug-in policy said so" },
 	[HN_REFUSE_COLD] = { "cold", "not hot enough to be promoted" },
 	[HN_REFUSE_RATE] = { "rate", "as much as may be was promoted" },
 	[HN_REFUSE_TIER] = { "tier", "the thread's node is a slow one" },
+	[HN_REFUSE_LOW] = { "low", "no promotion to a node low on memory" },
 	[HN_REFUSE_VERDICT] = { "policy_invalid", "the plug-in policy made no sense" },
 };
 

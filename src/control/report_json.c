@@ -123,6 +123,7 @@ static void put_agent(struct hn_object *o, const struct hn_process *p)
 	hn_put_count(&agent, "regions_count", slot->regions);
 	hn_put_count(&agent, "scans_count", slot->scans);
 	hn_put_count(&agent, "unbound_mappings_count", slot->unbound_mappings);
+	hn_put_count(&agent, "hot_threshold_ms", slot->hot_ms);
 	hn_put_count(&agent, "threads_moved_count", slot->threads_moved);
 	hn_put_count(&agent, "threads_kept_count", slot->threads_kept);
 	hn_put_count(&agent, "events_count", slot->events);

@@ -47,7 +47,7 @@ struct hn_params {
 	uint32_t promote_pages; /* promoted in a second at most; 0: no limit */
 	uint32_t cold_rounds;   /* a page that nobody touched through so many hints is cold; 0: none is */
 	uint32_t max_stall_us;  /* a thread that has waited so long for a migration gets the old page back; 0: no limit */
-	uint64_t short_nodes;   /* bit n: node n is short of memory, nothing goes there for now */
+	uint64_t short_nodes;   /* bit n: node n is below its high watermark, nothing goes there for now */
 };
 
 enum {
@@ -178,7 +178,7 @@ int hn_core_init(struct hn_core *core, const struct hn_geometry *geo, const stru
 void hn_policy_set(struct hn *hn, uint32_t policy);
 /* Pages may go to these nodes from now on; 0: to all. Any thread. */
 void hn_policy_allow(struct hn *hn, uint64_t nodes);
-/* These nodes are short of memory as of now. Any thread. */
+/* These nodes are below their high watermarks as of now (hn_nodes_short). Any thread. */
 void hn_policy_short(struct hn *hn, uint64_t nodes);
 /* Wish number `wish`, 1 .. HN_MAX_WISHES - 1, is this from now on. One thread. */
 void hn_policy_set_wish(struct hn *hn, uint32_t wish, const struct hn_wish *w);

@@ -143,10 +143,10 @@ bool hn_judge_tier(const struct hn_judge *j, struct hn_ruling *r)
 	else if (!allowed(j, j->thread_nid))
 		stay(r, HN_REFUSE_NODES);
 	else if (is_in(p->full, j->thread_nid))
-		stay(r, HN_REFUSE_ROOM);
+		stay(r, HN_REFUSE_LOW);
 	else if (is_in(p->roomy, j->thread_nid))
 		move(r, j->thread_nid, HN_REASON_ROOM);
-	else if (j->armed_ms_ago > p->hot_ms)
+	else if (j->idle_ms + j->armed_ms_ago > p->hot_ms)
 		stay(r, HN_REFUSE_COLD);
 	else
 		move(r, j->thread_nid, HN_REASON_HOT);

@@ -135,6 +135,7 @@ static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_p
 	j->group_mem = group ? group->mem : NULL;
 	j->armed_ms_ago = now_ms - e->armed_ms;
 	j->tenure_ms = hn_tenure_ms(j->tenure, now_ms);
+	j->idle_ms = e->idle * par->expiry_ms;
 	j->gen = e->gen;
 	j->seed = par->seed;
 	j->plugin = hn->plugin;

@@ -24,7 +24,7 @@ struct hn_placing {
 	bool spread_shared;   /* pages that several nodes share are spread over them, else left where they are */
 	uint32_t settle_ms;   /* a page that came so recently needs more reason to go */
 	uint64_t slow;        /* bit n: node n is a slow one */
-	uint64_t full, roomy; /* bit n: node n is short of memory; has plenty */
+	uint64_t full, roomy; /* bit n: node n is low on memory; has plenty */
 	uint32_t hot_ms;      /* a page of a slow node that is touched so soon after its hint is hot */
 };
 
@@ -44,6 +44,7 @@ struct hn_judge {
 	const uint32_t *by_cpu;  /* samples of the process lately: by node of the thread ... */
 	const uint32_t *by_page; /* ... and of the page; nr_nodes of each */
 	uint32_t armed_ms_ago; /* the hint was set so long before the page was touched */
+	uint32_t idle_ms;      /* and hints before it had stood so long in all, one after the other, untouched */
 	uint32_t gen, seed;    /* for the policies that only want pages on the move */
 	const struct hugenuma_policy *plugin; /* for plugin.c; NULL: none */
 	const uint32_t *group_cpu; /* the same of the threads that share memory with this one; NULL: none is known */

@@ -5,7 +5,7 @@
 
 #define STEPS 8u        /* the threshold goes in eighths of what it was at first ... */
 #define MOST_STEPS 16u  /* ... and no further than twice that */
-#define ROOMY_FACTOR 4u /* times what makes a node short */
+#define ROOMY_FACTOR 4u /* times what makes a node low */
 
 static uint32_t peek(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static void poke(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
@@ -82,7 +82,7 @@ static uint64_t low_of(const struct hn_tier_machine *m, const struct hn_tier_mem
 
 static bool is_in(uint64_t set, uint32_t nid) { return (set >> nid & 1) != 0; }
 
-/* The nearest slow node that is not short itself. */
+/* The nearest slow node that is not low itself. */
 static int target_of(const struct hn_tier_machine *m, const struct hn_tier_memory *mem, uint32_t from)
 {
 	int best = HN_NO_NODE;
@@ -97,11 +97,16 @@ static int target_of(const struct hn_tier_machine *m, const struct hn_tier_memor
 	return best;
 }
 
-/* Half as much again as makes it short is to be free afterwards, or the next allocation would make it short anew. */
-static void plan_short(const struct hn_tier_machine *m, const struct hn_tier_memory *mem, uint32_t from,
-		       struct hn_tier_plan *plan)
+/* So much is to be free afterwards, or the next allocation would make the node low anew. */
+static uint64_t enough_of(const struct hn_tier_machine *m, const struct hn_tier_memory *mem)
 {
-	uint64_t low = low_of(m, &mem[from]), wanted = low + low / 2 + 1 - mem[from].free;
+	return low_of(m, mem) + low_of(m, mem) / 2 + 1;
+}
+
+static void plan_low(const struct hn_tier_machine *m, const struct hn_tier_memory *mem, uint32_t from,
+		     struct hn_tier_plan *plan)
+{
+	uint64_t wanted = enough_of(m, &mem[from]) - mem[from].free;
 	int to = target_of(m, mem, from);
 	uint64_t room;
 
@@ -122,8 +127,8 @@ void hn_tier_make_plan(const struct hn_tier_machine *m, const struct hn_tier_mem
 	for (i = 0; i < m->nr_nodes; i++) {
 		if (is_in(m->slow, i) || !mem[i].total)
 			continue;
-		if (mem[i].free < low_of(m, &mem[i]))
-			plan_short(m, mem, i, plan);
+		if (mem[i].free < low_of(m, &mem[i]) || (is_in(m->demoting, i) && mem[i].free < enough_of(m, &mem[i])))
+			plan_low(m, mem, i, plan);
 		else if (mem[i].free >= ROOMY_FACTOR * low_of(m, &mem[i]))
 			plan->roomy |= (uint64_t)1 << i;
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * tier.h - fast and slow nodes: which pages of slow nodes are hot, how many may be promoted, and what a fast node that runs
- * short of memory gives away. Pure: the caller brings time, memory and distances. docs/policy.md says what the kernel does.
+ * low on memory gives away. Pure: the caller brings time, memory and distances. docs/policy.md says what the kernel does.
  */
 #ifndef HN_CORE_TIER_H
 #define HN_CORE_TIER_H
@@ -46,13 +46,14 @@ struct hn_tier_machine {
 	uint32_t nr_nodes;
 	uint64_t slow;         /* bit n: node n is a slow one */
 	uint64_t allowed;      /* bit n: pages may go to node n */
-	uint32_t low_permille; /* a node with less than this free is short of memory; 1..500 */
+	uint32_t low_permille; /* a node with less than this free is low on memory; 1..500 */
 	uint8_t (*distance)[HN_MAX_NODES]; /* as in ACPI SLIT */
+	uint64_t demoting;     /* bit n: node n was low, and has not given away yet what was planned then */
 };
 
-/* What fast nodes are to do; nodes of which nothing is known are neither short nor roomy. */
+/* What fast nodes are to do; nodes of which nothing is known are neither low nor roomy. */
 struct hn_tier_plan {
-	uint64_t full;  /* bit n: short of memory, nothing is promoted there */
+	uint64_t full;  /* bit n: low on memory, nothing is promoted there */
 	uint64_t roomy; /* bit n: so much is free that everything used may come */
 	int8_t target[HN_MAX_NODES];  /* cold pages go there; HN_NO_NODE: they stay */
 	uint32_t pages[HN_MAX_NODES]; /* so many of them, for now */

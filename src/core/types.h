@@ -63,10 +63,11 @@ enum hn_refusal {
 	HN_REFUSE_PLUGIN,  /* a plug-in policy said stay; its rule says why */
 	HN_REFUSE_VERDICT, /* a plug-in policy named a node or a rule that there is not, or a node that is not allowed */
 	HN_REFUSE_THREAD,  /* threads are moved to their memory, and this one is to come here, or it is not decided yet */
-	HN_REFUSE_ROOM,    /* the thread's node is short of memory: below its high watermark and a huge page */
+	HN_REFUSE_ROOM,    /* the thread's node is at its limit: below its high watermark and a huge page */
 	HN_REFUSE_COLD,    /* on a slow node, and not touched soon enough after its hint to be promoted */
 	HN_REFUSE_RATE,    /* hot, but as much as may be was promoted in this second */
 	HN_REFUSE_TIER,    /* the thread's node is a slow one: no page goes there to be used */
+	HN_REFUSE_LOW,     /* on a slow node, and the thread's has so little free (tier.low_permille) that it demotes */
 	HN_NR_REFUSALS,
 };
 

@@ -62,7 +62,7 @@ bool hn_tiers_look(struct hn_worker *w, uint64_t allowed)
 {
 	const struct hn_setup *s = &w->live->setup;
 	struct hn_tier_memory mem[HN_MAX_NODES] = { { 0, 0 } };
-	struct hn_tier_machine m = { s->nr_nodes, s->slow_nodes, allowed, s->low_permille, s->distance };
+	struct hn_tier_machine m = { s->nr_nodes, s->slow_nodes, allowed, s->low_permille, s->distance, 0 };
 	struct hn_tier_plan plan;
 	bool wanted = false;
 	uint32_t i;
@@ -71,6 +71,8 @@ bool hn_tiers_look(struct hn_worker *w, uint64_t allowed)
 		virtual_memory(w, mem);
 	else
 		real_memory(w->live, mem);
+	for (i = 0; i < s->nr_nodes; i++)
+		m.demoting |= (uint64_t)(w->hn.core->plan.pages[i] != 0) << i;
 	hn_tier_make_plan(&m, mem, &plan);
 	hn_tier_set_plan(&w->hn, &plan);
 	for (i = 0; i < s->nr_nodes; i++)

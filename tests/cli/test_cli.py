@@ -772,7 +772,7 @@ def test_report_numbers():
     same(p["refused"], {"filter_count": 20, "no_node_count": 0, "observe_count": 0, "held_count": 2, "shared_count": 0,
                         "settling_count": 0, "nodes_count": 0, "budget_count": 0, "stall_count": 0, "once_count": 0, "policy_count": 0,
                         "policy_invalid_count": 0, "thread_count": 0, "room_count": 0, "cold_count": 0, "rate_count": 0,
-                        "tier_count": 0})
+                        "tier_count": 0, "low_count": 0})
     same(p["failed"], {"target_count": 3, "isolate_count": 0, "copy_count": 0, "commit_count": 1, "stall_count": 0})
     same(p["disarmed"], {"fault_count": 90, "expiry_count": 5, "event_count": 1, "drain_count": 0})
     same((p["agent"]["cpu_ns"], p["agent"]["memory_bytes"], p["agent"]["scans_count"]), (20000000, 1000000, 5))

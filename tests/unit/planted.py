@@ -188,6 +188,8 @@ BUGS = [
      [("event.c", "wish < HN_USER_WISHES ? 0 : wish", "0")]),
     ("a page is demoted from the nodes that it is bound to, or though it is only observed", "tier_test",
      [("demote.c", " || !hn_policy_may_send(hn, e, to)", "")]),
+    ("demotion ends as soon as a node is not low any more", "tier_test", [("tier.c", "is_in(m->demoting, i)", "0")]),
+    ("a page is hot by the last of several hints", "tier_test", [("policy.c", "e->idle * par->expiry_ms", "0")]),
     ("a page is demoted although it was touched meanwhile", "tier_test",
      [("migrate.c", "if (f->demotion && e->idle == 0) {", "if (0) {")]),
     ("who waits for a demotion that is put off is forgotten", "tier_test",

@@ -27,7 +27,7 @@ static const struct promote_row {
 	{ "touched too late", 2, 1, 15, 0, 0, BASE_MS + 1, true, HN_NO_NODE, HN_REFUSE_COLD },
 	{ "too late, but there is room", 3, 1, 15, 0, 2, 100 * BASE_MS, true, 1, HN_REASON_ROOM },
 	{ "room elsewhere", 3, 1, 15, 0, 1, 100 * BASE_MS, true, HN_NO_NODE, HN_REFUSE_COLD },
-	{ "hot, but no room", 2, 0, 15, 1, 0, 0, true, HN_NO_NODE, HN_REFUSE_ROOM },
+	{ "hot, but no room", 2, 0, 15, 1, 0, 0, true, HN_NO_NODE, HN_REFUSE_LOW },
 	{ "no room elsewhere", 2, 0, 15, 2, 0, 0, true, 0, HN_REASON_HOT },
 	{ "not allowed", 2, 0, 14, 0, 0, 0, true, HN_NO_NODE, HN_REFUSE_NODES },
 	{ "a thread on a slow node, page fast", 0, 2, 15, 0, 0, 0, true, HN_NO_NODE, HN_REFUSE_TIER },
@@ -146,20 +146,22 @@ static uint8_t distance[HN_MAX_NODES][HN_MAX_NODES] = {
 
 static const struct plan_row {
 	const char *what;
-	uint64_t slow, allowed;
+	uint64_t slow, allowed, demoting;
 	uint64_t free[4];
 	uint64_t full, roomy;
 	int target[2];
 	uint32_t pages[2];
 } plans[] = {
-	{ "enough everywhere", 12, 15, { 40, 159, 500, 500 }, 0, 0, { -1, -1 }, { 0, 0 } },
-	{ "plenty", 12, 15, { 160, 40, 500, 500 }, 0, 1, { -1, -1 }, { 0, 0 } },
-	{ "short, nearest", 12, 15, { 39, 30, 500, 500 }, 3, 0, { 2, 3 }, { 22, 31 } },
-	{ "nearest is short itself", 12, 15, { 0, 100, 40, 500 }, 1, 0, { 3, -1 }, { 61, 0 } },
-	{ "nearest has little room", 12, 15, { 0, 100, 45, 500 }, 1, 0, { 2, -1 }, { 5, 0 } },
-	{ "nearest is not allowed", 12, 11, { 0, 100, 500, 500 }, 1, 0, { 3, -1 }, { 61, 0 } },
-	{ "nowhere to go", 12, 15, { 0, 100, 40, 0 }, 1, 0, { -1, -1 }, { 0, 0 } },
-	{ "no slow node", 0, 15, { 0, 100, 500, 500 }, 1, 12, { -1, -1 }, { 0, 0 } },
+	{ "enough everywhere", 12, 15, 0, { 40, 159, 500, 500 }, 0, 0, { -1, -1 }, { 0, 0 } },
+	{ "plenty", 12, 15, 0, { 160, 40, 500, 500 }, 0, 1, { -1, -1 }, { 0, 0 } },
+	{ "short, nearest", 12, 15, 0, { 39, 30, 500, 500 }, 3, 0, { 2, 3 }, { 22, 31 } },
+	{ "nearest is short itself", 12, 15, 0, { 0, 100, 40, 500 }, 1, 0, { 3, -1 }, { 61, 0 } },
+	{ "nearest has little room", 12, 15, 0, { 0, 100, 45, 500 }, 1, 0, { 2, -1 }, { 5, 0 } },
+	{ "nearest is not allowed", 12, 11, 0, { 0, 100, 500, 500 }, 1, 0, { 3, -1 }, { 61, 0 } },
+	{ "nowhere to go", 12, 15, 0, { 0, 100, 40, 0 }, 1, 0, { -1, -1 }, { 0, 0 } },
+	{ "no slow node", 0, 15, 0, { 0, 100, 500, 500 }, 1, 12, { -1, -1 }, { 0, 0 } },
+	{ "no longer low, but not done", 12, 15, 1, { 40, 100, 500, 500 }, 1, 0, { 2, -1 }, { 21, 0 } },
+	{ "nearly done", 12, 15, 3, { 60, 61, 500, 500 }, 1, 0, { 2, -1 }, { 1, 0 } },
 };
 
 static void test_plan(void **state)
@@ -169,7 +171,7 @@ static void test_plan(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(plans) / sizeof(plans[0]); i++) {
 		const struct plan_row *r = &plans[i];
-		struct hn_tier_machine m = { 4, r->slow, r->allowed, 40, distance };
+		struct hn_tier_machine m = { 4, r->slow, r->allowed, 40, distance, r->demoting };
 		struct hn_tier_memory mem[4];
 		struct hn_tier_plan p;
 
@@ -289,6 +291,22 @@ static void test_observing_demotes_nothing(void **state)
 	expire(f);
 	expire(f);
 	assert_int_equal(f->stats.demoted, 0);
+	fake_finish(f);
+}
+
+/* A page that let a hint run out is not hot because the next one happened to be young when it was touched. */
+static void test_untouched_hints_count(void **state)
+{
+	struct fake *f = tiered();
+
+	(void)state;
+	fake_manage(f, 0, 2, 3);
+	expire(f);
+	assert_int_equal(fake_sample(f, 0, 0), HN_FAULT_REFUSED);
+	assert_int_equal(fake_verdict.refusal, HN_REFUSE_COLD);
+	assert_int_equal(fake_sample(f, 0, 0), HN_FAULT_MIGRATED); /* that was then */
+	f->hn.core->tier.hot_ms = FAKE_EXPIRY_MS; /* the same, hot within that */
+	assert_int_equal(fake_sample(f, 1, 0), HN_FAULT_MIGRATED);
 	fake_finish(f);
 }
 
@@ -430,6 +448,7 @@ int main(void)
 		cmocka_unit_test(test_who_does_not_go),
 		cmocka_unit_test(test_demotion_keeps_to_what_is_bound),
 		cmocka_unit_test(test_observing_demotes_nothing),
+		cmocka_unit_test(test_untouched_hints_count),
 		cmocka_unit_test(test_demotion_fails),
 		cmocka_unit_test(test_demotion_is_put_off),
 		cmocka_unit_test(test_touched_during_the_copy),
