@@ -64,7 +64,7 @@ static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_
 	case HN_REFUSE_SETTLING:
 		fprintf(out, "because it came a moment ago, and four samples in a row from one node are wanted then");
 		break;
-	case HN_REFUSE_NODES: fprintf(out, "because pages may not go there (--nodes, or the program's cpuset)"); break;
+	case HN_REFUSE_NODES: fprintf(out, "because pages may not go there (--nodes, the program's cpuset, or what it has bound the memory to)"); break;
 	case HN_REFUSE_BUDGET: fprintf(out, "because as much as may be had been migrated in that second"); break;
 	case HN_REFUSE_THREAD:
 		fprintf(out, "because with --move-threads the thread or its group is to come to that node, or it is not decided yet who "

@@ -102,7 +102,7 @@ void hn_decision_encode(unsigned char *to, const struct hn_decision *d)
 	to[32] = d->outcome;
 	to[33] = d->reason;
 	to[34] = d->policy;
-	to[35] = 0;
+	to[35] = d->rule < HN_MAX_RULES ? (unsigned char)(d->rule + 1) : 0;
 }
 
 static int8_t node_decode(unsigned char byte)
@@ -127,6 +127,7 @@ void hn_batch_decision(const struct hn_batch *b, uint32_t i, struct hn_decision 
 		.outcome = from[32],
 		.reason = from[33],
 		.policy = from[34],
+		.rule = from[35] >= 1 && from[35] <= HN_MAX_RULES ? (uint8_t)(from[35] - 1) : HN_NO_RULE,
 	};
 }
 

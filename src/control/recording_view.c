@@ -260,10 +260,38 @@ static void print_region(FILE *out, const json_t *report, const struct page_of *
 	}
 }
 
-/* Threads have no names here, nor do rules of a plug-in policy: it may be another machine. */
-static const struct hn_process nobody;
+static void copy_text(char *to, size_t room, const char *from)
+{
+	snprintf(to, room, "%s", from);
+	hn_make_printable(to);
+}
 
-static void print_process(FILE *out, const struct page_of *p, const struct hn_machine *m, unsigned most)
+/* What the report says of the plug-in policy that the process had loaded; nothing where it says nothing. */
+static void plugin_of(const json_t *report, const struct page_of *p, struct hn_slot *slot)
+{
+	const json_t *processes = hn_get_array(report, "processes"), *process, *plugin, *rule;
+	size_t i, k;
+
+	json_array_foreach(processes, i, process)
+	{
+		plugin = json_object_get(process, "plugin");
+		if (hn_get_count(process, "pid") != p->pid || hn_get_count(process, "start_monotonic_ms") != p->started_ms || !plugin)
+			continue;
+		copy_text(slot->policy_name, sizeof(slot->policy_name), hn_get_text(plugin, "name"));
+		json_array_foreach(hn_get_array(plugin, "rules"), k, rule)
+		{
+			if (k >= HN_MAX_RULES)
+				break;
+			copy_text(slot->rule[k].name, sizeof(slot->rule[k].name), hn_get_text(rule, "name"));
+			copy_text(slot->rule[k].text, sizeof(slot->rule[k].text), hn_get_text(rule, "text"));
+			slot->nr_rules = (uint32_t)k + 1;
+		}
+	}
+}
+
+/* `who` stands for the process in sentences: its threads have no names here, it may be another machine. */
+static void print_process(FILE *out, const struct page_of *p, const struct hn_machine *m, const struct hn_process *who,
+			  unsigned most)
 {
 	uint64_t from = p->nr > most ? p->nr - most : 0;
 
@@ -273,7 +301,7 @@ static void print_process(FILE *out, const struct page_of *p, const struct hn_ma
 		uint64_t ms = d->time_ns / 1000000;
 
 		fprintf(out, "  after %8.1f s  ", ms > p->started_ms ? (double)(ms - p->started_ms) / 1e3 : 0.0);
-		hn_decision_sentence(out, d, m, &nobody);
+		hn_decision_sentence(out, d, m, who);
 		fprintf(out, ".\n");
 	}
 }
@@ -282,16 +310,20 @@ static void page_print(FILE *out, const struct page *page, hn_addr addr, unsigne
 {
 	json_t *report = page->last.text ? json_loadb(page->last.text, page->last.len, 0, NULL) : NULL;
 	struct hn_machine *m = malloc(sizeof(*m));
+	struct hn_process *who = malloc(sizeof(*who));
 	bool known = hn_report_is_known(report);
 
 	if (m)
 		machine_of(known ? report : NULL, m);
-	for (unsigned i = 0; m && i < page->nr; i++) {
+	for (unsigned i = 0; m && who && i < page->nr; i++) {
+		memset(who, 0, sizeof(*who));
 		fprintf(out, "0x%" PRIx64 ": in the 2 MiB page at 0x%" PRIx64 " of %s (pid %" PRIu32 "), recorded.\n", addr,
 			page->haddr, page->process[i].comm, page->process[i].pid);
-		if (known)
+		if (known) {
 			print_region(out, report, &page->process[i], page->haddr);
-		print_process(out, &page->process[i], m, most < MOST ? most : MOST);
+			plugin_of(report, &page->process[i], &who->slot);
+		}
+		print_process(out, &page->process[i], m, who, most < MOST ? most : MOST);
 	}
 	if (!page->nr)
 		fprintf(out, "0x%" PRIx64 ": no decision about the 2 MiB page at 0x%" PRIx64 " is in this recording.\n", addr,
@@ -299,6 +331,7 @@ static void page_print(FILE *out, const struct page *page, hn_addr addr, unsigne
 	if (page->more)
 		fprintf(out, "More than %u processes have decisions about it; these are the first.\n", PROCESSES);
 	free(m);
+	free(who);
 	json_decref(report);
 }
 

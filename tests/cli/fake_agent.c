@@ -109,6 +109,29 @@ static void fill_stats(struct hn_stats *s)
 #define ARENA 0x7f0000000000ull
 #define PAGE(n) (ARENA + (n) * HN_PAGE_SIZE)
 
+/* One of each kind there is, of pages from PAGE(0) on: refusals, failures, reasons, and the rest; and one of the future of each. */
+static void decide_all(struct hn_record *r, uint64_t started_ms)
+{
+	static const struct {
+		enum hn_outcome outcome;
+		unsigned kinds;
+		int8_t target;
+	} all[] = { { HN_FAULT_REFUSED, HN_NR_REFUSALS, -1 }, { HN_FAULT_FAILED, HN_NR_FAILURES, 1 },
+		    { HN_FAULT_MIGRATED, HN_NR_REASONS, 1 }, { HN_FAULT_RACED, 0, 1 }, { HN_FAULT_DEMOTED, 0, 1 } };
+	unsigned page = 0;
+
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		for (unsigned kind = 0; kind <= all[i].kinds; kind++) {
+			struct hn_decision d = { .time_ns = (started_ms + page) * 1000000, .haddr = PAGE(page), .tid = 101,
+						 .service_ns = 5000, .thread_nid = 1, .target_nid = all[i].target,
+						 .last_nid = -1, .outcome = (uint8_t)all[i].outcome, .reason = (uint8_t)kind,
+						 .rule = HN_NO_RULE };
+
+			hn_record_decision(r, &d);
+			page++;
+		}
+}
+
 /* Two regions, six decisions; of thread 103's the last is of node 1. */
 static void decide(struct hn_record *r, uint64_t started_ms)
 {
@@ -122,6 +145,11 @@ static void decide(struct hn_record *r, uint64_t started_ms)
 		{ 1000, PAGE(0), 102, 0, 0, 0, -1, -1, -1, -1, HN_FAULT_WAITED, 0, 0, HN_NO_RULE },
 		{ 1100, PAGE(65), 103, 103, 5000, 0, 1, 1, -1, 1, HN_FAULT_LOCAL, 0, 0, HN_NO_RULE },
 	};
+
+	if (getenv("FAKE_DECISIONS")) {
+		decide_all(r, started_ms);
+		return;
+	}
 
 	for (unsigned i = 0; i < sizeof(d) / sizeof(d[0]); i++) {
 		struct hn_decision one = d[i];

@@ -930,6 +930,80 @@ def test_explain_a_managed_page():
         found("^No decision about this page is on record", command("explain", p.pid, hex(ARENA + 9 * PAGE)).stdout)
 
 
+REFUSED = {  # what explain says of each rule, by the names of the counters
+    "filter": "because this was the first sample of it and two in a row from one node are wanted",
+    "no_node": "because the node of the thread or of the page is not known",
+    "observe": "because the policy only observes; else it had been moved",
+    "held": "because it had failed to move a moment ago",
+    "shared": "because threads of several nodes use it",
+    "settling": "because it came a moment ago, and four samples in a row from one node are wanted then",
+    "nodes": "because pages may not go there (--nodes, the program's cpuset, or what it has bound the memory to)",
+    "budget": "because as much as may be had been migrated in that second",
+    "stall": "because migrations took longer than a thread may be kept waiting",
+    "once": "because --policy first-touch moves a page with its first sample only",
+    "policy": "because the plug-in policy said so",
+    "policy_invalid": "because what the plug-in policy said made no sense: there is no such node or rule, or pages may not go there",
+    "thread": "because with --move-threads the thread or its group is to come to that node, or it is not decided yet who moves",
+    "room": "because the thread's node had less free than its high watermark and a huge page",
+    "cold": "because it was not touched soon enough after its hint to be promoted from a slow node",
+    "rate": "because as much as may be had been promoted in that second",
+    "tier": "because the thread's node is a slow one",
+    "low": "because nothing is promoted to the thread's node while it is low on memory (tier.low_permille) and demotes",
+}
+FAILED = {
+    "target": "no huge page was free there", "isolate": "a device uses the page, or it was split",
+    "copy": "it could not be copied", "commit": "the new page could not be put in place",
+}
+MOVED = {
+    "first": "because this was the first sample of it",
+    "thread": "because the sample before came from the same thread there",
+    "node": "because the sample before came from there too",
+    "majority": "because nearly all of its last samples came from there, though others use it too",
+    "group": "because the threads that share it use that node far more",
+    "spread": "because several nodes use it, and such pages are spread over them",
+    "bound": "because the program has bound this range to that node or group of nodes",
+    "test": "as a policy for tests has it",
+    "policy": "because the plug-in policy said so",
+    "hot": "because it was on a slow node, and touched soon after its hint",
+    "room": "because it was on a slow node, and there is much room on this one",
+}
+
+
+def sentences():
+    """Of each decision that there can be, in the order of the stand-in's pages; by the counters that the report has."""
+    report, _ = report_of("--", "true")
+    names = {what: [n[:-len("_count")] for n in report["processes"][0][what]] for what in ("refused", "failed", "migrated_for")}
+    by_name = {"refused": REFUSED, "failed": FAILED, "migrated_for": MOVED}
+    for what, texts in by_name.items():
+        same(sorted(names[what]), sorted(texts), what)
+    touched = "thread 101 on node 1 touched the page on node 0: "
+    unknown = "for a reason this version does not know"
+    yield from (f"{touched}it was left there, {REFUSED[n]} (automatic, rule {n}; " for n in names["refused"])
+    yield f"{touched}it was left there, {unknown} (automatic"
+    failed = f"{touched}it was to move to node 1 and did not: "
+    yield from (f"{failed}{FAILED[n]}; it is where it was (automatic, rule {n}; " for n in names["failed"])
+    yield f"{failed}{unknown}; it is where it was (automatic"
+    yield from (f"{touched}it was moved to node 1, {MOVED[n]} (automatic, rule {n}; " for n in names["migrated_for"])
+    yield f"{touched}it was moved to node 1, {unknown} (automatic"
+    yield f"{touched}it was to move, but the program changed the memory meanwhile (automatic"
+    yield ("nobody had touched the page for several hints, and node 0 was low on memory: it was demoted to node 1 (automatic, "
+           "rule cold)")
+
+
+def explained(subject, wanted):
+    """wanted: a sentence for each page from ARENA on."""
+    for i, text in enumerate(wanted):
+        r = command("explain", subject, hex(ARENA + i * PAGE))
+        same((r.returncode, r.stderr), (0, ""))
+        if text not in r.stdout:
+            raise AssertionError(f"page {i}: wanted {text!r}\n{r.stdout}")
+
+
+def test_explain_has_a_sentence_for_every_rule():
+    with Living(FAKE_PLACE="1", FAKE_DECISIONS="all") as p:
+        explained(p.pid, list(sentences()))
+
+
 def test_plugin_policy_is_shown():
     """Its rules in the table, the report, the metrics and in what is explained; control characters in none."""
     with Living(FAKE_PLACE="1", FAKE_PLUGIN="1") as p:

@@ -51,6 +51,30 @@ def frames(data):
     return all_frames
 
 
+def packed(data):
+    zstd = ctypes.CDLL(ctypes.util.find_library("zstd") or "libzstd.so.1")
+    zstd.ZSTD_compress.restype = ctypes.c_size_t
+    buf = ctypes.create_string_buffer(len(data) + 1024)
+    size = zstd.ZSTD_compress(buf, ctypes.c_size_t(len(buf)), data, ctypes.c_size_t(len(data)), 1)
+    return buf.raw[:size]
+
+
+def rewritten(name, change):
+    """A copy of a recording; change(kind, content) gives what each frame is to have."""
+    out = MAGIC + struct.pack("<II", 1, 0)
+    for kind, old, nr, lost in frames(content(name)):
+        new = change(kind, old)
+        small = packed(new) if new else b""
+        head = (kind, len(new), len(small), nr, lost)
+        check = 0x4D415246
+        for number in head:
+            check ^= number
+        out += struct.pack("<6I", *head, check) + small
+    with open(path("rewritten.rec"), "wb") as f:
+        f.write(out)
+    return path("rewritten.rec")
+
+
 def decisions(all_frames):
     """{(pid, command): [(thread, address, outcome)]}"""
     by_process = {}
@@ -131,6 +155,29 @@ def test_explain_reads_it():
     same(short.count("touched"), 1)
     found(r"no decision about the 2 MiB page at 0x7f7000000000 is in this recording", command(
         "explain", name, "7f7000000000").stdout)
+
+
+def test_explain_has_a_sentence_for_every_rule():
+    name, _ = recorded("sleep", "0.1", env={"FAKE_DECISIONS": "all"})
+    cli.explained(name, list(cli.sentences()))
+
+
+def test_explain_knows_the_rules_of_a_plugin():
+    """They are in the file: the number with each decision, names and words in the report; control characters in neither."""
+    name, _ = recorded("sleep", "0.1", env={"FAKE_PLUGIN": "1"})
+    rules = [c[75 + 36 * i] for kind, c, nr, _ in frames(content(name)) if kind == DECISIONS for i in range(nr)]
+    same(rules, [0, 0, 0, 0, 1, 2, 0, 0], "byte 35")
+    out = command("explain", name, hex(ARENA + 3 * PAGE)).stdout
+    found(r"it was left there, because it is used\?\? often \(mine, rule often; the thread waited 7\.00 us\)\.$", out)
+    found(r"it was moved to node 1, because others use it \(mine, rule other; the thread waited 8\.00 us\)\.$", out)
+    # A recording of before: no numbers.
+    old = rewritten(name, lambda kind, c: c if kind != DECISIONS else bytes(
+        0 if i >= 40 and (i - 40) % 36 == 35 else b for i, b in enumerate(c)))
+    found("because the plug-in policy said so \\(mine, rule policy; ", command("explain", old, hex(ARENA + 3 * PAGE)).stdout)
+    # What is no number of a rule.
+    bad = rewritten(name, lambda kind, c: c if kind != DECISIONS else bytes(
+        255 if i >= 40 and (i - 40) % 36 == 35 else b for i, b in enumerate(c)))
+    found("because the plug-in policy said so \\(mine, rule policy; ", command("explain", bad, hex(ARENA + 3 * PAGE)).stdout)
 
 
 def test_record_attaches_and_disturbs_nobody():
