@@ -200,6 +200,9 @@ static bool leaves_question(const struct hn *hn, const struct hn_entry *e, int t
 		return false;
 	if (!(allowed_for(hn, e) >> thread_nid & 1))
 		return false;
+	/* Hot or cold is not told by asking again at once: any page is touched soon while it is in use. */
+	if ((hn->core->par.slow_nodes >> e->nid & 1) || (hn->core->par.slow_nodes >> thread_nid & 1))
+		return false;
 	return !(hn_policies[policy_of(hn)].traits & HN_POLICY_DRY) || hn_history_run(e->history) < 2;
 }
 

@@ -2,14 +2,14 @@
 /*
  * worker.c - a program with huge pages on known nodes and threads on known nodes; says where the kernel has its pages
  *
- *   vm-worker --part NODE:PAGES[:FROM[:POLICY[=NODES]]]... --seconds S [--until-local [--linger S]]
+ *   vm-worker --part NODE:PAGES[:FROM[:POLICY[=NODES]]][@MS]... --seconds S [--until-local [--linger S]]
  *             [--default-policy | --local-policy]
  *
  * Each part is a mapping of PAGES huge pages of its own, filled while allocations come from node FROM (0; -1: wherever
  * they come from), and then used by one thread that is bound to the CPUs of NODE. POLICY: bind, preferred, many,
  * interleave or weighted sets that memory policy, with node FROM or NODES (0,2), for the mapping; balanced and
  * many-balanced are bind and many with MPOL_F_NUMA_BALANCING, set once it is filled; stays: none, but nobody expects it to
- * move. With --until-local it ends as soon as the kernel has each other part on its thread's node, or so many seconds
+ * move. @MS: it is used for a moment once in so many ms; @0: not at all. With --until-local it ends as soon as the kernel has each other part on its thread's node, or so many seconds
  * later. --default-policy and --local-policy replace the memory policy that it was started with.
  *
  * Nothing in it knows who else moves pages. A page's node is what move_pages(2) says when asked without a target; a
@@ -44,6 +44,7 @@
 #define PREFERRED_MANY 5 /* kernel headers may be older than the guest's kernel */
 #define WEIGHTED_INTERLEAVE 6
 #define BALANCING (1 << 13)
+#define NEVER 1000000000
 
 struct snapshot {
 	unsigned int on_node[MAX_NODES];
@@ -59,6 +60,7 @@ struct part {
 	int policy;
 	unsigned long nodes; /* of the policy */
 	bool stays;
+	int every_ms; /* 0: all the time */
 	char *at;
 	uint64_t sequence;
 	uint64_t words;
@@ -68,7 +70,7 @@ struct part {
 	int *status;
 	void **address;
 	atomic_bool local;
-	struct snapshot first, last;
+	struct snapshot first, last, heard; /* heard: of nodes only, before everything is touched for `last` */
 	pthread_t thread;
 };
 
@@ -195,6 +197,17 @@ static void sweep(struct part *p, unsigned int round)
 		page_write(p, i);
 }
 
+/* A moment's use of each page, the same each time. */
+static void touch(struct part *p)
+{
+	for (size_t i = 0; i < p->pages; i++) {
+		size_t b = i * (HUGE / BASE);
+
+		p->corrupt += *(volatile uint64_t *)word_at(p, b, 0) != stamp(p, b, 0);
+		p->words++;
+	}
+}
+
 /* ---- looking ---- */
 
 static size_t smaps_huge_kib(const struct part *p)
@@ -241,6 +254,18 @@ static size_t mapped_pages(const char *numa_maps)
 	return anon ? strtoul(anon + 6, NULL, 10) : 0;
 }
 
+static void count_nodes(const struct part *p, struct snapshot *s)
+{
+	memset(s->on_node, 0, sizeof(s->on_node));
+	s->unknown = 0;
+	for (size_t i = 0; i < p->pages; i++) {
+		if (p->now[i] < 0)
+			s->unknown++;
+		else
+			s->on_node[p->now[i] % MAX_NODES]++;
+	}
+}
+
 /* Until the kernel has had all pages, huge, in one look: some may be absent for a moment. */
 static void look(struct part *p, struct snapshot *s)
 {
@@ -254,14 +279,7 @@ static void look(struct part *p, struct snapshot *s)
 		ask_nodes(p);
 		s->huge_kib = smaps_huge_kib(p);
 		numa_maps_line(p, s->numa_maps);
-		memset(s->on_node, 0, sizeof(s->on_node));
-		s->unknown = 0;
-		for (size_t i = 0; i < p->pages; i++) {
-			if (p->now[i] < 0)
-				s->unknown++;
-			else
-				s->on_node[p->now[i] % MAX_NODES]++;
-		}
+		count_nodes(p, s);
 	} while ((s->unknown || s->huge_kib < p->pages * (HUGE >> 10) ||
 		  mapped_pages(s->numa_maps) < p->pages * (HUGE / BASE)) &&
 		 now_ns() < end);
@@ -270,20 +288,31 @@ static void look(struct part *p, struct snapshot *s)
 static void *work(void *arg)
 {
 	struct part *p = arg;
+	unsigned int round = 1;
+	uint64_t next;
 
 	bind_to_node(p->node);
-	look(p, &p->first);
+	if (!p->every_ms)
+		look(p, &p->first);
 	pthread_barrier_wait(&barrier);
-	for (unsigned int round = 1; !atomic_load(&stop); round++) {
+	next = now_ns() + (uint64_t)p->every_ms * 1000000;
+	while (!atomic_load(&stop)) {
 		bool local = true;
 
-		sweep(p, round);
+		if (!p->every_ms || now_ns() >= next) {
+			if (p->every_ms)
+				touch(p);
+			else
+				sweep(p, round++);
+			next = now_ns() + (uint64_t)p->every_ms * 1000000;
+		}
 		ask_nodes(p);
 		for (size_t i = 0; i < p->pages; i++)
 			local &= p->now[i] == p->node;
 		atomic_store(&p->local, local);
 		sleep_ms(2);
 	}
+	count_nodes(p, &p->heard);
 	look(p, &p->last);
 	return NULL;
 }
@@ -361,6 +390,8 @@ static void print_all(bool settled, double took)
 		print_snapshot("first", &p->first);
 		printf(", ");
 		print_snapshot("last", &p->last);
+		printf(", ");
+		print_snapshot("heard", &p->heard);
 		printf("}");
 		corrupt += p->corrupt;
 	}
@@ -385,9 +416,12 @@ static const struct {
 static bool part_parse(struct part *p, const char *text)
 {
 	char policy[16] = "", nodes[64] = "", *n = nodes;
+	const char *pace = strchr(text, '@');
 
 	p->from = 0;
-	if (sscanf(text, "%d:%zu:%d:%15[^=]=%63s", &p->node, &p->pages, &p->from, policy, nodes) < 2 || !p->pages ||
+	if (pace)
+		p->every_ms = atoi(pace + 1) > 0 ? atoi(pace + 1) : NEVER;
+	if (sscanf(text, "%d:%zu:%d:%15[^=@]=%63[^@]", &p->node, &p->pages, &p->from, policy, nodes) < 2 || !p->pages ||
 	    p->pages > MAX_PAGES || p->node < 0 || p->node >= MAX_NODES || p->from >= MAX_NODES)
 		return false;
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++)
@@ -438,13 +472,15 @@ int main(int argc, char **argv)
 			bad = true;
 	}
 	if (bad || !nr_parts || optind < argc) {
-		fprintf(stderr, "usage: vm-worker --part NODE:PAGES[:FROM[:POLICY[=NODES]|:stays]]... --seconds S "
+		fprintf(stderr, "usage: vm-worker --part NODE:PAGES[:FROM[:POLICY[=NODES]|:stays]][@MS]... --seconds S "
 				"[--until-local [--linger S]] [--default-policy|--local-policy]\n");
 		return 2;
 	}
 	for (struct part *p = part; p < part + nr_parts; p++) {
 		part_map(p);
 		part_fill(p);
+		if (p->every_ms) /* now, when nobody counts it as a use yet */
+			look(p, &p->first);
 	}
 	pthread_barrier_init(&barrier, NULL, (unsigned int)nr_parts + 1);
 	for (struct part *p = part; p < part + nr_parts; p++)
