@@ -953,6 +953,7 @@ REFUSED = {  # what explain says of each rule, by the names of the counters
 FAILED = {
     "target": "no huge page was free there", "isolate": "a device uses the page, or it was split",
     "copy": "it could not be copied", "commit": "the new page could not be put in place",
+    "stall": "the thread had waited as long as move.max_stall_us allows, so it was given up",
 }
 MOVED = {
     "first": "because this was the first sample of it",
