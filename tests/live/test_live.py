@@ -153,9 +153,10 @@ def recorded(report):
         for d in p["decisions"]:
             outcomes[d["outcome"]] = outcomes.get(d["outcome"], 0) + 1
         want(abs(from_nodes - sum(p["samples_from_node_count"])) <= HANDLERS, f"samples by node: {p['nodes']}")
-        want(abs(sum(n["migrated_to_pages"] for n in p["nodes"]) - p["migrated_pages"]) <= HANDLERS, f"migrated: {p['nodes']}")
+        moved = p["migrated_pages"] + p["demoted_pages"]
+        want(abs(sum(n["migrated_to_pages"] for n in p["nodes"]) - moved) <= HANDLERS, f"migrated: {p['nodes']}")
         want(abs(sum(n["local_count"] for n in p["nodes"]) - p["local_count"]) <= HANDLERS, f"local: {p['nodes']}")
-        judged = p["decisions_total_count"] - p["waited_count"]
+        judged = p["decisions_total_count"] - p["waited_count"] - p["demoted_pages"]
         want(abs(judged - p["samples_count"]) <= 2 * HANDLERS, f"{judged} decisions, {p['samples_count']} samples")
         in_heat = sum(v for row in p["heat"]["rows"] for point in row["samples_from_node_count"] for v in point)
         # Of a process that still runs the latest, which are told a few times a second only, may be to come.
@@ -827,6 +828,37 @@ def test_two_halves(b):
     want(p["migrated_to_node_pages"][1] >= 14, f"to nodes: {p['migrated_to_node_pages']}")
     share = [n / p["samples_count"] for n in p["samples_from_node_count"][:2]]
     want(min(share) > 0.25, f"samples from nodes: {p['samples_from_node_count']}")
+
+
+def tiered(b, mib, *options):
+    """A node of so much memory, and a slow one; 16 pages are used for 6 s and 16 are not. The process, as reported."""
+    if b.real_nodes:
+        raise Skip("the nodes are those of this machine")
+    # Hints run out after a second, whatever the period.
+    result = good(b.run([*EAGER, "--topology", f"pack:1 [numa(memory={mib}MB)] [numa(memory=1GB)] pu:2", "--cold-rounds", "2",
+                         "--policy", "automatic", *options], [b.program("workers"), "half cold"]))
+    same([n["slow"] for n in result.report["machine"]["nodes"]], [False, True], "slow nodes")
+    return result.processes()[0], result
+
+
+def test_cold_pages_are_demoted(b):
+    """32 pages fill a node of which 9 are to be free: 14 go, all of them cold ones. They come back when they are used."""
+    p, result = tiered(b, 64, "--low-permille", "300")
+    want(12 <= p["demoted_pages"] <= 16, f"{p['demoted_pages']} pages demoted, not about 14\n{result}")
+    want(p["refused"]["cold_count"] + p["refused"]["low_count"] + p["migrated_pages"] >= 8, f"at the end: {p['refused']}")
+    same(p["nodes"][1]["migrated_to_pages"], p["demoted_pages"], "pages that came to the slow node")
+    p, result = tiered(b, 64, "--low-permille", "300", "--policy", "observe")
+    same((p["demoted_pages"], p["migrated_pages"]), (0, 0), "observed: pages moved")
+
+
+def test_hot_pages_are_promoted(b):
+    """Every other page starts on the slow node; 8 of these are in use. The node for them is neither full nor empty."""
+    p, result = tiered(b, 128, "--low-permille", "300", "--initial-node", "interleave")
+    came = p["migrated_for"]["hot_count"]
+    # One of the others may have a young hint when it is read at the end, for a moment.
+    want(8 <= came <= 12, f"{came} pages promoted, not 8\n{result}")
+    want(p["refused"]["cold_count"] >= 4, f"the others: {p['refused']}\n{result}")
+    same((p["demoted_pages"], p["migrated_for"]["room_count"]), (0, 0), "demoted, promoted for want of use")
 
 
 # ---- ends ----

@@ -148,8 +148,22 @@ static void stay_huge(bool write)
 static void stay_huge_read(void) { stay_huge(false); }
 static void stay_huge_write(void) { stay_huge(true); }
 
+/* The first half is used all the time, the other one only at the end. */
+static void half_cold(void)
+{
+	struct half h = { .cpu = 0 };
+
+	run_ms = 6000 * live_slow();
+	arena = live_arena_blind(PAGES, SEED);
+	h.start = arena;
+	CHECK(pthread_create(&h.thread, NULL, work, &h) == 0);
+	CHECK(pthread_join(h.thread, NULL) == 0);
+	live_verify_from(arena + BYTES / 2, BYTES / 2, SEED, BYTES / 2 / 8);
+}
+
 static const struct live_case cases[] = {
 	{ "two halves", two_halves },
+	{ "half cold", half_cold },
 	{ "stay huge when read", stay_huge_read },
 	{ "stay huge when written", stay_huge_write },
 	{ NULL, NULL },
