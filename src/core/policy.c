@@ -193,15 +193,19 @@ bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr 
 	return r->target_nid != HN_NO_NODE;
 }
 
+static bool knows_tiers(const struct hn *hn) { return hn_policies[policy_of(hn)].judge == hn_judge_automatic; }
+
 /* Will another sample soon tell more? Not where the page belongs, nor where nothing would follow from it. */
 static bool leaves_question(const struct hn *hn, const struct hn_entry *e, int thread_nid)
 {
+	uint64_t slow = hn->core->par.slow_nodes;
+
 	if (thread_nid == e->nid || thread_nid < 0 || e->nid < 0 || hn_tenure_is_known(e->tenure))
 		return false;
 	if (!(allowed_for(hn, e) >> thread_nid & 1))
 		return false;
 	/* Hot or cold is not told by asking again at once: any page is touched soon while it is in use. */
-	if ((hn->core->par.slow_nodes >> e->nid & 1) || (hn->core->par.slow_nodes >> thread_nid & 1))
+	if (knows_tiers(hn) && ((slow >> e->nid & 1) || (slow >> thread_nid & 1)))
 		return false;
 	return !(hn_policies[policy_of(hn)].traits & HN_POLICY_DRY) || hn_history_run(e->history) < 2;
 }

@@ -190,7 +190,7 @@ BUGS = [
      [("demote.c", " || !hn_policy_may_send(hn, e, to)", "")]),
     ("demotion ends as soon as a node is not low any more", "tier_test", [("tier.c", "is_in(m->demoting, i)", "0")]),
     ("a page that is cold is asked again in the midst of its use", "tier_test",
-     [("policy.c", "if ((hn->core->par.slow_nodes >> e->nid & 1) || (hn->core->par.slow_nodes >> thread_nid & 1))", "if (0)")]),
+     [("policy.c", "if (knows_tiers(hn) &&", "if (0 &&")]),
     ("a page is hot by the last of several hints", "tier_test", [("policy.c", "e->idle * par->expiry_ms", "0")]),
     ("a page is demoted although it was touched meanwhile", "tier_test",
      [("migrate.c", "if (f->demotion && e->idle == 0) {", "if (0) {")]),

@@ -191,6 +191,15 @@ def check_nodes(tap, worker, wanted, name):
     tap.check(mapped == expected, f"{name}: numa_maps says so", f"wanted {expected}, got {mapped}")
 
 
+def worker_pid(child):
+    """Of the program that `hugenuma run`, this child, has started; None: not yet."""
+    try:
+        pids = read(f"/proc/{child.pid}/task/{child.pid}/children").split()
+    except OSError:
+        return None
+    return int(pids[0]) if pids else None
+
+
 def require_managed(tap):
     """End the test where hugenuma can manage nothing."""
     done = subprocess.run([HUGENUMA, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -11,7 +11,7 @@ import sys
 import time
 
 import harness
-from harness import HUGENUMA, Tap, check_ended_well, check_nodes, check_whole, policy_of, run, wait_until, write
+from harness import HUGENUMA, Tap, check_ended_well, check_nodes, check_whole, policy_of, run, wait_until, worker_pid, write
 
 PAGES = 8
 PARTS = [f"1:{PAGES}:0", f"2:{PAGES}:3"]
@@ -100,14 +100,6 @@ def largest_policy(pid):
     found = [line.split()[1] for line in lines
              for anon in re.findall(r"\banon=(\d+)", line) if int(anon) == PAGES * harness.BASE_PER_HUGE]
     return found[0] if len(found) == len(PARTS) and len(set(found)) == 1 else None
-
-
-def worker_pid(child):
-    try:
-        pids = harness.read(f"/proc/{child.pid}/task/{child.pid}/children").split()
-    except OSError:
-        return None
-    return int(pids[0]) if pids else None
 
 
 def check_stop(tap, name, parts, fence, own):

@@ -7,10 +7,12 @@ be, and nothing else moves between the tiers. Where pages lie is the kernel's wo
 Made for a guest with two nodes with CPUs and one without.
 """
 import re
+import subprocess
 import sys
+import time
 
 import harness
-from harness import NODES, Tap, check_ended_well, check_whole, nodes_of, read, run
+from harness import HUGENUMA, NODES, Tap, check_ended_well, check_whole, nodes_of, read, run, worker_pid
 
 PAGES = 8
 MANY = 24
@@ -117,9 +119,13 @@ def check_demotion(tap):
     low = int(free) + 60
     if not tap.check(cold >= 2 * PAGES, f"{name}: {cold} cold pages make the node low on memory", total, free_permille(OTHER)):
         return
-    worker = run([f"{OTHER}:{cold}:{OTHER}{COLD}", f"{OTHER}:{PAGES}:{OTHER}", f"{OTHER}:{PAGES}:{SLOW}",
-                  f"{OTHER}:{PAGES}:{OTHER}:balanced={NEAR},{OTHER}{COLD}", f"{NEAR}:{PAGES}:{NEAR}"], 30,
-                 [*TIERS, "--low-permille", str(low)])
+    running = harness.Running([f"{OTHER}:{cold}:{OTHER}{COLD}", f"{OTHER}:{PAGES}:{OTHER}", f"{OTHER}:{PAGES}:{SLOW}",
+                               f"{OTHER}:{PAGES}:{OTHER}:balanced={NEAR},{OTHER}{COLD}", f"{NEAR}:{PAGES}:{NEAR}"], 32,
+                              [*TIERS, "--low-permille", str(low)])
+    # So many pages would never all be in place when the worker looks.
+    time.sleep(28)
+    subprocess.run([HUGENUMA, "pause", str(worker_pid(running.child))], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    worker = running.finish()
     if not check_ended_well(tap, worker, name):
         return
     got = [heard(worker, i) for i in range(5)]
