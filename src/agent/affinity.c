@@ -21,9 +21,12 @@
 #include "linux/sys.h"
 
 #define CROWDED_MS 1000u   /* waiting for a CPU is looked at over this time */
-#define CROWDED_SHARE 250u /* permille of it spent waiting, and twice as much as before it was kept: it is let go */
-#define AVOID_MS 60000u    /* and nobody is sent to that node for so long */
-#define IDLE_ENOUGH 500u   /* where there is less idle elsewhere, it would wait there as well */
+#define SETTLE_LOOKS 2u    /* so many times not: the kernel needs a moment to send others away from there */
+#define CROWDED_SHARE 250u /* permille of it spent waiting: too much, where there are idle CPUs elsewhere; ... */
+#define PACKED_SHARE 400u  /* ... and far too much */
+#define CROWDED_LOOKS 2u   /* so many times in a row: no accident */
+#define PATIENCE_BITS 2u   /* of the process number, others each time: of two programs that crowd a node one leaves first */
+#define AVOID_MS 60000u    /* nobody is sent to such a node for so long */
 
 /* ---- the kernel ---- */
 
@@ -216,16 +219,34 @@ bool hn_kept_keep(struct hn_live *live, uint32_t tid, int node, uint32_t now_ms)
 		hn_store_release(&a->nr, hn_load_relaxed(&a->nr) + 1);
 	}
 	hn_task_times(live, tid, &t);
-	*k = (struct hn_kept){ .tid = tid, .node = node, .looked_ms = now_ms, .run_ns = t.run_ns, .wait_ns = t.wait_ns,
-			       .share_before = wait_share(t.run_ns, t.wait_ns) };
+	*k = (struct hn_kept){ .tid = tid, .node = node, .looked_ms = now_ms, .run_ns = t.run_ns, .wait_ns = t.wait_ns };
 	return true;
 }
 
-/* Being there makes it wait for CPUs as it never did before, and there are idle ones elsewhere. */
+/*
+ * Has one other node idle CPUs for most of what is kept here; or, as others would be sent away from there, for half of it? A
+ * little idle on all of them is nothing: that is how a machine looks that is busy everywhere.
+ */
+static bool better_elsewhere(int node, const uint32_t *idle, bool packed)
+{
+	uint32_t kept = __atomic_load_n(&hn_agent.slot->claim[node], __ATOMIC_RELAXED), n, most = 0;
+
+	for (n = 0; n < HN_MAX_NODES; n++)
+		if (n != (uint32_t)node && idle[n] > most)
+			most = idle[n];
+	return most >= (packed ? kept / 2 : kept / 4 * 3);
+}
+
+static uint32_t patience(void)
+{
+	return CROWDED_LOOKS + (hn_agent.pid >> hn_agent.affinity.left * PATIENCE_BITS % 16) % (1u << PATIENCE_BITS);
+}
+
+/* Being there makes it wait for CPUs, and elsewhere it would not. */
 static bool is_crowded(struct hn_live *live, struct hn_kept *k, const uint32_t *idle, uint32_t now_ms)
 {
 	struct hn_task_times t;
-	uint32_t share, n, elsewhere = 0;
+	uint32_t share;
 
 	if (now_ms - k->looked_ms < CROWDED_MS)
 		return false;
@@ -234,31 +255,40 @@ static bool is_crowded(struct hn_live *live, struct hn_kept *k, const uint32_t *
 	k->looked_ms = now_ms;
 	k->run_ns = t.run_ns;
 	k->wait_ns = t.wait_ns;
-	for (n = 0; n < HN_MAX_NODES; n++)
-		elsewhere += n != (uint32_t)k->node ? idle[n] : 0;
-	/* The kernel needs a moment to send others away from there. */
-	if (!k->settled) {
-		k->settled = true;
+	if (k->looks < SETTLE_LOOKS) {
+		k->looks++;
 		return false;
 	}
-	return share > CROWDED_SHARE && share > 2 * k->share_before && elsewhere >= IDLE_ENOUGH;
+	if (share > CROWDED_SHARE && better_elsewhere(k->node, idle, share > PACKED_SHARE))
+		k->crowded++;
+	else
+		k->crowded = 0;
+	return k->crowded >= patience();
 }
 
-/* Those that were brought there together leave together. */
-static void let_node_go(int node, uint32_t now_ms)
+/* Those that were brought there together leave together, and wait for a new decision. */
+static void let_node_go(struct hn_worker *w, int node, uint32_t now_ms)
 {
+	struct hn_affinity *a = &hn_agent.affinity;
 	uint32_t i = 0;
 
-	hn_agent.affinity.avoid_until_ms[node] = (now_ms + AVOID_MS) | 1;
-	while (i < hn_load_relaxed(&hn_agent.affinity.nr)) {
-		if (hn_agent.affinity.kept[i].node == node)
-			hn_kept_let_go(&hn_agent.affinity.kept[i]);
-		else
+	a->avoid_until_ms[node] = (now_ms + AVOID_MS) | 1;
+	a->left++;
+	while (i < hn_load_relaxed(&a->nr)) {
+		struct hn_thread *t;
+
+		if (a->kept[i].node != node) {
 			i++;
+			continue;
+		}
+		t = hn_thread_find(&w->hn, a->kept[i].tid);
+		if (t)
+			hn_thread_decided(t, HN_FOLLOW_UNDECIDED, HN_NO_NODE, now_ms);
+		hn_kept_let_go(&a->kept[i]);
 	}
 }
 
-void hn_kept_review(struct hn_live *live, const uint32_t *idle, uint32_t now_ms)
+void hn_kept_review(struct hn_worker *w, const uint32_t *idle, uint32_t now_ms)
 {
 	uint64_t old = hn_kept_lock();
 	uint32_t i = 0;
@@ -268,8 +298,8 @@ void hn_kept_review(struct hn_live *live, const uint32_t *idle, uint32_t now_ms)
 
 		if (!still_ours(k, &hn_agent.affinity.cpuset)) {
 			forget(k); /* ended, or the program's again */
-		} else if (is_crowded(live, k, idle, now_ms)) {
-			let_node_go(k->node, now_ms);
+		} else if (is_crowded(w->live, k, idle, now_ms)) {
+			let_node_go(w, k->node, now_ms);
 			i = 0;
 		} else {
 			i++;

@@ -32,6 +32,6 @@ void hn_kept_let_go(struct hn_kept *k);
 /* From now on on this node. False: the program has bound it, the kernel refuses, or there is no room for more. */
 bool hn_kept_keep(struct hn_live *live, uint32_t tid, int node, uint32_t now_ms);
 /* Forget who is not ours any more, let go who waits for CPUs too much. Takes the lock. idle[]: CPUs, permille, of each node. */
-void hn_kept_review(struct hn_live *live, const uint32_t *idle, uint32_t now_ms);
+void hn_kept_review(struct hn_worker *w, const uint32_t *idle, uint32_t now_ms);
 
 #endif

@@ -48,8 +48,8 @@ struct hn_kept {
 	uint32_t tid;
 	int node;
 	uint32_t looked_ms;       /* when these were taken: */
-	uint32_t share_before;    /* of its time spent waiting for a CPU, permille, until it was kept */
-	bool settled;             /* the kernel has had time to send others away from there */
+	uint32_t looks;           /* so often it was looked whether it has to wait, two at most; ... */
+	uint32_t crowded;         /* ... and so often in a row it had to */
 	uint64_t run_ns, wait_ns;
 };
 
@@ -71,6 +71,7 @@ struct hn_affinity {
 	uint64_t idle_of[HN_MAX_NODES]; /* what all CPUs of a node were idle so far, ms */
 	uint32_t idle[HN_MAX_NODES], foreign[HN_MAX_NODES]; /* and lately, in permille of a CPU; used by others than this program */
 	uint32_t avoid_until_ms[HN_MAX_NODES]; /* 0: it need not be avoided */
+	uint32_t left;             /* how often a node was left because it was crowded */
 };
 
 /* Ranges that the program has named through the library (src/lib). Under lock. */

@@ -28,6 +28,7 @@
 #define SERIES_MS 250u
 #define TIERS_MS 250u /* between two looks at what fast nodes have free, and two passes, where there are slow ones */
 #define AGE_MS 8000u
+#define WANDERING_AGES 3u
 #define WAITING_MS 250u  /* between two times that questions are asked whose answers wait for a decision about threads */
 #define UNSETTLED_MS 20u /* and to wait for the first one */
 #define QUARANTINE_MS 2000u
@@ -365,6 +366,8 @@ struct pace {
 	uint64_t tiers_ms, round_ms; /* with slow nodes: the next look at what is free; when pages were last hinted for it */
 	bool short_of_memory;        /* some fast node is to give pages away */
 	bool said; /* that memory is left alone */
+	uint64_t followed;   /* pages sent after their threads, when samples were last made to count half */
+	uint32_t wandering;  /* so often in a row threads wandered then, and many pages after them */
 };
 
 /* Short periods are for tests, and stay as they are. */
@@ -463,6 +466,20 @@ static void say_left_alone(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 				   "--explicit-policy manages it all the same", 0);
 }
 
+/* Where nobody binds threads, and memory goes after them for nothing, there is something to be done that is not done by default. */
+static void say_wandering(struct hn_worker *w, struct pace *p, const struct hn_config *c)
+{
+	const struct hn_stats *s = w->hn.stats;
+	uint64_t followed = hn_stat_read(&s->migrated_for[HN_REASON_THREAD]) + hn_stat_read(&s->migrated_for[HN_REASON_NODE]);
+	bool many = (followed - p->followed) * 2 >= hn_stat_read(&s->managed_pages) && followed != p->followed;
+
+	p->followed = followed;
+	p->wandering = many && !c->move_threads && hn_threads_wandering(&w->hn) ? p->wandering + 1 : 0;
+	if (p->wandering == WANDERING_AGES)
+		hn_slot_say(hn_agent.slot, "threads go from node to node, and memory after them: bind them (numactl, taskset), or let "
+					   "them be moved to their memory (--move-threads)", 0);
+}
+
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
@@ -526,6 +543,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 		arm(w, p, now);
 		p->pass_ms = next_pass(p, c, now, hn_stat_read(&w->hn.stats->managed_pages));
 		if (now - p->aged_ms >= AGE_MS) {
+			say_wandering(w, p, c);
 			hn_policy_age(&w->hn);
 			hn_threads_age(&w->hn);
 			p->aged_ms = now;

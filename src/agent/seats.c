@@ -46,13 +46,6 @@ static uint32_t peek(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_REL
 static uint32_t nr_nodes(void) { return hn_agent.affinity.machine->nr_nodes; }
 static uint32_t lately(const struct hn_thread *t) { return peek(&t->own_lately) + peek(&t->shared_lately); }
 
-static void decided(struct hn_thread *t, enum hn_follow follow, int home, uint32_t now_ms)
-{
-	__atomic_store_n(&t->home, home, __ATOMIC_RELAXED);
-	__atomic_store_n(&t->first_ms, now_ms, __ATOMIC_RELAXED);
-	__atomic_store_n(&t->follow, follow, __ATOMIC_RELAXED);
-}
-
 /* ---- looking ---- */
 
 static int node_of(struct hn_live *live, uint32_t tid)
@@ -150,7 +143,7 @@ static bool take_seat(struct hn_live *live, uint32_t tid)
 		return true;
 	home = home_of(tid);
 	if (t->follow == HN_FOLLOW_MEMORY && home < 0) { /* it was let go */
-		decided(t, HN_FOLLOW_THREAD, HN_NO_NODE, seats.now_ms - AGAIN_MS + LET_GO_MS);
+		hn_thread_decided(t, HN_FOLLOW_THREAD, HN_NO_NODE, seats.now_ms - AGAIN_MS + LET_GO_MS);
 		t->left_ms = seats.now_ms | 1;
 	}
 	__atomic_store_n(&t->load, load_of(live, tid, t, &known), __ATOMIC_RELAXED);
@@ -181,7 +174,7 @@ static void note_ended(void *arg, uint32_t tid, struct hn_thread *t)
 			return;
 	__atomic_store_n(&t->load, 0, __ATOMIC_RELAXED);
 	if (t->follow == HN_FOLLOW_MEMORY)
-		decided(t, HN_FOLLOW_THREAD, HN_NO_NODE, seats.now_ms);
+		hn_thread_decided(t, HN_FOLLOW_THREAD, HN_NO_NODE, seats.now_ms);
 }
 
 /* Memory of real nodes is asked about when it is armed, which may be still to come. */
@@ -329,19 +322,19 @@ static void carry_out(struct hn_worker *w, const struct hn_seat *s, struct hn_th
 	seats.waiting |= s->to < 0 && t->follow == HN_FOLLOW_UNDECIDED && (s->load >= HN_ASLEEP || s->samples);
 	if (s->to >= 0 && k && k->node == s->to) {
 		if (s->ready)
-			decided(t, HN_FOLLOW_MEMORY, s->to, seats.now_ms);
+			hn_thread_decided(t, HN_FOLLOW_MEMORY, s->to, seats.now_ms);
 		return;
 	}
 	if (s->to >= 0 && hn_kept_keep(w->live, s->tid, s->to, seats.now_ms)) {
 		hn_stat_add(&hn_agent.slot->threads_moved, 1);
 		seats.moved++;
-		decided(t, HN_FOLLOW_MEMORY, s->to, seats.now_ms);
+		hn_thread_decided(t, HN_FOLLOW_MEMORY, s->to, seats.now_ms);
 		return;
 	}
 	if (k)
 		hn_kept_let_go(k);
 	if (k || s->to >= 0 || (!s->wait && s->ready))
-		decided(t, HN_FOLLOW_THREAD, HN_NO_NODE, since_when(s));
+		hn_thread_decided(t, HN_FOLLOW_THREAD, HN_NO_NODE, since_when(s));
 }
 
 static void decide(struct hn_worker *w, uint32_t now_ms)
@@ -425,7 +418,7 @@ bool hn_affinity_pass(struct hn_worker *w, const struct hn_machine *m, const str
 
 			hn_threads_sum(&w->hn);
 			decide(w, now_ms);
-			hn_kept_review(w->live, a->idle, now_ms);
+			hn_kept_review(w, a->idle, now_ms);
 			set_next(now_ms, hn_thread_cpu_ns((uint32_t)hn_sys_gettid()) - cpu);
 		}
 	}

@@ -13,6 +13,7 @@
 #define MEETING 2u   /* what one is worth; halved every round ... */
 #define BONDED 4u    /* ... and so much makes a member */
 #define BOND_MAX 64u /* forgotten after six rounds */
+#define WANDER_SAMPLES 8u /* of fewer samples nobody can say that the thread wanders */
 #define IDLE_MAX 2u  /* a group is given away when it was empty so often: who has just taken it may not be in it yet */
 
 static uint32_t peek(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
@@ -208,6 +209,35 @@ void hn_for_each_thread(struct hn *hn, hn_thread_fn fn, void *arg)
 	}
 }
 
+struct wanderers {
+	const struct hn *hn;
+	uint32_t nr;
+};
+
+static void count_wanderer(void *arg, uint32_t tid, struct hn_thread *t)
+{
+	const struct hn *hn = ((struct wanderers *)arg)->hn;
+	uint32_t all = 0, top = 0, n;
+
+	(void)tid;
+	for (n = 0; n < hn->core->par.nr_nodes; n++) {
+		uint32_t here = peek(&t->cpu[n]);
+
+		all += here;
+		top = here > top ? here : top;
+	}
+	if (all >= WANDER_SAMPLES && top * 5 < all * 4)
+		((struct wanderers *)arg)->nr++;
+}
+
+uint32_t hn_threads_wandering(struct hn *hn)
+{
+	struct wanderers w = { .hn = hn };
+
+	hn_for_each_thread(hn, count_wanderer, &w);
+	return w.nr;
+}
+
 /* What the members of one group add up to. */
 struct sum {
 	struct hn *hn;
@@ -323,6 +353,13 @@ void hn_threads_age(struct hn *hn)
 	hn_threads_sum(hn);
 }
 
+void hn_thread_decided(struct hn_thread *t, enum hn_follow follow, int home, uint32_t now_ms)
+{
+	poke_node(&t->home, home);
+	poke(&t->first_ms, now_ms);
+	poke(&t->follow, follow);
+}
+
 struct anew {
 	bool on;
 	uint32_t now_ms;
@@ -333,9 +370,7 @@ static void begin_anew(void *arg, uint32_t tid, struct hn_thread *t)
 	const struct anew *a = arg;
 
 	(void)tid;
-	poke_node(&t->home, HN_NO_NODE);
-	poke(&t->first_ms, a->now_ms);
-	poke(&t->follow, a->on ? HN_FOLLOW_UNDECIDED : HN_FOLLOW_THREAD);
+	hn_thread_decided(t, a->on ? HN_FOLLOW_UNDECIDED : HN_FOLLOW_THREAD, HN_NO_NODE, a->now_ms);
 }
 
 void hn_threads_let_move(struct hn *hn, bool on, uint32_t now_ms)

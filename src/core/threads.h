@@ -80,6 +80,10 @@ bool hn_threads_hold(const struct hn *hn, uint32_t tid, int page_nid, bool share
 void hn_threads_sum(struct hn *hn);
 /* A round is over: samples before it count half; rows without any are free again. Sums as well. */
 void hn_threads_age(struct hn *hn);
+/* How many threads ran on several nodes lately: of eight samples or more, more than a fifth came from elsewhere. */
+uint32_t hn_threads_wandering(struct hn *hn);
+/* What goes where of this thread, as of now; home: HN_NO_NODE, but with HN_FOLLOW_MEMORY. */
+void hn_thread_decided(struct hn_thread *t, enum hn_follow follow, int home, uint32_t now_ms);
 /* Threads are moved to their memory from now on, or no longer; begins anew with all of them. */
 void hn_threads_let_move(struct hn *hn, bool on, uint32_t now_ms);
 /* Call fn for each known thread. */

@@ -134,6 +134,30 @@ static void test_no_table_no_record(void **state)
 	fake_free(f);
 }
 
+static void test_wanderers(void **state)
+{
+	static const struct {
+		const char *cpus; /* node of each sample */
+		uint32_t wander;
+	} rows[] = {
+		{ "00000000", 0 }, { "0101010", 0 }, { "01010101", 1 }, { "0000000001", 0 }, { "00000000111", 1 }, { "01230123", 1 },
+	};
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct fake *f = with_nodes(4);
+		struct hn_entry e = { 0 };
+		const char *c;
+
+		for (c = rows[i].cpus; *c; c++)
+			note(f, &e, 2, *c - '0', 5);
+		if (hn_threads_wandering(&f->hn) != rows[i].wander)
+			fail_msg("%s", rows[i].cpus);
+		fake_free(f);
+	}
+}
+
 /* ---- groups ---- */
 
 /* "aba": threads, 'a' is 1. */
@@ -336,6 +360,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_samples_decay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_who_finds_no_room_is_counted, setup, teardown),
 		cmocka_unit_test(test_no_table_no_record),
+		cmocka_unit_test(test_wanderers),
 		cmocka_unit_test(test_groups),
 		cmocka_unit_test_setup_teardown(test_group_sums_and_preference, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_smaller_group_comes_over, setup, teardown),

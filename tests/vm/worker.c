@@ -2,15 +2,16 @@
 /*
  * worker.c - a program with huge pages on known nodes and threads on known nodes; says where the kernel has its pages
  *
- *   vm-worker --part NODE:PAGES[:FROM[:POLICY[=NODES]]][@MS]... --seconds S [--until-local [--linger S]]
+ *   vm-worker --part NODE:PAGES[:FROM[:POLICY[=NODES]]][@MS]... --seconds S [--until-local [--linger S]] [--until-file FILE]
  *             [--default-policy | --local-policy]
  *
  * Each part is a mapping of PAGES huge pages of its own, filled while allocations come from node FROM (0; -1: wherever
- * they come from), and then used by one thread that is bound to the CPUs of NODE. POLICY: bind, preferred, many,
+ * they come from), and then used by one thread that is bound to the CPUs of NODE (-1: of none). POLICY: bind, preferred, many,
  * interleave or weighted sets that memory policy, with node FROM or NODES (0,2), for the mapping; balanced and
  * many-balanced are bind and many with MPOL_F_NUMA_BALANCING, set once it is filled; stays: none, but nobody expects it to
- * move. @MS: it is used for a moment once in so many ms; @0: not at all. With --until-local it ends as soon as the kernel has each other part on its thread's node, or so many seconds
- * later. --default-policy and --local-policy replace the memory policy that it was started with.
+ * move. @MS: it is used for a moment once in so many ms; @0: not at all. With --until-local it ends as soon as the kernel has
+ * each other part on its thread's node, or so many seconds later; with --until-file, as soon as there is such a file.
+ * --default-policy and --local-policy replace the memory policy that it was started with.
  *
  * Nothing in it knows who else moves pages. A page's node is what move_pages(2) says when asked without a target; a
  * page that is absent at that moment is touched and asked for again. Output: one JSON object.
@@ -71,12 +72,15 @@ struct part {
 	void **address;
 	atomic_bool local;
 	struct snapshot first, last, heard; /* heard: of nodes only, before everything is touched for `last` */
+	uint64_t cpus; /* that its thread may run on at the end; the first 64 */
+	int ran_on;    /* its node then */
 	pthread_t thread;
 };
 
 static struct part part[MAX_PARTS];
 static int nr_parts;
 static double seconds = 5, linger;
+static const char *until_file;
 static bool until_local;
 static atomic_bool stop;
 static pthread_barrier_t barrier;
@@ -126,6 +130,27 @@ static void bind_to_node(int node)
 	}
 	if (sched_setaffinity(0, sizeof(set), &set))
 		die("sched_setaffinity");
+}
+
+static int own_node(void)
+{
+	unsigned int cpu, node;
+
+	if (syscall(SYS_getcpu, &cpu, &node, NULL))
+		die("getcpu");
+	return (int)node;
+}
+
+static uint64_t own_cpus(void)
+{
+	uint64_t cpus = 0;
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		die("sched_getaffinity");
+	for (int cpu = 0; cpu < 64; cpu++)
+		cpus |= CPU_ISSET(cpu, &set) ? (uint64_t)1 << cpu : 0;
+	return cpus;
 }
 
 static void allocate_from(int node)
@@ -291,12 +316,14 @@ static void *work(void *arg)
 	unsigned int round = 1;
 	uint64_t next;
 
-	bind_to_node(p->node);
+	if (p->node >= 0)
+		bind_to_node(p->node);
 	if (!p->every_ms)
 		look(p, &p->first);
 	pthread_barrier_wait(&barrier);
 	next = now_ns() + (uint64_t)p->every_ms * 1000000;
 	while (!atomic_load(&stop)) {
+		int here = p->node >= 0 ? p->node : own_node();
 		bool local = true;
 
 		if (!p->every_ms || now_ns() >= next) {
@@ -308,10 +335,12 @@ static void *work(void *arg)
 		}
 		ask_nodes(p);
 		for (size_t i = 0; i < p->pages; i++)
-			local &= p->now[i] == p->node;
+			local &= p->now[i] == here;
 		atomic_store(&p->local, local);
 		sleep_ms(2);
 	}
+	p->cpus = own_cpus();
+	p->ran_on = own_node();
 	count_nodes(p, &p->heard);
 	look(p, &p->last);
 	return NULL;
@@ -385,8 +414,9 @@ static void print_all(bool settled, double took)
 	printf("{\"settled\": %s, \"seconds\": %.3f, \"parts\": [", settled ? "true" : "false", took);
 	for (struct part *p = part; p < part + nr_parts; p++) {
 		printf("%s\n{\"node\": %d, \"from\": %d, \"pages\": %zu, \"words\": %" PRIu64 ", \"corrupt\": %" PRIu64
-		       ", \"longest_ms\": %.3f, ",
-		       p == part ? "" : ",", p->node, p->from, p->pages, p->words, p->corrupt, (double)p->longest_ns / 1e6);
+		       ", \"longest_ms\": %.3f, \"cpus\": %" PRIu64 ", \"ran_on\": %d, ",
+		       p == part ? "" : ",", p->node, p->from, p->pages, p->words, p->corrupt, (double)p->longest_ns / 1e6,
+		       p->cpus, p->ran_on);
 		print_snapshot("first", &p->first);
 		printf(", ");
 		print_snapshot("last", &p->last);
@@ -422,7 +452,7 @@ static bool part_parse(struct part *p, const char *text)
 	if (pace)
 		p->every_ms = atoi(pace + 1) > 0 ? atoi(pace + 1) : NEVER;
 	if (sscanf(text, "%d:%zu:%d:%15[^=@]=%63[^@]", &p->node, &p->pages, &p->from, policy, nodes) < 2 || !p->pages ||
-	    p->pages > MAX_PAGES || p->node < 0 || p->node >= MAX_NODES || p->from >= MAX_NODES)
+	    p->pages > MAX_PAGES || p->node < -1 || p->node >= MAX_NODES || p->from >= MAX_NODES)
 		return false;
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++)
 		if (!strcmp(policy, policies[i].name))
@@ -430,7 +460,7 @@ static bool part_parse(struct part *p, const char *text)
 	p->nodes = *n ? 0 : 1ul << p->from;
 	for (; *n >= '0' && *n <= '9'; n += *n == ',')
 		p->nodes |= 1ul << (strtoul(n, &n, 10) % MAX_NODES);
-	p->stays = (p->policy && !(p->policy & BALANCING && p->nodes >> p->node & 1)) || !strcmp(policy, "stays");
+	p->stays = (p->policy && !(p->policy & BALANCING && p->node >= 0 && p->nodes >> p->node & 1)) || !strcmp(policy, "stays");
 	return p->policy || p->stays || !*policy;
 }
 
@@ -449,6 +479,7 @@ int main(int argc, char **argv)
 		{ "seconds", required_argument, NULL, 's' },
 		{ "until-local", no_argument, NULL, 'u' },
 		{ "linger", required_argument, NULL, 'g' },
+		{ "until-file", required_argument, NULL, 'f' },
 		{ "default-policy", no_argument, NULL, 'd' },
 		{ "local-policy", no_argument, NULL, 'l' },
 		{ 0 },
@@ -464,6 +495,8 @@ int main(int argc, char **argv)
 			seconds = atof(optarg);
 		else if (c == 'g')
 			linger = atof(optarg);
+		else if (c == 'f')
+			until_file = optarg;
 		else if (c == 'u')
 			until_local = true;
 		else if (c == 'd' || c == 'l')
@@ -473,7 +506,7 @@ int main(int argc, char **argv)
 	}
 	if (bad || !nr_parts || optind < argc) {
 		fprintf(stderr, "usage: vm-worker --part NODE:PAGES[:FROM[:POLICY[=NODES]|:stays]][@MS]... --seconds S "
-				"[--until-local [--linger S]] [--default-policy|--local-policy]\n");
+				"[--until-local [--linger S]] [--until-file FILE] [--default-policy|--local-policy]\n");
 		return 2;
 	}
 	for (struct part *p = part; p < part + nr_parts; p++) {
@@ -492,7 +525,7 @@ int main(int argc, char **argv)
 	do {
 		sleep_ms(20);
 		settled = all_local();
-	} while (now_ns() < end && !(until_local && settled));
+	} while (now_ns() < end && !(until_local && settled) && !(until_file && access(until_file, F_OK) == 0));
 	if (settled && until_local)
 		sleep_ms((unsigned int)(linger * 1000));
 	end = now_ns();
