@@ -551,7 +551,7 @@ static void one_pass(struct hn_worker *w, struct pace *p, const struct hn_config
 	}
 	look_for_room(w, p, now);
 	if (now >= p->series_ms) {
-		publish(now);
+		publish(now_in_ms()); /* the pass may have taken a while */
 		p->series_ms = now + SERIES_MS;
 	}
 }

@@ -56,6 +56,7 @@ enum {
 };
 
 #define HN_IDLE_MAX 15u
+#define HN_BUDGET_STEPS 17u /* of time: the last second, and a step more */
 
 /* What the program wants for some of its pages, other than for the rest. Relaxed; changes may be seen one by one. */
 struct hn_wish {
@@ -143,7 +144,7 @@ struct hn_core {
 	hn_addr deferred[HN_MAX_DEFERRED];
 
 	/* limit.c; relaxed atomics, nothing is ordered by them */
-	uint32_t window_ms, window_pages; /* migrations begun since window_ms */
+	uint32_t begun[HN_BUDGET_STEPS], begun_step[HN_BUDGET_STEPS]; /* migrations begun in one of the last steps of time */
 	uint32_t stall_us;                /* what a migration takes lately, or more after some were given up */
 	uint32_t given_up;                /* migrations given up in a row */
 	uint32_t last_step_ns;            /* what the commit or the put-back at its end takes lately */

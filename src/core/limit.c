@@ -5,11 +5,16 @@
  * The ceiling for stalls binds twice. A migration that has kept a thread waiting for so long is given up (migrate.c); and
  * none is begun while they take longer than that lately, or have been given up in a row.
  *
- * Handlers look and count without a lock: a page too many in a window is no harm.
+ * The budget holds in any second, wherever it begins: what counts is what was begun in the last 1024 ms and the step of
+ * 64 ms that they begin in. Handlers look and count without a lock: a page too many is no harm.
  */
 #include "core/internal.h"
 
-#define WINDOW_MS 1000u /* long enough for the bursts that a change of phase makes */
+#define STEP_SHIFT 6u /* ms */
+#define STEP_MASK (UINT32_MAX >> STEP_SHIFT)
+
+_Static_assert((HN_BUDGET_STEPS - 1) << STEP_SHIFT >= 1000, "a second, wherever in a step it begins");
+
 /* One slow migration, whose thread was interrupted for however long, must not keep the next ones from being begun. */
 #define OUTLIER 4u
 #define ROW_DOUBLINGS 6u
@@ -19,15 +24,27 @@ static void poke(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELA
 
 static bool over_budget(const struct hn *hn, uint32_t now_ms)
 {
-	struct hn_core *c = hn->core;
+	const struct hn_core *c = hn->core;
+	uint32_t now = now_ms >> STEP_SHIFT, i;
+	uint64_t pages = 0;
 
 	if (c->par.budget_pages == 0)
 		return false;
-	if (now_ms - peek(&c->window_ms) >= WINDOW_MS) {
-		poke(&c->window_ms, now_ms);
-		poke(&c->window_pages, 0);
+	for (i = 0; i < HN_BUDGET_STEPS; i++)
+		if (((now - peek(&c->begun_step[i])) & STEP_MASK) < HN_BUDGET_STEPS)
+			pages += peek(&c->begun[i]);
+	return pages >= c->par.budget_pages;
+}
+
+static void count_begun(struct hn_core *c, uint32_t now_ms)
+{
+	uint32_t now = now_ms >> STEP_SHIFT, i = now % HN_BUDGET_STEPS;
+
+	if (peek(&c->begun_step[i]) != now) {
+		poke(&c->begun[i], 0);
+		poke(&c->begun_step[i], now);
 	}
-	return peek(&c->window_pages) >= c->par.budget_pages;
+	__atomic_fetch_add(&c->begun[i], 1, __ATOMIC_RELAXED);
 }
 
 /* Forgotten bit by bit while it forbids migrations: else nothing would ever show that they have become faster. */
@@ -52,7 +69,7 @@ bool hn_limit_reached(const struct hn *hn, uint32_t now_ms, enum hn_refusal *why
 		*why = HN_REFUSE_STALL;
 		return true;
 	}
-	__atomic_fetch_add(&hn->core->window_pages, 1, __ATOMIC_RELAXED);
+	count_begun(hn->core, now_ms);
 	return false;
 }
 

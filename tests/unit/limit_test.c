@@ -24,11 +24,50 @@ static void test_budget(void **state)
 		assert_int_equal(fake_sample(f, slot, 1), HN_FAULT_REFUSED);
 		assert_int_equal(fake_verdict.refusal, HN_REFUSE_BUDGET);
 	}
-	fake_ms(f, 1000);
+	fake_ms(f, 1100);
 	for (slot = 3; slot < 6; slot++)
 		assert_int_equal(fake_sample(f, slot, 1), HN_FAULT_MIGRATED);
 	assert_int_equal(fake_sample(f, 6, 1), HN_FAULT_REFUSED);
 	fake_finish(f);
+}
+
+/* How many pages want to migrate at that ms: always; many at once now and then; by bursts; a trickle, and a flood. */
+static unsigned wanted(unsigned pattern, unsigned ms)
+{
+	switch (pattern) {
+	case 0: return 3;
+	case 1: return ms % 937 == 0 ? 500 : 0;
+	case 2: return ms % 2001 > 1900 ? 5 : 0;
+	default: return ms % 40 == 0 ? 1 + (ms % 3000 == 0) * 90 : 0;
+	}
+}
+
+/* No second has more, wherever it begins and however pages come; and what may be is nearly used up. */
+static void test_budget_of_any_second(void **state)
+{
+	enum { SECONDS = 20, MS = SECONDS * 1000 };
+	static const uint32_t starts[] = { 0, 777, UINT32_MAX - MS / 2 }; /* over the wrap of the clock, too */
+	static uint32_t sum[MS + 1];                                    /* begun before this ms */
+	struct hn_params par = fake_params;
+	enum hn_refusal why;
+	struct fake *f;
+	unsigned run, ms, i;
+
+	(void)state;
+	par.budget_pages = 50;
+	for (run = 0; run < 4 * 3; run++) {
+		f = fake_new_with(&fake_geometry, &par);
+		for (ms = 0; ms < MS; ms++) {
+			sum[ms + 1] = sum[ms];
+			for (i = wanted(run % 4, ms); i; i--)
+				sum[ms + 1] += !hn_limit_reached(&f->hn, starts[run / 4] + ms, &why);
+			if (ms >= 1000)
+				assert_true(sum[ms + 1] - sum[ms + 1 - 1000] <= par.budget_pages);
+		}
+		if (run % 4 == 0)
+			assert_true(sum[MS] >= par.budget_pages * SECONDS * 9 / 10);
+		fake_finish(f);
+	}
 }
 
 /* ---- the ceiling for stalls: what is begun ---- */
@@ -301,6 +340,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_budget),
+		cmocka_unit_test(test_budget_of_any_second),
 		cmocka_unit_test(test_slow_ones_are_not_begun),
 		cmocka_unit_test(test_an_outlier_forbids_nothing),
 		cmocka_unit_test(test_given_up_in_a_row),

@@ -119,6 +119,8 @@ BUGS = [
       ("migrate.c", "if (e && e->state == HN_ARMED && 1", "if (e && 1")]),
     ("a page is isolated in quarantine", "fault_test",
      [("migrate.c", "!hn_entry_held(e, HN_E_NO_ARM, hn_now_ms(hn))", "1")]),
+    ("a second of the budget is half a second", "limit_test",
+     [("limit.c", "STEP_MASK) < HN_BUDGET_STEPS)", "STEP_MASK) < HN_BUDGET_STEPS / 2)")]),
     ("what was given up is not put back", r"I[135]",
      [("migrate.c", "\tif (err)\n\t\treturn failed(hn, e, f, why);",
        "\tif (err == HN_ETIME) {\n\t\thn_page_unlock(hn, f->page);\n\t\treturn HN_FAULT_FAILED;\n\t}\n"
