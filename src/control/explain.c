@@ -76,7 +76,7 @@ static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_
 	case HN_REFUSE_LOW:
 		fprintf(out, "because nothing is promoted to the thread's node while it is low on memory (tier.low_permille) and demotes");
 		break;
-	case HN_REFUSE_STALL: fprintf(out, "because migrations took longer than a thread may be kept waiting"); break;
+	case HN_REFUSE_STALL: fprintf(out, "because migrations took longer than a thread may be kept waiting, or were given up"); break;
 	case HN_REFUSE_ONCE: fprintf(out, "because --policy first-touch moves a page with its first sample only"); break;
 	case HN_REFUSE_PLUGIN: put_plugin(out, d, slot); break;
 	case HN_REFUSE_COLD:
