@@ -272,6 +272,19 @@ static void put_managed(FILE *out, const struct hn_explanation *e)
 			a->hold_ms / 1e3, a->fails, a->fails == 1 ? "" : "s");
 }
 
+static bool may_go(const struct hn_answer *a, int node)
+{
+	return !a->bound || (node < HN_MAX_NODES && (a->bound >> node & 1));
+}
+
+static void put_next_sample(FILE *out, const struct hn_machine *m, const struct hn_answer *a)
+{
+	if (a->last_nid >= 0 && a->last_nid != a->nid && may_go(a, a->last_nid))
+		fprintf(out, "one more sample from node %d in a row moves it there", hn_node_name(m, a->last_nid));
+	else
+		fprintf(out, "two samples in a row from one other node%s move it there", a->bound ? " of these" : "");
+}
+
 static void put_change_managed(FILE *out, const struct hn_explanation *e)
 {
 	const struct hn_machine *m = &e->seen->run->machine;
@@ -280,14 +293,15 @@ static void put_change_managed(FILE *out, const struct hn_explanation *e)
 	fprintf(out, "What would change it: ");
 	switch (e->seen->run->config.policy) {
 	case HN_POLICY_AUTOMATIC:
-	case HN_POLICY_KERNEL:
-	case HN_POLICY_TWO_STAGE:
-		if (a->last_nid >= 0 && a->last_nid != a->nid)
-			fprintf(out, "one more sample from node %d in a row moves it there",
-				hn_node_name(m, a->last_nid));
-		else
-			fprintf(out, "two samples in a row from one other node move it there");
+		if (a->nid >= 0 && a->nid < HN_MAX_NODES && (m->slow_nodes >> a->nid & 1)) {
+			fprintf(out, "it is on a slow node; touched within %" PRIu64 " ms of its next hint, from a fast node that is not low "
+				     "on memory, it moves there", e->seen->p.slot.hot_ms);
+			break;
+		}
+		put_next_sample(out, m, a);
 		break;
+	case HN_POLICY_KERNEL:
+	case HN_POLICY_TWO_STAGE: put_next_sample(out, m, a); break;
 	case HN_POLICY_FIRST_TOUCH:
 		fprintf(out, "%s", a->last_nid >= 0 || a->last_tid ? "nothing: --policy first-touch moves a page with its first sample only" :
 								     "its first sample, if it comes from another node");

@@ -211,6 +211,8 @@ static void *answer(void *arg)
 		.last_tid = 101, .nid = 1, .last_nid = 0, .state = HN_MAPPED, .flags = 2, .fails = 3,
 	};
 
+	if (getenv("FAKE_BOUND"))
+		a.bound = strtoull(getenv("FAKE_BOUND"), NULL, 0);
 	for (;; nanosleep(&a_little, NULL))
 		if (hn_query_pending(&r->query, &number, &a.addr))
 			hn_query_answer(&r->query, number, &a);

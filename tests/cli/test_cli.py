@@ -928,6 +928,19 @@ def test_explain_a_managed_page():
         failed = command("explain", p.pid, hex(ARENA + 2 * PAGE)).stdout
         found("it was to move to node 1 and did not: no huge page was free there; it is where it was", failed)
         found("^No decision about this page is on record", command("explain", p.pid, hex(ARENA + 9 * PAGE)).stdout)
+        absent("has bound it", r.stdout)
+    for bound, text, change in (("0x2", "node 1", "two samples in a row from one other node of these move it there"),
+                                ("0x23", "nodes 0, 1, 5", "one more sample from node 0 in a row moves it there")):
+        with Living(FAKE_PLACE="1", FAKE_BOUND=bound) as p:
+            out = command("explain", p.pid, hex(ARENA)).stdout
+            found(rf"^The program has bound it to {text}\.$", out)
+            found(rf"^What would change it: {change}\.$", out)
+
+
+def test_explain_a_page_on_a_slow_node():
+    with Living(args=("--topology=node:2 pu:1", "--slow-nodes=1"), FAKE_PLACE="1") as p:
+        found(r"^What would change it: it is on a slow node; touched within \d+ ms of its next hint, from a fast node that is not "
+              r"low on memory, it moves there\.$", command("explain", p.pid, hex(ARENA)).stdout)
 
 
 REFUSED = {  # what explain says of each rule, by the names of the counters
@@ -1096,7 +1109,8 @@ def test_explain_what_is_not_managed():
     """The reason is the agent's where it has one, else what the kernel says of the mapping."""
     places = {2: "it belongs to the agent itself", 4: "is no huge page now", 5: "since a moment ago", 7: "smaller than one",
               8: "memory policy of its own", 9: "too few huge", 10: "more than a quarter", 11: "still growing",
-              12: "given back to the kernel", 13: "told to stop"}
+              12: "given back to the kernel", 13: "told to stop", 14: "as many other sets of nodes as the agent can keep apart",
+              15: "has not named this range"}
     for place, why in places.items():
         with Living(FAKE_PLACE=str(place)) as p:
             r = command("explain", p.pid, "0x1000")
