@@ -218,10 +218,25 @@ static int make_areas(struct hn_live *live, struct hn_live_error *why)
 	return 0;
 }
 
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		hn_sys_close(*fd);
+	*fd = -1;
+}
+
+/*
+ * A fork is told with a descriptor for the child's memory, and the kernel takes no number at or above the process's limit,
+ * whoever reads. So the lowest one of the agent's own table stays free: whatever limit the program sets itself, as long as
+ * it allows any, its bare forks go on.
+ */
 int hn_live_open(struct hn_live *live, struct hn_live_error *why)
 {
 	uint32_t owned = live->nr_own;
+	int lowest = (int)hn_sys_open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int ret = open_files(live, why);
+
+	close_one(&lowest);
 
 	if (ret == 0)
 		ret = make_areas(live, why);
@@ -267,13 +282,6 @@ void hn_live_show(struct hn_live *live)
 {
 	protect_areas(live, PROT_READ | PROT_WRITE);
 	hn_store_release(&live->pool_hidden, 0);
-}
-
-static void close_one(int *fd)
-{
-	if (*fd >= 0)
-		hn_sys_close(*fd);
-	*fd = -1;
 }
 
 /* Only with nothing left in staging: closing the descriptor drops what is there. */

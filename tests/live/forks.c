@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -276,6 +277,25 @@ static void bare_fork(void)
 	}
 }
 
+/* The child's memory comes with a descriptor, for which there must be a number below the limit. */
+static void bare_fork_few_descriptors(void)
+{
+	const struct rlimit one = { 1, 1 };
+	pid_t pid;
+
+	if (geteuid() != 0)
+		live_skip("only root can be told about bare forks");
+	absent_arena();
+	CHECK(setrlimit(RLIMIT_NOFILE, &one) == 0);
+	pid = (pid_t)syscall(SYS_fork);
+	if (pid == 0) {
+		live_verify(arena, BYTES, SEED);
+		_exit(0);
+	}
+	live_reap(pid);
+	live_verify(arena, BYTES, SEED);
+}
+
 /* libc's own ways to make a process without its handlers. */
 static void fork_without_handlers(void)
 {
@@ -459,6 +479,7 @@ static const struct live_case cases[] = {
 	{ "posix_spawn", spawn },
 	{ "system and popen", shells },
 	{ "bare fork", bare_fork },
+	{ "bare fork with one descriptor allowed", bare_fork_few_descriptors },
 	{ "a child of a bare fork forks at once", fork_behind_libc },
 	{ "_Fork", fork_without_handlers },
 	{ "clone without shared memory", clone_process },
