@@ -481,7 +481,9 @@ int hn_machine_build(struct hn_machine *m, const char *topology, unsigned *real_
 	if (!topology)
 		return hn_machine_build_here(m, topology, real_nodes, err, err_len);
 	a = calloc(1, sizeof(*a));
-	if (a && ask_child(topology, a)) {
+	/* A child on whose memory hwloc has written may still answer. */
+	if (a && ask_child(topology, a) && (a->res || (hn_machine_is_sane(&a->machine) && a->machine.is_virtual))) {
+		a->err[sizeof(a->err) - 1] = '\0';
 		res = a->res;
 		*m = a->machine;
 		if (real_nodes)

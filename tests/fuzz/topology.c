@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Descriptions of a machine in hwloc's words: what is made of them is sane. XML files are left out: hwloc's own parser falls
- * on many, which is why they are read in a child process (tests/cli, "bad topologies").
+ * Descriptions of a machine in hwloc's words: what is made of them is sane. XML files are another harness's:
+ * topology_file.c.
  */
 #include "fuzz.h"
 
