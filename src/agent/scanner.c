@@ -471,7 +471,7 @@ static void say_wandering(struct hn_worker *w, struct pace *p, const struct hn_c
 {
 	const struct hn_stats *s = w->hn.stats;
 	uint64_t followed = hn_stat_read(&s->migrated_for[HN_REASON_THREAD]) + hn_stat_read(&s->migrated_for[HN_REASON_NODE]);
-	bool many = (followed - p->followed) * 2 >= hn_stat_read(&s->managed_pages) && followed != p->followed;
+	bool many = (followed - p->followed) * 4 >= hn_stat_read(&s->managed_pages) && followed != p->followed;
 
 	p->followed = followed;
 	p->wandering = many && !c->move_threads && hn_threads_wandering(&w->hn) ? p->wandering + 1 : 0;

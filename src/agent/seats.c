@@ -327,6 +327,7 @@ static void carry_out(struct hn_worker *w, const struct hn_seat *s, struct hn_th
 	}
 	if (s->to >= 0 && hn_kept_keep(w->live, s->tid, s->to, seats.now_ms)) {
 		hn_stat_add(&hn_agent.slot->threads_moved, 1);
+		hn_agent.affinity.avoid_until_ms[s->to] = 0; /* where there are idle CPUs now */
 		seats.moved++;
 		hn_thread_decided(t, HN_FOLLOW_MEMORY, s->to, seats.now_ms);
 		return;

@@ -50,14 +50,14 @@ int hn_thread_wants(const uint32_t *mem, uint32_t nr_nodes, int home, uint32_t *
 
 /*
  * What others use that nobody keeps there can be sent away by the kernel, to where our threads leave: with `strict` it counts all
- * the same.
+ * the same. But it was not, where ours had to wait.
  */
 static bool has_room(const struct plan *p, int node, uint64_t load, bool strict)
 {
 	const struct hn_room *r = &p->room[node];
 	uint32_t others = strict && r->foreign > r->claimed ? r->foreign : r->claimed;
 
-	return r->cpus && !r->avoid && p->taken[node] + others + load <= p->cap[node] + SLACK;
+	return r->cpus && (strict || !r->avoid) && p->taken[node] + others + load <= p->cap[node] + SLACK;
 }
 
 /* Where a program wants more CPUs than there are, it does so on all nodes alike. */
@@ -91,7 +91,7 @@ static bool stays(const struct plan *p, const struct hn_seat *s)
 {
 	uint32_t share;
 
-	if (p->room[s->home].avoid || p->taken[s->home] + p->room[s->home].senior + s->load > p->cap[s->home] + SLACK)
+	if (p->taken[s->home] + p->room[s->home].senior + s->load > p->cap[s->home] + SLACK)
 		return false;
 	return !s->ready || hn_thread_wants(s->goes_by, p->nr_nodes, s->home, &share) == s->home;
 }
@@ -194,6 +194,11 @@ static int best_node(const struct plan *p, const struct unit *u, bool strict)
 	return best;
 }
 
+static bool fits(const struct plan *p, int node, uint64_t load)
+{
+	return has_room(p, node, load, true) || has_room(p, node, load, false);
+}
+
 static int node_for(const struct plan *p, const struct unit *u)
 {
 	int node;
@@ -201,7 +206,7 @@ static int node_for(const struct plan *p, const struct unit *u)
 	if (u->apart)
 		return HN_NO_NODE;
 	if (u->home >= 0)
-		return has_room(p, u->home, u->load, false) ? u->home : HN_NO_NODE;
+		return fits(p, u->home, u->load) ? u->home : HN_NO_NODE;
 	node = best_node(p, u, true);
 	return node >= 0 ? node : best_node(p, u, false);
 }
@@ -264,7 +269,7 @@ static struct hn_seat *next_seat(const struct plan *p, int *to)
 		if (!is_open(s) || !s->ready || !runs(s))
 			continue;
 		node = hn_thread_wants(s->goes_by, p->nr_nodes, s->home, &share);
-		if (node < 0 || !has_room(p, node, s->load, false))
+		if (node < 0 || !fits(p, node, s->load))
 			continue;
 		if (!best || share > best_share || (share == best_share && s->now == node && best->now != *to)) {
 			best = s;
@@ -280,10 +285,10 @@ static int resting_place(const struct plan *p, const struct hn_seat *s)
 {
 	int best = HN_NO_NODE, n;
 
-	if (s->now >= 0 && has_room(p, s->now, s->load, false))
+	if (s->now >= 0 && fits(p, s->now, s->load))
 		return s->now;
 	for (n = 0; n < (int)p->nr_nodes; n++)
-		if (has_room(p, n, s->load, false) &&
+		if (fits(p, n, s->load) &&
 		    (best < 0 || p->cap[n] + p->taken[best] > p->cap[best] + p->taken[n]))
 			best = n;
 	return best;

@@ -25,7 +25,7 @@ struct hn_room {
 	uint32_t senior;  /* ... and of these, by programs that do not give way to this one */
 	uint32_t foreign; /* used lately by whatever is not of this program */
 	uint32_t pages;   /* of the program's memory */
-	bool avoid;       /* threads that were kept there had to wait for a CPU */
+	bool avoid;       /* threads that were kept there had to wait for a CPU: nobody goes there unless it is idle now */
 };
 
 /* A thread. */

@@ -160,10 +160,10 @@ static void test_room(void **state)
 		{ "used by others, and there are idle ones", "1? 2?", { 0 }, { 0 }, { 2000, 1000, 1000, 0 }, "", "33" },
 		{ "all are busy: others make room", "1? 2?", { 0 }, { 0 }, { 2000, 1000, 1000, 2000 }, "", "00" },
 		{ "but not those that are kept there", "1? 2?", { 2000 }, { 0 }, { 2000, 1000, 1000, 2000 }, "", "11" },
-		{ "waited there before", "1? 2?", { 0 }, { 0 }, { 0 }, "0", "11" },
+		{ "waited there before", "1? 2?", { 0 }, { 0 }, { 2000, 1000, 1000, 2000 }, "0", "11" },
+		{ "but now it is idle", "1? 2?", { 0 }, { 0 }, { 0, 1000, 1000, 2000 }, "0", "00" },
 		{ "kept, seniors come", "0= 0=", { 2000 }, { 2000 }, { 0 }, "", "11" },
 		{ "kept, juniors come", "0= 0=", { 2000 }, { 0 }, { 0 }, "", "00" },
-		{ "kept, and made to wait", "0= 0=", { 0 }, { 0 }, { 0 }, "0", "11" },
 	};
 	unsigned i, n;
 

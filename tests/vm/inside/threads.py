@@ -177,6 +177,7 @@ def main():
     check_come_together(tap, len(online_nodes()), one_run=True)
     check_own_affinity(tap)
     if not QUICK:
+        check_come_together(tap, len(online_nodes()), one_run=False)
         check_undone(tap)
         check_off_by_default(tap)
     tap.finish()
