@@ -287,6 +287,23 @@ static void test_credit(void **state)
 	assert_true(c.ns > -30000000);
 }
 
+/* All of it within a second, a window at a time; then only the watch is left. */
+static void test_moved_threads_ask_all_they_use(void **state)
+{
+	struct run r = begin(200);
+
+	(void)state;
+	run_ms(&r, 5000);
+	r.asked = 0;
+	hn_pace_stir(&r.p, 200);
+	assert_true(pass(&r).any > 100);
+	run_ms(&r, 1000);
+	assert_true(r.asked >= 200 && r.asked < 220);
+	r.asked = 0;
+	run_ms(&r, 1000);
+	assert_true(r.asked < 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -299,6 +316,7 @@ int main(void)
 		cmocka_unit_test(test_one_change_asks_the_rest),
 		cmocka_unit_test(test_a_change_of_phase),
 		cmocka_unit_test(test_limits_are_no_answers),
+		cmocka_unit_test(test_moved_threads_ask_all_they_use),
 		cmocka_unit_test(test_credit),
 	};
 

@@ -150,7 +150,7 @@ BUGS = [
      [("place.c", "p->taken[node] + others + load <=", "p->taken[node] + load <=")]),
     ("a thread without room at its memory wanders on", "place_test",
      [("place.c", "if (!s->ready || s->load < HN_BUSY || !s->samples)", "if (1)")]),
-    ("threads are moved, and their pages are not asked about", "place_test",
+    ("threads are moved, and their pages are not asked about", "pace_test",
      [("pace.c", "if (plan.any < p->spread || plan.any < p->stirred)", "if (plan.any < p->spread)")]),
     ("a thread leaves home for any better node", "threads_test",
      [("threads.c", "at_home * 1000 >= total * HN_KEEP_SHARE", "0")]),
