@@ -145,7 +145,7 @@ struct ck_world {
 	bool in_gate[CK_MAX_ACTORS];
 	struct hn hn[CK_MAX_ACTORS + 1]; /* each actor's handle; the last one is for set-up and the end */
 	struct hn_word flag[4]; /* for actors among themselves */
-	uint64_t core[440];     /* the engine's block */
+	uint64_t core[480];     /* the engine's block */
 	struct hn_stats stats;  /* its series, which comes last, stays unused and is not copied */
 };
 
