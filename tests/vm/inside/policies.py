@@ -37,7 +37,7 @@ def check_balanced(tap, kind):
     """Bound to be balanced among nodes: to those of them that use it, never to another, nor brought there from another."""
     name = f"mbind {kind}"
     worker = run([f"1:{PAGES}:0:{kind}=0,1", f"2:{PAGES}:0:{kind}=0,1", f"2:{PAGES}:3:{kind}=0,1", f"1:{PAGES}:3:{kind}=0,1",
-                  f"2:{PAGES}:0"], SETTLE_SECONDS, [], until_local=True, worker_options=LINGER)
+                  f"2:{PAGES}:0"], 2 * SETTLE_SECONDS, ["--cpu-percent", "0"], until_local=True, worker_options=LINGER)
     if not check_ended_well(tap, worker, name):
         return
     check_nodes(tap, worker, [1, 0, 3, 1, 2], f"{name}: within its nodes pages follow their users")
