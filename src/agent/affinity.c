@@ -177,6 +177,7 @@ void hn_affinity_release_all(void)
 	hn_kept_unlock(old);
 	for (n = 0; n < HN_MAX_NODES; n++)
 		__atomic_store_n(&hn_agent.slot->claim[n], 0, __ATOMIC_RELAXED);
+	hn_agent.affinity.on = false; /* whoever comes back begins anew, maybe as another agent with another machine to look at */
 }
 
 /* In a forked child: nobody else is here, and whoever forked was let go before. */

@@ -410,7 +410,6 @@ bool hn_affinity_pass(struct hn_worker *w, const struct hn_machine *m, const str
 	if (!on) {
 		if (a->on)
 			hn_affinity_release_all();
-		a->on = false;
 	} else {
 		if (!a->on)
 			begin(m, now_ms);
