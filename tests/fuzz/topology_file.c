@@ -4,7 +4,7 @@
  * some, which is why hugenuma reads them in a child process; so each is read in one here, too, and a fall counts when it is in
  * our code. (The child that ships has a limit on address space, which is nothing for the address sanitizer.)
  */
-#include <fcntl.h>
+#include <errno.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -72,7 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	hn_must(pid >= 0);
 	if (pid == 0)
 		child(report);
-	hn_must(waitpid(pid, &status, 0) == pid);
+	while (waitpid(pid, &status, 0) != pid) /* libFuzzer's clock interrupts */
+		hn_must(errno == EINTR);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	n = pread(report, text, sizeof(text) - 1, 0);
