@@ -952,7 +952,7 @@ REFUSED = {  # what explain says of each rule, by the names of the counters
     "settling": "because it came a moment ago, and four samples in a row from one node are wanted then",
     "nodes": "because pages may not go there (--nodes, the program's cpuset, or what it has bound the memory to)",
     "budget": "because as much as may be had been migrated in that second",
-    "stall": "because migrations took longer than a thread may be kept waiting",
+    "stall": "because migrations took longer than a thread may be kept waiting, or were given up",
     "once": "because --policy first-touch moves a page with its first sample only",
     "policy": "because the plug-in policy said so",
     "policy_invalid": "because what the plug-in policy said made no sense: there is no such node or rule, or pages may not go there",
