@@ -102,7 +102,7 @@ def share_local(worker):
     return sum(nodes_of(p).get(p["ran_on"], 0) for p in parts) / sum(p["pages"] for p in parts)
 
 
-def check_come_together(tap, number, one_run):
+def check_come_together(tap, number, one_run=True):
     """As many programs of two threads as there are nodes of two CPUs, all of their memory on node 0."""
     name = f"{number} programs of two threads in {'one run' if one_run else 'a run each'}"
     workers = Workers([FREE, FREE], number, ["--move-threads"], one_run)
@@ -174,10 +174,9 @@ def main():
     tap = Tap()
     harness.kernel_balancing(False)
     harness.require_managed(tap)
-    check_come_together(tap, len(online_nodes()), one_run=True)
+    check_come_together(tap, len(online_nodes()))
     check_own_affinity(tap)
     if not QUICK:
-        check_come_together(tap, len(online_nodes()), one_run=False)
         check_undone(tap)
         check_off_by_default(tap)
     tap.finish()
