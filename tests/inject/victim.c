@@ -47,6 +47,14 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+/* How many times slower than most this machine is (tests/live). */
+static unsigned int slow(void)
+{
+	const char *n = getenv("LIVE_SLOW");
+
+	return n && atoi(n) > 1 ? (unsigned int)atoi(n) : 1;
+}
+
 __attribute__((noreturn)) static void fail(const char *what, const void *at, uint64_t got, uint64_t wanted)
 {
 	fprintf(stderr, "victim: %s at %p: %#llx is not %#llx\n", what, at, (unsigned long long)got,
@@ -319,7 +327,7 @@ int main(int argc, char **argv)
 	pthread_t thread[2];
 
 	mode = argc > 2 ? argv[2] : "";
-	alarm(120); /* a hang is a failure, and ends */
+	alarm(120 * slow()); /* a hang is a failure, and ends */
 	if (!strcmp(mode, "filter"))
 		filter(argv);
 	if (!strcmp(mode, "signals"))
