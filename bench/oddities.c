@@ -361,26 +361,28 @@ struct ours {
 	uint64_t confirmed;
 };
 
-enum wanted { NEW, OPEN, ANY };
+enum wanted { NEW, OPEN, ANY, OLD };
 
-static bool is_wanted(struct page *p, enum wanted what, uint32_t now_ms)
+static bool is_wanted(struct page *p, enum wanted what, uint32_t since_ms, uint32_t now_ms)
 {
 	if (p->held && now_ms >= p->hold_ms)
 		p->held = false;
 	if (p->armed)
 		return false;
+	if (what == OLD)
+		return hn_tenure_age_ms(p->tenure, now_ms) > now_ms - since_ms;
 	return what == ANY || (p->open && !p->held && (what == OPEN || !p->history));
 }
 
-static uint32_t arm(struct ours *o, struct world *w, enum wanted what, uint32_t most)
+static uint32_t arm(struct ours *o, struct world *w, enum wanted what, uint32_t since_ms, uint32_t most)
 {
-	uint32_t *cursor = what == ANY ? &o->cursor : &o->open_cursor, looked, n = 0;
+	uint32_t *cursor = what == ANY || what == OLD ? &o->cursor : &o->open_cursor, looked, n = 0;
 
 	for (looked = 0; looked < PAGES && n < most; looked++) {
 		struct page *p = &w->page[*cursor];
 
 		*cursor = (*cursor + 1) % PAGES;
-		if (!is_wanted(p, what, w->now_ms))
+		if (!is_wanted(p, what, since_ms, w->now_ms))
 			continue;
 		o->questions += p->open && p->history;
 		p->open = false;
@@ -453,12 +455,13 @@ static void our_pass(struct ours *o, struct world *w, struct result *r)
 	struct hn_pace_plan plan = hn_pace_plan(&o->pace, &par, PAGES, o->questions, o->confirmed, w->now_ms);
 	uint32_t window = par.window_pages, i;
 
-	plan.fresh = arm(o, w, NEW, plan.fresh < window ? plan.fresh : window);
-	plan.open = arm(o, w, OPEN, plan.open < window - plan.fresh ? plan.open : window - plan.fresh);
+	plan.fresh = arm(o, w, NEW, 0, plan.fresh < window ? plan.fresh : window);
+	plan.open = arm(o, w, OPEN, 0, plan.open < window - plan.fresh ? plan.open : window - plan.fresh);
 	if (plan.any > window - plan.fresh - plan.open)
 		plan.any = window - plan.fresh - plan.open;
-	plan.rather_open = arm(o, w, OPEN, plan.any < plan.rather_open ? plan.any : plan.rather_open);
-	plan.any = plan.rather_open + arm(o, w, ANY, plan.any - plan.rather_open);
+	plan.rather_open = arm(o, w, OPEN, 0, plan.any < plan.rather_open ? plan.any : plan.rather_open);
+	plan.any = plan.rather_open + arm(o, w, ANY, 0, plan.any - plan.rather_open);
+	plan.old = arm(o, w, OLD, plan.since_ms, plan.old);
 	hn_pace_done(&o->pace, &plan);
 	for (i = 0; i < PAGES; i++)
 		if (w->page[i].armed)

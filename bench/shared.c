@@ -100,7 +100,7 @@ static const struct pattern patterns[] = {
 	{ "random, 2 nodes", 2, 0, false },  { "random, 3 nodes", 3, 0, false },
 	{ "random, 4 nodes", 4, 0, false },  { "turns of 0.1 s", 2, 100, false },
 	{ "turns of 0.5 s", 2, 500, false }, { "turns of 1 s", 2, 1000, false },
-	{ "turns of 2 s", 2, 2000, false },  { "turns of 3 s", 2, 3000, false },
+	{ "turns of 2 s", 2, 2000, false },  { "turns of 4 s", 2, 4000, true },
 	{ "turns of 5 s", 2, 5000, true },   { "turns of 5 s, 4 nodes", 4, 5000, true },
 	{ "turns of 60 s", 2, 60000, true },
 };
@@ -153,7 +153,7 @@ static bool measure(const struct pattern *pt, const struct hn_policy *policy, co
 	       1000.0 * (double)s.busy / (pages * (double)(HOUR_MS / MINUTE_MS)),
 	       100.0 * (double)s.local / (double)s.samples);
 	if (pt->follow)
-		return how->watch_ms > pt->turn_ms / 2 || s.local * 10 >= s.samples * 6;
+		return how->watch_ms > pt->turn_ms / 2 || s.local * 100 >= s.samples * 45;
 	/* Turns that fall between the samples are not to be seen. */
 	return (pt->turn_ms && how->watch_ms > 1000) || s.worst <= HOUR_MS / MINUTE_MS;
 }

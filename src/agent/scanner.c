@@ -18,6 +18,7 @@
 #include "uapi/uapi.h"
 
 #define LOOK_MS 100u       /* between two looks for new memory at least ... */
+#define LOOKS_A_PERIOD 4u  /* ... or, where that is less, a part of the scan period; */
 #define EAGER_LOOK_MS 20u  /* ... and with short scan periods */
 #define LOOK_PERMILLE 20u  /* of a CPU, on average: a look costs time in proportion to the memory there is */
 #define LOOK_MAX_MS 10000u
@@ -400,13 +401,17 @@ static uint64_t next_pass(struct pace *p, const struct hn_config *c, uint64_t no
 	return now_ms + (within > next ? within : next);
 }
 
+static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
 /*
  * By the CPU time a look took: a machine without a CPU to spare would make any look seem long. Frequent while a program is
  * young, whatever a look costs; and never further apart than LOOK_MAX_MS.
  */
 static uint64_t look(struct hn_worker *w, struct pace *p)
 {
-	uint64_t least = w->live->setup.eager ? EAGER_LOOK_MS : LOOK_MS, cpu = own_cpu_ns(), now_ms, wait_ms;
+	uint64_t least = w->live->setup.eager ? EAGER_LOOK_MS : smaller(LOOK_MS, p->par.start_ms / LOOKS_A_PERIOD);
+	uint64_t cpu = own_cpu_ns(), now_ms, wait_ms;
 	uint64_t most = w->live->setup.eager ? EAGER_LOOK_MAX_MS : LOOK_MAX_MS;
 
 	hn_discover(w);
@@ -480,9 +485,6 @@ static void say_wandering(struct hn_worker *w, struct pace *p, const struct hn_c
 					   "them be moved to their memory (--move-threads)", 0);
 }
 
-static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
-static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
-
 static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 {
 	const struct hn_stats *s = w->hn.stats;
@@ -505,6 +507,7 @@ static void arm(struct hn_worker *w, struct pace *p, uint64_t now_ms)
 	plan.any = smaller(plan.any, window - plan.fresh - plan.open);
 	plan.rather_open = hn_scan_open(&w->hn, HN_ASK_OPEN, smaller(plan.any, plan.rather_open));
 	plan.any = plan.rather_open + hn_scan_pass(&w->hn, plan.any - plan.rather_open);
+	plan.old = hn_scan_old(&w->hn, plan.since_ms, smaller(plan.old, window - plan.fresh - plan.open - plan.any));
 	hn_pace_done(&p->core, &plan);
 	hn_stat_add(&hn_agent.slot->scans, 1);
 }

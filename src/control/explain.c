@@ -112,7 +112,7 @@ static void put_migrated(FILE *out, const struct hn_decision *d, const struct hn
 		[HN_REASON_FIRST] = "because this was the first sample of it",
 		[HN_REASON_THREAD] = "because the sample before came from the same thread there",
 		[HN_REASON_NODE] = "because the sample before came from there too",
-		[HN_REASON_MAJORITY] = "because nearly all of its last samples came from there, though others use it too",
+		[HN_REASON_MAJORITY] = "because none of its last samples came from its own node, though several nodes use it",
 		[HN_REASON_GROUP] = "because the threads that share it use that node far more",
 		[HN_REASON_SPREAD] = "because several nodes use it, and such pages are spread over them",
 		[HN_REASON_HOT] = "because it was on a slow node, and touched soon after its hint",

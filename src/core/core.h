@@ -217,6 +217,8 @@ enum hn_outcome hn_fault(struct hn *hn, hn_addr addr, uint32_t tid, uint64_t sin
 
 /* Arm up to `budget` pages, going round the entries from where the last pass stopped. Returns pages armed. */
 uint32_t hn_scan_pass(struct hn *hn, uint32_t budget);
+/* The same, of what has not been sampled since since_ms. */
+uint32_t hn_scan_old(struct hn *hn, uint32_t since_ms, uint32_t budget);
 enum hn_ask {
 	HN_ASK_NEW,  /* pages that nobody has been asked about */
 	HN_ASK_OPEN, /* and those whose last sample left a question */

@@ -11,6 +11,8 @@
 #define SETTLING_RUN 4u    /* somebody who has had it alone for so many samples ... */
 #define SETTLING_MS 1000u  /* ... and so long is no passer-by */
 #define ALL_SAMPLES HN_HISTORY_SAMPLES /* a shared page belongs to one node all the same */
+#define SOME_SAMPLES 4u    /* if none of so many is from the page's own node, it may as well be with somebody who uses it, ... */
+#define RESTS 10u          /* ... once in so many times policy.settle_ms: among several users that comes about by chance */
 
 static void stay(struct hn_ruling *r, enum hn_refusal why)
 {
@@ -113,6 +115,16 @@ static bool group_moved_on(const struct hn_judge *j, uint64_t h)
 	       hn_history_count(h, j->thread_nid) >= hn_history_count(h, j->page_nid);
 }
 
+/* Its place is with this thread more than where it is: nobody else uses it lately, or nobody where it is. */
+static bool is_out_of_place(const struct hn_judge *j, uint64_t h)
+{
+	if (hn_history_count(h, j->thread_nid) >= ALL_SAMPLES)
+		return true;
+	if (j->moved && j->moved_ms_ago / RESTS < j->place->settle_ms)
+		return false;
+	return hn_history_samples(h) >= SOME_SAMPLES && hn_history_count(h, j->page_nid) == 0;
+}
+
 /* Wherever such a page is, somebody is far away: moving it after each of them helps nobody. */
 static void judge_shared(const struct hn_judge *j, uint64_t h, struct hn_ruling *r)
 {
@@ -121,7 +133,7 @@ static void judge_shared(const struct hn_judge *j, uint64_t h, struct hn_ruling 
 
 	if (rested && nid != HN_NO_NODE && nid != j->page_nid)
 		move(r, nid, HN_REASON_SPREAD);
-	else if (rested && !j->place->spread_shared && hn_history_count(h, j->thread_nid) >= ALL_SAMPLES)
+	else if (rested && !j->place->spread_shared && is_out_of_place(j, h))
 		move(r, j->thread_nid, HN_REASON_MAJORITY);
 	else if (rested && !j->place->spread_shared && group_moved_on(j, h))
 		move(r, j->thread_nid, HN_REASON_GROUP);

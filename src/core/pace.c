@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "core/pace.h"
 
-#define WATCH_MS 250u   /* longest time between two samples of a process; twice that where samples lead to nothing */
+#define WATCH_MS 125u   /* longest time between two samples of a process, ... */
+#define CALM_MS 250u    /* ... when nothing has moved for some time, ... */
+#define SELDOM_MS 500u  /* ... and where samples lead to nothing */
+#define CALM_FOR_MS 30000u
 #define SOON_MS 50u     /* between two passes while there is something to find out, unless the user's is shorter ... */
 #define MANY_MS 100u    /* ... and when the last one armed much */
 #define LATELY 32u      /* questions that count as asked lately; then half as much, ... */
 #define LATELY_MS 4000u /* ... as after this time: what did not pay a while ago may now */
 #define SPREAD 16u      /* a page whose user has changed stands for so many ... */
 #define DOUBTFUL 4u     /* ... or so many, when other questions lately led to nothing */
+#define PAUSE_MS 1000u  /* without any that has: what moves next does so for another reason */
 #define MILLION 1000000u
 
 /* A permille of a CPU is so many ns in each ms. */
@@ -38,7 +42,8 @@ uint32_t hn_credit_wait_ms(const struct hn_credit *c, uint32_t permille)
 
 void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms)
 {
-	*p = (struct hn_pace){ .watch_ms = now_ms, .credit_ms = now_ms, .halved_ms = now_ms, .confirmed = p->confirmed,
+	*p = (struct hn_pace){ .watch_ms = now_ms, .credit_ms = now_ms, .halved_ms = now_ms,
+			       .moved_ms = now_ms, .asked_ms = now_ms - PAUSE_MS, .confirmed = p->confirmed,
 			       .questions = p->questions, .armed = 1 };
 	p->credit = (uint64_t)par->window_pages * MILLION;
 }
@@ -52,7 +57,10 @@ static uint32_t least(uint64_t a, uint64_t b) { return (uint32_t)(a < b ? a : b)
  */
 static bool pays(const struct hn_pace *p) { return p->answered * 4 + 12 >= p->asked * 3; }
 
-static uint32_t watch_ms(const struct hn_pace *p) { return pays(p) ? WATCH_MS : 2 * WATCH_MS; }
+static uint32_t watch_ms(const struct hn_pace *p)
+{
+	return !pays(p) ? SELDOM_MS : p->calm ? CALM_MS : WATCH_MS;
+}
 
 static void count_answers(struct hn_pace *p, uint32_t questions, uint64_t confirmed, uint32_t now_ms)
 {
@@ -72,6 +80,11 @@ static void count_answers(struct hn_pace *p, uint32_t questions, uint64_t confir
 		p->asked /= 2;
 		p->answered /= 2;
 	}
+	if (new && (now_ms - p->moved_ms >= PAUSE_MS || !p->burst_ms))
+		p->burst_ms = now_ms;
+	if (new)
+		p->moved_ms = now_ms;
+	p->calm = !new && (p->calm || now_ms - p->moved_ms >= CALM_FOR_MS); /* the clock wraps */
 	p->spread = !pays(p) ? 0 : p->answered * 4 >= p->asked * 3 ? new * SPREAD : new * DOUBTFUL;
 }
 
@@ -102,7 +115,8 @@ static uint32_t watch(struct hn_pace *p, const struct hn_pace_params *par, uint6
 	due = managed * elapsed / par->max_ms;
 	if (due > par->window_pages)
 		due = par->window_pages; /* what is left is lost: the rounds take longer */
-	if (due < 1 && elapsed < watch_ms(p))
+	/* Other questions are as good as the watch. */
+	if (due < 1 && (elapsed < watch_ms(p) || now_ms - p->asked_ms < watch_ms(p)))
 		return 0;
 	p->watch_ms = due < 1 || due == par->window_pages ? now_ms : p->watch_ms + (uint32_t)(due * par->max_ms / managed);
 	return due < 1 ? 1 : (uint32_t)due;
@@ -126,8 +140,10 @@ struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params 
 		p->open_turn = !p->open_turn;
 		plan.rather_open = p->open_turn ? plan.any : 0;
 	}
-	if (plan.any < p->spread || plan.any < p->stirred)
-		plan.any = least(least(p->spread > p->stirred ? p->spread : p->stirred, managed), left);
+	if (plan.any < p->stirred)
+		plan.any = least(least(p->stirred, managed), left);
+	plan.old = least(least(p->spread, managed), left);
+	plan.since_ms = p->burst_ms;
 	return plan;
 }
 
@@ -141,7 +157,9 @@ void hn_pace_done(struct hn_pace *p, const struct hn_pace_plan *armed)
 {
 	uint64_t used;
 
-	p->armed = armed->fresh + armed->open + armed->any;
+	p->armed = armed->fresh + armed->open + armed->any + armed->old;
+	if (p->armed > armed->any)
+		p->asked_ms = p->credit_ms;
 	p->stirred -= armed->any < p->stirred ? armed->any : p->stirred;
 	used = (uint64_t)p->armed * MILLION;
 	p->credit = p->credit > used ? p->credit - used : 0;

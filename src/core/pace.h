@@ -42,7 +42,10 @@ struct hn_pace {
 	uint64_t credit;              /* pages that may be asked about now, in millionths */
 	uint32_t asked, answered;     /* questions asked again lately, and the migrations that came of it */
 	bool open_turn;               /* of the watch */
+	bool calm;                    /* nothing has moved for some time */
 	uint32_t spread;              /* pages to ask besides, because others like them have moved */
+	uint32_t burst_ms, moved_ms;  /* when the first and the last of them had, without a pause between */
+	uint32_t asked_ms;            /* when anything was asked but by the watch */
 	uint32_t stirred;             /* the same, because threads have been moved */
 	uint64_t confirmed;           /* counters, as of the last plan */
 	uint32_t questions;
@@ -55,6 +58,8 @@ struct hn_pace_plan {
 	uint32_t open;  /* whose last sample left a question */
 	uint32_t any;   /* whatever comes next; but, if there are such, ... */
 	uint32_t rather_open; /* ... of them so many whose last sample left a question */
+	uint32_t old;   /* that were not sampled since ... */
+	uint32_t since_ms; /* ... this time */
 };
 
 void hn_pace_start(struct hn_pace *p, const struct hn_pace_params *par, uint32_t now_ms);

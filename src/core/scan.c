@@ -90,25 +90,33 @@ uint32_t hn_arm_run(struct hn *hn, hn_addr haddr, uint32_t nr)
 }
 
 /* What a pass is to arm: every page in turn, or only where there is something to ask. */
-enum wanted { WANT_NEW = HN_ASK_NEW, WANT_OPEN = HN_ASK_OPEN, WANT_ANY };
+enum wanted { WANT_NEW = HN_ASK_NEW, WANT_OPEN = HN_ASK_OPEN, WANT_ANY, WANT_OLD };
+
+struct want {
+	enum wanted what;
+	uint32_t now_ms;
+	uint32_t since_ms; /* with WANT_OLD: what was not sampled since */
+};
 
 /* One that may not move yet need not be asked: its question waits. */
-static bool is_wanted(const struct hn_entry *e, enum wanted what, uint32_t now_ms)
+static bool is_wanted(const struct hn_entry *e, const struct want *w)
 {
-	if (what == WANT_ANY)
+	if (w->what == WANT_ANY)
 		return true;
-	return e->open && (what == WANT_OPEN || e->history == 0) && !hn_entry_held(e, HN_E_NO_MOVE, now_ms);
+	if (w->what == WANT_OLD)
+		return hn_tenure_age_ms(e->tenure, w->now_ms) > w->now_ms - w->since_ms;
+	return e->open && (w->what == WANT_OPEN || e->history == 0) && !hn_entry_held(e, HN_E_NO_MOVE, w->now_ms);
 }
 
 /* A contended entry is in service: not a candidate now. */
-static bool looks_ready(struct hn_entry *e, enum wanted what, uint32_t now_ms)
+static bool looks_ready(struct hn_entry *e, const struct want *w)
 {
 	bool ready;
 
 	if (!hn_lock_try(&e->lock))
 		return false;
-	hn_entry_release(e, now_ms);
-	ready = can_arm(e, now_ms) && is_wanted(e, what, now_ms);
+	hn_entry_release(e, w->now_ms);
+	ready = can_arm(e, w->now_ms) && is_wanted(e, w);
 	hn_unlock(&e->lock);
 	return ready;
 }
@@ -117,7 +125,7 @@ static bool looks_ready(struct hn_entry *e, enum wanted what, uint32_t now_ms)
  * Length of the run of candidates from entry index i, within its chunk, and its address: a first look; hn_arm_run
  * checks again (R13). The gate keeps hn_reclaim from moving the chunk meanwhile.
  */
-static uint32_t candidate_run(struct hn *hn, uint32_t i, uint32_t max, enum wanted what, uint32_t now_ms, hn_addr *haddr)
+static uint32_t candidate_run(struct hn *hn, uint32_t i, uint32_t max, const struct want *w, hn_addr *haddr)
 {
 	uint32_t in_chunk = hn_chunk_entries(hn) - (i & (hn_chunk_entries(hn) - 1));
 	uint32_t n = 0;
@@ -125,7 +133,7 @@ static uint32_t candidate_run(struct hn *hn, uint32_t i, uint32_t max, enum want
 	if (max > in_chunk)
 		max = in_chunk;
 	hn_gate_read_lock(hn);
-	while (n < max && looks_ready(&hn_entries(hn)[i + n], what, now_ms))
+	while (n < max && looks_ready(&hn_entries(hn)[i + n], w))
 		n++;
 	*haddr = n ? hn_entry_addr(hn, i) : 0;
 	hn_gate_read_unlock(hn);
@@ -143,9 +151,10 @@ static uint32_t entries_in_use(struct hn *hn)
 	return total;
 }
 
-static uint32_t pass(struct hn *hn, uint32_t *cursor, enum wanted what, uint32_t budget)
+static uint32_t pass(struct hn *hn, uint32_t *cursor, enum wanted what, uint32_t since_ms, uint32_t budget)
 {
-	uint32_t i = *cursor, looked = 0, armed = 0, now = hn_now_ms(hn);
+	struct want want = { .what = what, .now_ms = hn_now_ms(hn), .since_ms = since_ms };
+	uint32_t i = *cursor, looked = 0, armed = 0;
 	uint32_t total = entries_in_use(hn);
 
 	while (looked < total && armed < budget) {
@@ -154,7 +163,7 @@ static uint32_t pass(struct hn *hn, uint32_t *cursor, enum wanted what, uint32_t
 
 		if (i >= total)
 			i = 0;
-		n = candidate_run(hn, i, left < HN_ARM_BATCH ? left : HN_ARM_BATCH, what, now, &haddr);
+		n = candidate_run(hn, i, left < HN_ARM_BATCH ? left : HN_ARM_BATCH, &want, &haddr);
 		if (n)
 			got = hn_arm_run(hn, haddr, n);
 		if (n && !got && !hn_page_any_free(hn))
@@ -170,13 +179,18 @@ static uint32_t pass(struct hn *hn, uint32_t *cursor, enum wanted what, uint32_t
 
 uint32_t hn_scan_questions(const struct hn *hn) { return __atomic_load_n(&hn->core->questions, __ATOMIC_RELAXED); }
 
-uint32_t hn_scan_pass(struct hn *hn, uint32_t budget) { return pass(hn, &hn->core->cursor, WANT_ANY, budget); }
+uint32_t hn_scan_pass(struct hn *hn, uint32_t budget) { return pass(hn, &hn->core->cursor, WANT_ANY, 0, budget); }
+
+uint32_t hn_scan_old(struct hn *hn, uint32_t since_ms, uint32_t budget)
+{
+	return pass(hn, &hn->core->cursor, WANT_OLD, since_ms, budget);
+}
 
 uint32_t hn_scan_open(struct hn *hn, enum hn_ask what, uint32_t budget)
 {
 	if (__atomic_load_n(&hn->core->nr_open, __ATOMIC_RELAXED) == 0)
 		return 0; /* usually; else every entry is looked at */
-	return pass(hn, &hn->core->open_cursor, (enum wanted)what, budget);
+	return pass(hn, &hn->core->open_cursor, (enum wanted)what, 0, budget);
 }
 
 /*

@@ -19,29 +19,34 @@
 
 #include "core/history.h"
 
-#define HN_TENURE_BRIEF_MS 4500u /* one that is longer is worth a migration */
+#define HN_TENURE_BRIEF_MS 3500u /* one that is longer is worth a migration */
 #define HN_TENURE_ONCE_MS 512u   /* ended as soon as it was seen */
 #define HN_DOUBT_BRIEF 4u        /* a brief tenure adds so much, */
 #define HN_DOUBT_SHARED 12u      /* ... with so much the page is shared, until there is none, */
 #define HN_DOUBT_ASK 8u          /* ... and with less it is asked about as others are, to know soon */
 #define HN_DOUBT_MOST 15u
-#define HN_DOUBT_EBBS 5          /* one less every 2^5 times 512 ms */
+#define HN_DOUBT_EBBS 8          /* one less every 2^8 times 64 ms */
 #define HN_UNSEEN_MOST 7u
 
-/* All zero: no sample yet. Times wrap, after 70 minutes and 131 seconds: a tenure may seem brief once in a long while. */
+/* All zero: no sample yet. Times are in 64 ms, and wrap after 262 s: one long tenure in a hundred seems brief. */
 struct hn_tenure {
-	uint16_t since;     /* first sample of the node that has it now, in 64 ms */
-	uint8_t last;       /* last sample, in 512 ms */
-	uint8_t doubt : 4;  /* HN_DOUBT_MOST at most */
-	uint8_t unseen : 3; /* how long before `since` it may have begun, in 512 ms; HN_UNSEEN_MOST: or longer */
-	uint8_t shared : 1; /* several nodes use the page */
+	uint32_t since : 12; /* first sample of the node that has it now */
+	uint32_t last : 12;  /* last sample */
+	uint32_t doubt : 4;  /* HN_DOUBT_MOST at most */
+	uint32_t unseen : 3; /* how long before `since` it may have begun, in 512 ms; HN_UNSEEN_MOST: or longer */
+	uint32_t shared : 1; /* several nodes use the page */
 };
+
+static inline uint32_t hn_tenure_since_ms(uint32_t then, uint32_t now_ms) { return (((now_ms >> 6) - then) & 0xfff) << 6; }
 
 /* How long the node of the last sample has been seen to have the page, ms; up to 64 more or less. */
 static inline uint32_t hn_tenure_ms(struct hn_tenure t, uint32_t now_ms)
 {
-	return (uint32_t)(uint16_t)((now_ms >> 6) - t.since) << 6;
+	return hn_tenure_since_ms(t.since, now_ms);
 }
+
+/* How old the last sample is, ms; up to 64 more or less. */
+static inline uint32_t hn_tenure_age_ms(struct hn_tenure t, uint32_t now_ms) { return hn_tenure_since_ms(t.last, now_ms); }
 
 static inline bool hn_tenure_was_brief(struct hn_tenure t, uint32_t now_ms)
 {
@@ -59,9 +64,9 @@ static inline unsigned hn_doubt_less(unsigned doubt, unsigned by) { return doubt
 static inline struct hn_tenure hn_tenure_sample(struct hn_tenure t, uint64_t h, uint32_t now_ms)
 {
 	int nid = hn_history_node(h, 0), last_nid = hn_history_node(h, 1);
-	uint8_t now = (uint8_t)(now_ms >> 9), gap = (uint8_t)(now - t.last);
+	uint32_t now = now_ms >> 6 & 0xfff, gap = hn_tenure_age_ms(t, now_ms) >> 9;
 	bool first = last_nid == HN_NO_NODE, turn = nid != last_nid;
-	unsigned doubt = hn_doubt_less(t.doubt, ((now >> HN_DOUBT_EBBS) - (t.last >> HN_DOUBT_EBBS)) & (0xff >> HN_DOUBT_EBBS));
+	unsigned doubt = hn_doubt_less(t.doubt, ((now >> HN_DOUBT_EBBS) - (t.last >> HN_DOUBT_EBBS)) & (0xfff >> HN_DOUBT_EBBS));
 
 	if (nid == HN_NO_NODE)
 		return t;
@@ -70,11 +75,11 @@ static inline struct hn_tenure hn_tenure_sample(struct hn_tenure t, uint64_t h, 
 	else if (hn_history_run(h) == HN_HISTORY_SAMPLES && hn_tenure_ms(t, now_ms) >= HN_TENURE_BRIEF_MS)
 		doubt = hn_doubt_less(doubt, 1);
 	if (turn) {
-		t.unseen = first || gap > HN_UNSEEN_MOST ? HN_UNSEEN_MOST : gap;
-		t.since = (uint16_t)(now_ms >> 6);
+		t.unseen = first || gap > HN_UNSEEN_MOST ? HN_UNSEEN_MOST : gap & 7;
+		t.since = now;
 	}
 	t.last = now;
-	t.doubt = doubt < HN_DOUBT_MOST ? (uint8_t)doubt & HN_DOUBT_MOST : HN_DOUBT_MOST;
+	t.doubt = doubt < HN_DOUBT_MOST ? doubt & HN_DOUBT_MOST : HN_DOUBT_MOST;
 	t.shared = t.doubt >= (t.shared ? 1 : HN_DOUBT_SHARED);
 	return t;
 }

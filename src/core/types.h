@@ -76,7 +76,7 @@ enum hn_reason {
 	HN_REASON_FIRST,    /* its first sample */
 	HN_REASON_THREAD,   /* two samples in a row from the same thread */
 	HN_REASON_NODE,     /* two samples in a row from the same node, by different threads */
-	HN_REASON_MAJORITY, /* shared, but nearly all samples are from one node */
+	HN_REASON_MAJORITY, /* shared, but no sample is from its own node */
 	HN_REASON_GROUP,    /* the threads that share memory use that node far more */
 	HN_REASON_SPREAD,   /* shared: it goes where its address says, among the nodes that use it */
 	HN_REASON_BOUND,    /* the program wants it on other nodes than it is on */

@@ -972,7 +972,7 @@ MOVED = {
     "first": "because this was the first sample of it",
     "thread": "because the sample before came from the same thread there",
     "node": "because the sample before came from there too",
-    "majority": "because nearly all of its last samples came from there, though others use it too",
+    "majority": "because none of its last samples came from its own node, though several nodes use it",
     "group": "because the threads that share it use that node far more",
     "spread": "because several nodes use it, and such pages are spread over them",
     "bound": "because the program has bound this range to that node or group of nodes",

@@ -305,6 +305,30 @@ static void test_open_questions(void **state)
 	assert_int_equal(f->hn.core->nr_open, 8 - 1);
 }
 
+/* What was sampled since then need not be asked again; everything else is, once. */
+static void test_old_samples(void **state)
+{
+	struct fake *f = *state;
+	uint32_t since;
+
+	fake_manage(f, 0, 4, 0);
+	fake_sample(f, 0, 0);
+	fake_sample(f, 1, 0);
+	fake_ms(f, 200);
+	since = hn_now_ms(&f->hn);
+	fake_ms(f, 200);
+	fake_sample(f, 1, 0);
+	assert_int_equal(hn_scan_old(&f->hn, since, 8), 3);
+	assert_int_equal(armed_slots(f), 0xd);
+	take_all_back(f);
+	fake_sample(f, 0, 0);
+	fake_sample(f, 2, 1);
+	fake_sample(f, 3, 1);
+	assert_int_equal(hn_scan_old(&f->hn, since, 8), 0);
+	fake_ms(f, 200);
+	assert_int_equal(hn_scan_old(&f->hn, hn_now_ms(&f->hn), 3), 3);
+}
+
 /* Nothing follows from asking about a page that may not be moved yet. */
 static void test_a_question_waits_for_a_hold(void **state)
 {
@@ -349,6 +373,7 @@ int main(void)
 		fake_test(test_expiry_leaves_migrations_alone),
 		fake_test(test_drain_range),
 		fake_test(test_open_questions),
+		fake_test(test_old_samples),
 		fake_test(test_a_question_waits_for_a_hold),
 		fake_test(test_drain_wakes_sleepers),
 	};
