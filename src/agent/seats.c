@@ -147,16 +147,18 @@ static bool take_seat(struct hn_live *live, uint32_t tid)
 		t->left_ms = seats.now_ms | 1;
 	}
 	__atomic_store_n(&t->load, load_of(live, tid, t, &known), __ATOMIC_RELAXED);
-	seats.unmeasured |= !known;
 	*s = (struct hn_seat){
 		.tid = tid, .group = peek(&t->group), .load = t->load, .samples = lately(t), .mem = t->mem,
 		.goes_by = hn_thread_mem(&seats.w->hn, t), .now = HN_NO_NODE, .home = home,
 		.left = !known || (t->left_ms && seats.now_ms - t->left_ms < LET_GO_MS), .ready = is_ready(t, seats.now_ms),
 	};
-	if (s->load >= HN_ASLEEP || s->samples) {
+	if (s->load >= HN_ASLEEP || s->samples)
 		s->now = home >= 0 ? home : node_of(live, tid);
+	if (!known || s->now >= 0)
 		s->fixed = home < 0 && !hn_affinity_is_free(tid);
-	}
+	/* The program has said where it is to run: there is nothing to find out, and its memory need not wait. */
+	s->ready |= s->fixed;
+	seats.unmeasured |= !known && !s->fixed;
 	seats.thread[seats.nr++] = t;
 	return seats.nr < HN_KNOWN_ROWS;
 }

@@ -143,7 +143,8 @@ struct hn_pace_plan hn_pace_plan(struct hn_pace *p, const struct hn_pace_params 
 	if (plan.any < p->stirred)
 		plan.any = least(least(p->stirred, managed), left);
 	plan.old = least(least(p->spread, managed), left);
-	plan.since_ms = p->burst_ms;
+	/* What answered a while ago may have done so by chance. */
+	plan.since_ms = now_ms - p->burst_ms < PAUSE_MS ? p->burst_ms : now_ms - PAUSE_MS;
 	return plan;
 }
 
