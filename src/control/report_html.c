@@ -283,7 +283,7 @@ static void put_head(FILE *out, const json_t *report)
 	fprintf(out, "</h1>\n<p>%zu %s NUMA nodes, policy ", hn_get_nr_nodes(report),
 		json_is_true(json_object_get(json_object_get(report, "machine"), "virtual")) ? "virtual" : "real");
 	hn_html_text(out, hn_get_text(config, "policy"));
-	fprintf(out, ", a pass every %" PRIu64 " ms of at most %" PRIu64 " MiB; %.1f s; hugenuma ",
+	fprintf(out, ", a round over new memory in %" PRIu64 " ms, at most %" PRIu64 " MiB at a time; %.1f s; hugenuma ",
 		hn_get_count(config, "period_ms"), hn_get_count(config, "window_mib"),
 		(double)hn_get_count(report, "elapsed_ms") / 1e3);
 	hn_html_text(out, hn_get_text(report, "hugenuma_version"));
