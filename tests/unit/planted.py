@@ -8,6 +8,7 @@ real sources, the stress test must not. Prints TAP.
     planted.py [--seconds N] [--cc COMPILER] [--only WORD]
 """
 import argparse
+import concurrent.futures
 import os
 import re
 import shutil
@@ -300,13 +301,21 @@ def hunt(program, want, seconds, options):
         seed += 1
 
 
-def check(args, number, bug, scratch):
-    name, want, edits, *options = bug
+def build(args, number, bug, scratch):
+    """The name of the test and the program with the bug in it, None when there is no such program."""
+    _, want, edits, *_ = bug
     tree, program = os.path.join(scratch, str(number)), os.path.join(scratch, f"stress-{number}")
     shutil.copytree(os.path.join(SOURCE, "src", "core"), os.path.join(tree, "src", "core"))
-    failure = None
     test = want if want.endswith("_test") else "stress_core"
-    if plant(edits, tree) and compile_core(args, os.path.join(tree, "src"), test, program):
+    good = plant(edits, tree) and compile_core(args, os.path.join(tree, "src"), test, program)
+    return test, program if good else None
+
+
+def check(args, number, bug, built):
+    name, want, _, *options = bug
+    test, program = built
+    failure = None
+    if program:
         start = time.monotonic()
         failure = hunt(program, want, args.seconds, options) if test == "stress_core" else unit_failure(program)
         if failure:
@@ -334,7 +343,10 @@ def main(argv):
     bugs = [b for b in BUGS if args.only in b[0]]
     print(f"1..{len(bugs) + 1}")
     with tempfile.TemporaryDirectory(prefix="hugenuma-planted-") as scratch:
-        good = [check(args, i, bug, scratch) for i, bug in enumerate(bugs, 1)]
+        # Built ahead, as many at once as there are CPUs; but one at a time hunts for its bug.
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            built = [pool.submit(build, args, i, bug, scratch) for i, bug in enumerate(bugs, 1)]
+            good = [check(args, i, bug, built[i - 1].result()) for i, bug in enumerate(bugs, 1)]
         good.append(real_code(args, len(bugs) + 1, scratch))
     return 0 if all(good) else 1
 
