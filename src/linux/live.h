@@ -352,6 +352,8 @@ void hn_uffd_wake(int fd, hn_addr start, uint64_t len);
  */
 int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t invert, struct hn_range *out, uint32_t nr,
 		    hn_addr *next);
+/* The same, of pages that are there: present, or swapped, or on the way between. */
+int hn_pagemap_there(int fd, hn_addr start, hn_addr end, struct hn_range *out, uint32_t nr, hn_addr *next);
 /* Leading bytes of [start, end) that are PMD-mapped huge and not the zero page. */
 uint64_t hn_pagemap_huge_prefix(int fd, hn_addr start, hn_addr end);
 bool hn_pagemap_is_huge(int fd, hn_addr haddr);

@@ -13,15 +13,19 @@
 
 #define RUNS 64
 
-int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t invert, struct hn_range *out, uint32_t nr,
-		    hn_addr *next)
+static int runs(int fd, hn_addr start, hn_addr end, const struct hn_pm_scan_arg *what, struct hn_range *out, uint32_t nr,
+		hn_addr *next)
 {
 	struct hn_page_region vec[RUNS];
-	struct hn_pm_scan_arg arg = {
-		.size = sizeof(arg), .start = start, .end = end, .vec = (uintptr_t)vec,
-		.vec_len = nr < RUNS ? nr : RUNS, .category_inverted = invert, .category_mask = mask,
-	};
-	long got = hn_sys_ioctl(fd, HN_PAGEMAP_SCAN, &arg), i;
+	struct hn_pm_scan_arg arg = *what;
+	long got, i;
+
+	arg.size = sizeof(arg);
+	arg.start = start;
+	arg.end = end;
+	arg.vec = (uintptr_t)vec;
+	arg.vec_len = nr < RUNS ? nr : RUNS;
+	got = hn_sys_ioctl(fd, HN_PAGEMAP_SCAN, &arg);
 
 	if (got < 0)
 		return (int)got;
@@ -31,6 +35,25 @@ int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t 
 	}
 	*next = arg.walk_end > start ? arg.walk_end : end;
 	return (int)got;
+}
+
+int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t invert, struct hn_range *out, uint32_t nr,
+		    hn_addr *next)
+{
+	struct hn_pm_scan_arg what = { .category_inverted = invert, .category_mask = mask };
+
+	return runs(fd, start, end, &what, out, nr, next);
+}
+
+/*
+ * A page that the kernel is just splitting or moving counts as swapped, and a moment later as present: who asked for the one
+ * and then for the other would see neither.
+ */
+int hn_pagemap_there(int fd, hn_addr start, hn_addr end, struct hn_range *out, uint32_t nr, hn_addr *next)
+{
+	struct hn_pm_scan_arg what = { .category_anyof_mask = HN_PAGE_IS_PRESENT | HN_PAGE_IS_SWAPPED };
+
+	return runs(fd, start, end, &what, out, nr, next);
 }
 
 #define HUGE_MASK (HN_PAGE_IS_HUGE | HN_PAGE_IS_PFNZERO)
@@ -76,17 +99,12 @@ uint64_t hn_pagemap_present_bytes(int fd, hn_addr start, hn_addr end, uint64_t e
 	return count_bytes(fd, start, end, HN_PAGE_IS_PRESENT, 0, enough);
 }
 
-static bool has_none(int fd, hn_addr start, hn_addr end, uint64_t kind)
+bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end)
 {
 	struct hn_range r;
 
 	while (start < end)
-		if (hn_pagemap_runs(fd, start, end, kind, 0, &r, 1, &start) != 0)
+		if (hn_pagemap_there(fd, start, end, &r, 1, &start) != 0)
 			return false;
 	return true;
-}
-
-bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end)
-{
-	return has_none(fd, start, end, HN_PAGE_IS_PRESENT) && has_none(fd, start, end, HN_PAGE_IS_SWAPPED);
 }

@@ -99,13 +99,13 @@ int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len)
 	return ret;
 }
 
-static int merge_kind(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t kind)
+static int bring(struct hn_live *live, hn_addr haddr, hn_addr src)
 {
 	hn_addr at = src, end = src + HN_PAGE_SIZE;
 	struct hn_range r[32];
 
 	while (at < end) {
-		int n = hn_pagemap_runs(live->fd_pagemap, at, end, kind, 0, r, 32, &at), i;
+		int n = hn_pagemap_there(live->fd_pagemap, at, end, r, 32, &at), i;
 
 		/* It cannot be seen what is where: then all of it. A hole gives zeros, and only where the program has none. */
 		if (n < 0)
@@ -124,7 +124,7 @@ static int merge_kind(struct hn_live *live, hn_addr haddr, hn_addr src, uint64_t
 static int merge(struct hn_live *live, hn_addr haddr, hn_addr src)
 {
 	hn_stat_add(live->cnt.fixups, 1);
-	if (merge_kind(live, haddr, src, HN_PAGE_IS_PRESENT) || merge_kind(live, haddr, src, HN_PAGE_IS_SWAPPED))
+	if (bring(live, haddr, src))
 		return -EAGAIN;
 	hn_uffd_wake(live->fd, haddr, HN_PAGE_SIZE);
 	return 0;

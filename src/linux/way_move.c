@@ -49,6 +49,11 @@ uint32_t hn_move_out(struct hn_live *live, hn_addr haddr, uint32_t first, uint32
 		else if (*err && moved == 0) /* the true error comes only when nothing could be moved */
 			break;
 	}
+	/* A page that is being split may have been moved in part without a word of it: then it counts as armed, as above. */
+	if (done < huge && !hn_pagemap_is_empty(live->fd_pagemap, staged + done, staged + done + HN_PAGE_SIZE)) {
+		done += HN_PAGE_SIZE;
+		*err = -EAGAIN;
+	}
 	if (done < nr * HN_PAGE_SIZE && done == huge)
 		*err = -ENOENT;
 	if (done && hn_pagemap_huge_prefix(live->fd_pagemap, staged, staged + done) != done)
