@@ -330,7 +330,7 @@ uint64_t hn_thread_cpu_ns(uint32_t tid)
 
 static uint64_t now_in_ms(void) { return hn_live_now_ns(NULL) / 1000000; }
 
-static uint64_t own_cpu_ns(void) { return hn_thread_cpu_ns((uint32_t)hn_sys_gettid()); }
+static uint64_t own_cpu_ns(void) { return hn_live_cpu_ns(NULL); }
 
 /* Of all threads of the agent. */
 static uint64_t agent_cpu_ns(void)

@@ -416,12 +416,12 @@ bool hn_affinity_pass(struct hn_worker *w, const struct hn_machine *m, const str
 		if (!a->on)
 			begin(m, now_ms);
 		if ((int32_t)(now_ms - a->next_ms) >= 0 && hn_affinity_look_at_cpuset()) {
-			uint64_t cpu = hn_thread_cpu_ns((uint32_t)hn_sys_gettid());
+			uint64_t cpu = hn_live_cpu_ns(NULL);
 
 			hn_threads_sum(&w->hn);
 			decide(w, now_ms);
 			hn_kept_review(w, a->idle, now_ms);
-			set_next(now_ms, hn_thread_cpu_ns((uint32_t)hn_sys_gettid()) - cpu);
+			set_next(now_ms, hn_live_cpu_ns(NULL) - cpu);
 		}
 	}
 	__atomic_store_n(&hn_agent.slot->threads_kept, hn_load_relaxed(&a->nr), __ATOMIC_RELAXED);

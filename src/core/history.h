@@ -45,6 +45,9 @@ static inline unsigned hn_history_run(uint64_t h)
 	return n;
 }
 
+/* All that fit in came from one node. */
+static inline bool hn_history_all_same(uint64_t h) { return hn_history_run(h) == HN_HISTORY_SAMPLES; }
+
 /* All samples there are came from one thread, two at least. The flag of the oldest one says nothing. */
 static inline bool hn_history_one_thread(uint64_t h)
 {

@@ -10,7 +10,6 @@
 
 #define SETTLING_RUN 4u    /* somebody who has had it alone for so many samples ... */
 #define SETTLING_MS 1000u  /* ... and so long is no passer-by */
-#define ALL_SAMPLES HN_HISTORY_SAMPLES /* a shared page belongs to one node all the same */
 #define SOME_SAMPLES 4u    /* if none of so many is from the page's own node, it may as well be with somebody who uses it, ... */
 #define RESTS 10u          /* ... once in so many times policy.settle_ms: among several users that comes about by chance */
 
@@ -118,7 +117,7 @@ static bool group_moved_on(const struct hn_judge *j, uint64_t h)
 /* Its place is with this thread more than where it is: nobody else uses it lately, or nobody where it is. */
 static bool is_out_of_place(const struct hn_judge *j, uint64_t h)
 {
-	if (hn_history_count(h, j->thread_nid) >= ALL_SAMPLES)
+	if (hn_history_all_same(h))
 		return true;
 	if (j->moved && j->moved_ms_ago / RESTS < j->place->settle_ms)
 		return false;
@@ -174,7 +173,7 @@ static bool is_settling(const struct hn_judge *j, uint64_t h)
 }
 
 /* Nobody else uses it, if somebody did. What its thread did while it wandered says nothing once it has come to rest. */
-static bool is_its_own(uint64_t h) { return hn_history_one_thread(h) || hn_history_run(h) == HN_HISTORY_SAMPLES; }
+static bool is_its_own(uint64_t h) { return hn_history_one_thread(h) || hn_history_all_same(h); }
 
 void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r)
 {

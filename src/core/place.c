@@ -16,20 +16,9 @@ struct plan {
 
 static uint32_t peek(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 
-static int most(const uint32_t *count, uint32_t nr_nodes)
-{
-	int best = HN_NO_NODE;
-	uint32_t n;
-
-	for (n = 0; n < nr_nodes; n++)
-		if (peek(&count[n]) && (best == HN_NO_NODE || peek(&count[n]) > peek(&count[best])))
-			best = (int)n;
-	return best;
-}
-
 int hn_thread_wants(const uint32_t *mem, uint32_t nr_nodes, int home, uint32_t *share)
 {
-	int best = most(mem, nr_nodes);
+	int best = hn_node_of_most(mem, nr_nodes);
 	uint64_t total = 0, at_home = home >= 0 ? peek(&mem[home]) : 0;
 	uint32_t n;
 

@@ -126,8 +126,7 @@ static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_p
 	j->moved = e->moved;
 	j->moved_ms_ago = now_ms - e->moved_ms;
 	j->tenure = hn_tenure_sample(e->tenure, hn_history_push(e->history, j->thread_nid, j->same_thread), now_ms);
-	j->at_home = thread && __atomic_load_n(&thread->follow, __ATOMIC_RELAXED) == HN_FOLLOW_MEMORY &&
-		     __atomic_load_n(&thread->home, __ATOMIC_RELAXED) == j->thread_nid;
+	j->at_home = thread && hn_thread_is_home(thread, j->thread_nid);
 	j->disputed = neighbours_disagree(hn, e, j->thread_nid);
 	j->by_cpu = hn->core->by_cpu;
 	j->by_page = hn->core->by_page;

@@ -72,7 +72,7 @@ static inline struct hn_tenure hn_tenure_sample(struct hn_tenure t, uint64_t h, 
 		return t;
 	if (turn && !first && hn_tenure_was_brief(t, now_ms))
 		doubt += HN_DOUBT_BRIEF;
-	else if (hn_history_run(h) == HN_HISTORY_SAMPLES && hn_tenure_ms(t, now_ms) >= HN_TENURE_BRIEF_MS)
+	else if (hn_history_all_same(h) && hn_tenure_ms(t, now_ms) >= HN_TENURE_BRIEF_MS)
 		doubt = hn_doubt_less(doubt, 1);
 	if (turn) {
 		t.unseen = first || gap > HN_UNSEEN_MOST ? HN_UNSEEN_MOST : gap & 7;

@@ -166,6 +166,11 @@ void hn_threads_note(struct hn *hn, struct hn_entry *e, int thread_nid, uint32_t
 	e->prior_tid = (uint16_t)e->last_tid;
 }
 
+bool hn_thread_is_home(const struct hn_thread *t, int nid)
+{
+	return peek(&t->follow) == HN_FOLLOW_MEMORY && peek_node(&t->home) == nid;
+}
+
 bool hn_threads_hold(const struct hn *hn, uint32_t tid, int page_nid, bool shared)
 {
 	const struct hn_group *g;
@@ -178,7 +183,7 @@ bool hn_threads_hold(const struct hn *hn, uint32_t tid, int page_nid, bool share
 		return false;
 	if (peek(&t->follow) == HN_FOLLOW_UNDECIDED)
 		return true;
-	if (peek(&t->follow) == HN_FOLLOW_MEMORY && peek_node(&t->home) == page_nid)
+	if (hn_thread_is_home(t, page_nid))
 		return true;
 	g = shared ? hn_group_of(hn, peek(&t->group)) : NULL;
 	return g && peek_node(&g->home) == page_nid;
@@ -186,7 +191,7 @@ bool hn_threads_hold(const struct hn *hn, uint32_t tid, int page_nid, bool share
 
 /* ---- sums ---- */
 
-static int32_t most(const uint32_t *count, uint32_t nr_nodes)
+int32_t hn_node_of_most(const uint32_t *count, uint32_t nr_nodes)
 {
 	int32_t best = HN_NO_NODE;
 	uint32_t n;
@@ -277,8 +282,8 @@ static void sum_group(struct hn *hn, uint32_t i)
 		poke(&g->mem[n], s.mem[n]);
 		poke(&g->cpu[n], s.cpu[n]);
 	}
-	poke_node(&g->preferred, most(g->mem, nr_nodes));
-	poke_node(&g->home, most(s.at_home, nr_nodes));
+	poke_node(&g->preferred, hn_node_of_most(g->mem, nr_nodes));
+	poke_node(&g->home, hn_node_of_most(s.at_home, nr_nodes));
 }
 
 const uint32_t *hn_thread_mem(const struct hn *hn, const struct hn_thread *t)
@@ -293,7 +298,7 @@ static void prefer(void *arg, uint32_t tid, struct hn_thread *t)
 	const struct hn *hn = arg;
 
 	(void)tid;
-	poke_node(&t->preferred, most(hn_thread_mem(hn, t), hn->core->par.nr_nodes));
+	poke_node(&t->preferred, hn_node_of_most(hn_thread_mem(hn, t), hn->core->par.nr_nodes));
 }
 
 void hn_threads_sum(struct hn *hn)

@@ -68,6 +68,10 @@ struct hn_thread *hn_thread_find(const struct hn *hn, uint32_t tid);
 struct hn_thread *hn_thread_make(const struct hn *hn, uint32_t tid);
 /* The group with this number; NULL for HN_NO_GROUP. */
 const struct hn_group *hn_group_of(const struct hn *hn, uint32_t group);
+/* Is the thread kept on this node? */
+bool hn_thread_is_home(const struct hn_thread *t, int nid);
+/* The node with the largest count, the first of several; HN_NO_NODE: all are 0. */
+int32_t hn_node_of_most(const uint32_t *count, uint32_t nr_nodes);
 /*
  * Is the thread tid to come to page_nid, or may it be told to: then pages there are not sent away for its sake. `shared`:
  * several nodes use the page, so that where the group is to be counts too.

@@ -142,7 +142,7 @@ BUGS = [
     ("samples of a thread do not decay", "threads_test",
      [("threads.c", "\t\thalve(&t->mem[n]);\n", "")]),
     ("pages are sent away from the node that their thread is to come to", "threads_test",
-     [("threads.c", "peek_node(&t->home) == page_nid)\n\t\treturn true;", "0)\n\t\treturn true;")]),
+     [("threads.c", "if (hn_thread_is_home(t, page_nid))\n", "if (0)\n")]),
     ("pages move before it is decided who moves", "threads_test",
      [("threads.c", "if (peek(&t->follow) == HN_FOLLOW_UNDECIDED)", "if (0)")]),
     ("a thread that the program has bound takes no room", "place_test",
