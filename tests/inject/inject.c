@@ -4,7 +4,8 @@
  * fail, fall short, be late, or end in a fault of the agent's own. Linked with the very objects of the agent that ships.
  *
  *   HUGENUMA_INJECT=KIND@N[/K]:WHAT[,...]   the N-th call of KIND, and with /K one in K from there on, as if at random
- *   WHAT: an errno as a number, nothing is called then; short: of half the length; unread: the same, and as if an
+ *   WHAT: an errno as a number, nothing is called then; short: of half the length; silent: a move of one base page, of which
+ *         nothing is said; unread: the same, and as if an
  *         event had begun just then, so that moves and copies say EAGAIN until a message is read; sleep=MS before the call;
  *         segv, bus, ill: a fault in agent code; segv+: the same, just after the call; exit: the thread ends without a
  *         word; spin: it goes round for ever. All from sleep on only on threads of the agent's own, and counted there only.
@@ -98,13 +99,13 @@ static const struct kind {
 
 #define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-enum what { FAIL, SHORT, UNREAD, SLEEP, SEGV, SEGV_AFTER, BUS, ILL, EXIT, SPIN };
+enum what { FAIL, SHORT, SILENT, UNREAD, SLEEP, SEGV, SEGV_AFTER, BUS, ILL, EXIT, SPIN };
 
 static const struct {
 	const char *name;
 	enum what what;
 } words[] = {
-	{ "short", SHORT }, { "unread", UNREAD }, { "sleep=", SLEEP }, { "segv+", SEGV_AFTER }, { "segv", SEGV }, { "bus", BUS },
+	{ "short", SHORT }, { "silent", SILENT }, { "unread", UNREAD }, { "sleep=", SLEEP }, { "segv+", SEGV_AFTER }, { "segv", SEGV }, { "bus", BUS },
 	{ "ill", ILL },     { "exit", EXIT },    { "spin", SPIN },
 };
 
@@ -268,31 +269,45 @@ static void die(enum what what)
 	}
 }
 
-/* What the kernel does when it breaks off: it has done a part, and says EAGAIN. */
+/* What the kernel does when it breaks off: it has done a part, and says EAGAIN. `len` is the field with the length. */
+static long call_part(uint64_t *len, uint64_t part, long nr, long a, long b, long c, long d, long e, long f)
+{
+	uint64_t whole = *len;
+	long ret;
+
+	*len = part;
+	ret = __real_hn_syscall6(nr, a, b, c, d, e, f);
+	*len = whole;
+	return ret ? ret : -EAGAIN;
+}
+
+static uint64_t half_of(uint64_t len) { return len / 2 & ~(HN_BASE_SIZE - 1); }
+
 static long call_short(long nr, long a, long b, long c, long d, long e, long f)
 {
 	struct hn_uffdio_move *m = (struct hn_uffdio_move *)c;
 	struct uffdio_copy *copy = (struct uffdio_copy *)c;
-	uint64_t whole;
-	long ret;
 
-	if (nr == SYS_ioctl && (unsigned long)b == HN_UFFDIO_MOVE && m->len > HN_BASE_SIZE) {
-		whole = m->len;
-		m->len = whole / 2 & ~(HN_BASE_SIZE - 1);
-		ret = __real_hn_syscall6(nr, a, b, c, d, e, f);
-		m->len = whole;
-		return ret ? ret : -EAGAIN;
-	}
-	if (nr == SYS_ioctl && (unsigned long)b == UFFDIO_COPY && copy->len > HN_BASE_SIZE) {
-		whole = copy->len;
-		copy->len = whole / 2 & ~(HN_BASE_SIZE - 1);
-		ret = __real_hn_syscall6(nr, a, b, c, d, e, f);
-		copy->len = whole;
-		return ret ? ret : -EAGAIN;
-	}
+	if (nr == SYS_ioctl && (unsigned long)b == HN_UFFDIO_MOVE && m->len > HN_BASE_SIZE)
+		return call_part((uint64_t *)&m->len, half_of(m->len), nr, a, b, c, d, e, f);
+	if (nr == SYS_ioctl && (unsigned long)b == UFFDIO_COPY && copy->len > HN_BASE_SIZE)
+		return call_part((uint64_t *)&copy->len, half_of(copy->len), nr, a, b, c, d, e, f);
 	if ((nr == SYS_read || nr == SYS_pread64 || nr == SYS_getdents64) && c > 512)
 		c /= 2;
 	return __real_hn_syscall6(nr, a, b, c, d, e, f);
+}
+
+/* A base page has been moved when the page turns out to be split, and the call says that nothing has. */
+static long call_silent(long nr, long a, long b, long c, long d, long e, long f)
+{
+	struct hn_uffdio_move *m = (struct hn_uffdio_move *)c;
+	long ret;
+
+	if (nr != SYS_ioctl || (unsigned long)b != HN_UFFDIO_MOVE || m->len <= HN_BASE_SIZE)
+		return __real_hn_syscall6(nr, a, b, c, d, e, f);
+	ret = call_part((uint64_t *)&m->len, HN_BASE_SIZE, nr, a, b, c, d, e, f);
+	m->move = ret;
+	return ret;
 }
 
 /* Not evenly: what is tried again and again would hit upon the same calls each time. */
@@ -371,6 +386,8 @@ long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 		return -r->arg;
 	if (r->what == SHORT)
 		return call_short(nr, a, b, c, d, e, f);
+	if (r->what == SILENT)
+		return call_silent(nr, a, b, c, d, e, f);
 	if (r->what == UNREAD) {
 		long ret = call_short(nr, a, b, c, d, e, f);
 

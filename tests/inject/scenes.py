@@ -12,7 +12,7 @@ import harness  # noqa: E402  pylint: disable=wrong-import-position
 
 # From the manual pages and from what the kernel's userfaultfd does.
 ERRORS = {
-    "move": "EAGAIN EBUSY ENOENT EEXIST EINVAL ENOMEM ESRCH short unread",
+    "move": "EAGAIN EBUSY ENOENT EEXIST EINVAL ENOMEM ESRCH short silent unread",
     "copy": "EAGAIN ENOENT EINVAL ENOMEM ESRCH short",
     "zeropage": "EAGAIN EEXIST EINVAL ENOENT ENOMEM ESRCH",
     "register": "EINVAL ENOMEM EBUSY EPERM",
