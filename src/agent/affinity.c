@@ -18,6 +18,7 @@
 
 #include "agent/agent.h"
 #include "agent/affinity.h"
+#include "linux/number.h"
 #include "linux/sys.h"
 
 #define CROWDED_MS 1000u   /* waiting for a CPU is looked at over this time */
@@ -88,10 +89,8 @@ bool hn_task_times(struct hn_live *live, uint32_t tid, struct hn_task_times *t)
 	n = hn_sys_read((int)fd, buf, sizeof(buf) - 1);
 	hn_sys_close((int)fd);
 	buf[n > 0 ? n : 0] = '\0';
-	for (; *p >= '0' && *p <= '9'; p++)
-		t->run_ns = t->run_ns * 10 + (uint64_t)(*p - '0');
-	for (p += *p == ' '; *p >= '0' && *p <= '9'; p++)
-		t->wait_ns = t->wait_ns * 10 + (uint64_t)(*p - '0');
+	p = hn_read_number(p, &t->run_ns);
+	hn_read_number(p + (*p == ' '), &t->wait_ns);
 	return n > 0;
 }
 

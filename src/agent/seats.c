@@ -205,7 +205,7 @@ static void look_at_cpus(struct hn_live *live)
 		return;
 	known = hn_idle_look(live, a->cpuset.word, idle);
 	for (n = 0; n < nr_nodes(); n++) {
-		uint32_t cpus = hn_affinity_cpus((int)n) * 1000;
+		uint32_t cpus = seats.room[n].cpus;
 		uint64_t ms = idle[n] - a->idle_of[n];
 
 		a->idle[n] = cpus;
@@ -225,23 +225,28 @@ static void look_at_cpus(struct hn_live *live)
 
 /* ---- claims ---- */
 
-/* Numbers that others have written: too much is as good as all. */
-static void sum_claims(bool seniors_only, uint32_t *claimed)
+/* Numbers that others have written: too much is as good as all. `senior`, or NULL: of those that do not give way. */
+static void sum_claims(uint32_t *claimed, uint32_t *senior)
 {
+	bool seniors = senior != NULL;
 	uint32_t i, n;
 
 	memset(claimed, 0, HN_MAX_NODES * sizeof(*claimed));
+	if (senior)
+		memset(senior, 0, HN_MAX_NODES * sizeof(*senior));
 	for (i = 0; i < HN_SHM_SLOTS; i++) {
 		const struct hn_slot *s = &hn_agent.shm->slot[i];
 
-		if (s == hn_agent.slot && seniors_only)
-			return;
+		seniors &= s != hn_agent.slot;
 		if (s == hn_agent.slot || hn_load_acquire(&s->state) != HN_SLOT_LIVE)
 			continue;
 		for (n = 0; n < nr_nodes(); n++) {
 			uint32_t c = __atomic_load_n(&s->claim[n], __ATOMIC_SEQ_CST), most = seats.room[n].cpus;
 
-			claimed[n] += c < most ? c : most;
+			c = c < most ? c : most;
+			claimed[n] += c;
+			if (seniors)
+				senior[n] += c;
 		}
 	}
 }
@@ -263,7 +268,7 @@ static void withdraw(void)
 	uint32_t claimed[HN_MAX_NODES], i;
 
 	seats.withdrawn = false;
-	sum_claims(false, claimed);
+	sum_claims(claimed, NULL);
 	for (i = 0; i < seats.nr; i++) {
 		struct hn_seat *s = &seats.seat[i];
 
@@ -293,17 +298,16 @@ static void look(struct hn_worker *w, uint32_t now_ms)
 	copy_kept();
 	hn_each_thread(w->live, take_seat);
 	hn_for_each_thread(&w->hn, note_ended, NULL);
-	look_at_cpus(w->live);
 	for (n = 0; n < nr_nodes(); n++)
 		seats.room[n] = (struct hn_room){
 			.cpus = hn_affinity_cpus((int)n) * 1000,
-			.foreign = a->foreign[n],
 			.avoid = a->avoid_until_ms[n] && (int32_t)(a->avoid_until_ms[n] - now_ms) > 0,
 		};
+	look_at_cpus(w->live);
 	hn_census(&w->hn, count_page, NULL);
-	sum_claims(false, claimed);
-	sum_claims(true, senior);
+	sum_claims(claimed, senior);
 	for (n = 0; n < nr_nodes(); n++) {
+		seats.room[n].foreign = a->foreign[n];
 		seats.room[n].claimed = claimed[n];
 		seats.room[n].senior = senior[n];
 	}

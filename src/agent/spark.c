@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "agent/agent.h"
+#include "linux/number.h"
 #include "linux/sys.h"
 
 #define SPARK_SIGNAL 32
@@ -67,14 +68,14 @@ static uint64_t peak_kib(void)
 /* Second number of /proc/self/statm, in base pages; 0 when it cannot be read. */
 static uint64_t resident_kib(void)
 {
-	char buf[64], *p = buf;
-	uint64_t pages = 0;
+	char buf[64];
+	const char *p = buf;
+	uint64_t pages;
 
 	hn_sys_read_file("/proc/self/statm", buf, sizeof(buf));
 	while (*p && *p++ != ' ')
 		;
-	for (; *p >= '0' && *p <= '9'; p++)
-		pages = pages * 10 + (uint64_t)(*p - '0');
+	hn_read_number(p, &pages);
 	return pages * (HN_BASE_SIZE >> 10);
 }
 

@@ -62,7 +62,8 @@ static void put_refused(FILE *out, const struct hn_decision *d, const struct hn_
 	case HN_REFUSE_HELD: fprintf(out, "because it had failed to move a moment ago"); break;
 	case HN_REFUSE_SHARED: fprintf(out, "because threads of several nodes use it"); break;
 	case HN_REFUSE_SETTLING:
-		fprintf(out, "because it came a moment ago, and four samples in a row from one node are wanted then");
+		fprintf(out, "because it came a moment ago, and somebody has had it for a moment only: four samples in a row over a "
+			     "second are wanted then");
 		break;
 	case HN_REFUSE_NODES: fprintf(out, "because pages may not go there (--nodes, the program's cpuset, or what it has bound the memory to)"); break;
 	case HN_REFUSE_BUDGET: fprintf(out, "because as much as may be had been migrated in that second"); break;

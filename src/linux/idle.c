@@ -4,17 +4,11 @@
 #include <string.h>
 
 #include "linux/live.h"
+#include "linux/number.h"
 #include "linux/sys.h"
 
 /* As Linux counts for programs on all architectures that we know. */
 #define MS_PER_TICK 10u
-
-static const char *number(const char *p, uint64_t *to)
-{
-	for (*to = 0; *p >= '0' && *p <= '9'; p++)
-		*to = *to * 10 + (uint64_t)(*p - '0');
-	return p;
-}
 
 /* "cpu3 USER NICE SYSTEM IDLE IOWAIT ..." */
 bool hn_idle_line(const char *line, uint32_t *cpu, uint64_t *ms)
@@ -25,12 +19,12 @@ bool hn_idle_line(const char *line, uint32_t *cpu, uint64_t *ms)
 
 	if (strncmp(line, "cpu", 3) != 0 || *p < '0' || *p > '9')
 		return false;
-	p = number(p, &value);
+	p = hn_read_number(p, &value);
 	*cpu = value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
 	for (field = 1; field <= 5; field++) {
 		if (*p != ' ' || p[1] < '0' || p[1] > '9')
 			return false;
-		p = number(p + 1, &value);
+		p = hn_read_number(p + 1, &value);
 		idle += field >= 4 ? value : 0;
 	}
 	*ms = idle * MS_PER_TICK;

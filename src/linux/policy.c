@@ -77,16 +77,6 @@ static uint64_t indices_of(const struct hn_live *live, uint64_t os_nodes)
 	return nodes;
 }
 
-/* The word and nothing more of it. Behind it the line ends where nothing is mapped, as when all its pages are armed. */
-static bool begins(const char *p, const char *end, const char *word)
-{
-	while (*word && p < end && *p == *word) {
-		p++;
-		word++;
-	}
-	return *word == '\0' && p < end && (*p == ' ' || *p == '\n');
-}
-
 static hn_addr parse_hex(const char **p, const char *end)
 {
 	hn_addr v = 0;
@@ -108,6 +98,12 @@ static bool skip(const char **p, const char *end, const char *word)
 		return false;
 	*p = at;
 	return true;
+}
+
+/* The word and nothing more of it. Behind it the line ends where nothing is mapped, as when all its pages are armed. */
+static bool begins(const char *p, const char *end, const char *word)
+{
+	return skip(&p, end, word) && p < end && (*p == ' ' || *p == '\n');
 }
 
 static uint32_t parse_number(const char **p, const char *end)

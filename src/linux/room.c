@@ -9,24 +9,12 @@
 #include <string.h>
 
 #include "linux/live.h"
+#include "linux/number.h"
 #include "linux/sys.h"
 
 #define PAGE_KIB ((uint32_t)(HN_PAGE_SIZE >> 10))
 #define PLENTY 8u        /* with one eighth of the node free nothing can be near a watermark */
 #define SCARCE_MS 10000u /* how long nothing is left to the kernel after it had to split a page */
-
-/* The number behind `key` in a node's meminfo; 0 when there is none. */
-static uint32_t meminfo_kib(const char *text, const char *key)
-{
-	const char *p = strstr(text, key);
-	uint32_t kib = 0;
-
-	for (p = p ? p + strlen(key) : ""; *p == ' '; p++)
-		;
-	for (; *p >= '0' && *p <= '9'; p++)
-		kib = kib * 10 + (uint32_t)(*p - '0');
-	return kib;
-}
 
 /* What the node's allocator counts as free, and all there is; 0 when it cannot be known. */
 static uint32_t free_kib(const struct hn_live *live, uint32_t n, uint32_t *total)
@@ -35,8 +23,8 @@ static uint32_t free_kib(const struct hn_live *live, uint32_t n, uint32_t *total
 
 	hn_number_path(path, "/sys/devices/system/node/node", (uint32_t)live->setup.os_nid[n], "/meminfo");
 	hn_sys_read_file(path, buf, sizeof(buf));
-	*total = meminfo_kib(buf, "MemTotal:");
-	return meminfo_kib(buf, "MemFree:");
+	*total = (uint32_t)hn_number_behind(buf, "MemTotal:");
+	return (uint32_t)hn_number_behind(buf, "MemFree:");
 }
 
 static bool is_asked_for(const struct hn_live *live) { return live->setup.kernel_mover && !live->setup.is_virtual; }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "linux/live.h"
+#include "linux/number.h"
 #include "linux/sys.h"
 
 #define PAGE_KIB (HN_PAGE_SIZE >> 10)
@@ -31,19 +32,6 @@ static void virtual_memory(struct hn_worker *w, struct hn_tier_memory *mem)
 	hn_census(&w->hn, count_page, mem);
 }
 
-/* The number behind `key`, KiB; 0 when there is none. */
-static uint64_t number_of(const char *text, const char *key)
-{
-	const char *p = strstr(text, key);
-	uint64_t kib = 0;
-
-	for (p = p ? p + strlen(key) : ""; *p == ' '; p++)
-		;
-	for (; *p >= '0' && *p <= '9'; p++)
-		kib = kib * 10 + (uint64_t)(*p - '0');
-	return kib;
-}
-
 /* A node that cannot be asked about stays at 0: nothing is known of it. */
 static void real_memory(const struct hn_live *live, struct hn_tier_memory *mem)
 {
@@ -53,8 +41,8 @@ static void real_memory(const struct hn_live *live, struct hn_tier_memory *mem)
 	for (i = 0; i < live->setup.nr_nodes; i++) {
 		hn_number_path(path, "/sys/devices/system/node/node", (uint32_t)live->setup.os_nid[i], "/meminfo");
 		hn_sys_read_file(path, buf, sizeof(buf));
-		mem[i].total = number_of(buf, "MemTotal:") / PAGE_KIB;
-		mem[i].free = (number_of(buf, "MemFree:") + number_of(buf, "Inactive(file):")) / PAGE_KIB;
+		mem[i].total = hn_number_behind(buf, "MemTotal:") / PAGE_KIB;
+		mem[i].free = (hn_number_behind(buf, "MemFree:") + hn_number_behind(buf, "Inactive(file):")) / PAGE_KIB;
 	}
 }
 

@@ -4,6 +4,7 @@
  * The kernel's own balancing sends no huge page to such a node, either; a migration there would only wake its reclaim.
  */
 #include "linux/live.h"
+#include "linux/number.h"
 #include "linux/sys.h"
 
 #include <fcntl.h>
@@ -15,12 +16,11 @@ static bool starts(const char *line, const char *word) { return strncmp(line, wo
 
 static uint64_t number(const char *p)
 {
-	uint64_t v = 0;
+	uint64_t v;
 
 	while (*p == ' ')
 		p++;
-	for (; *p >= '0' && *p <= '9'; p++)
-		v = v * 10 + (uint64_t)(*p - '0');
+	hn_read_number(p, &v);
 	return v;
 }
 

@@ -949,7 +949,7 @@ REFUSED = {  # what explain says of each rule, by the names of the counters
     "observe": "because the policy only observes; else it had been moved",
     "held": "because it had failed to move a moment ago",
     "shared": "because threads of several nodes use it",
-    "settling": "because it came a moment ago, and four samples in a row from one node are wanted then",
+    "settling": "because it came a moment ago, and somebody has had it for a moment only: four samples in a row over a second are wanted then",
     "nodes": "because pages may not go there (--nodes, the program's cpuset, or what it has bound the memory to)",
     "budget": "because as much as may be had been migrated in that second",
     "stall": "because migrations took longer than a thread may be kept waiting, or were given up",

@@ -204,17 +204,25 @@ static void use_rwp(struct fake *f)
 	fake_free(rwp);
 }
 
+/* Armed the one way or the other; whatever time_passes() is called in takes as long as a thread may wait. */
+static struct fake *too_slow(int way)
+{
+	struct fake *f = with_ceiling(CEILING_US);
+
+	if (way)
+		use_rwp(f);
+	pass_us = CEILING_US;
+	return f;
+}
+
 static void test_given_up_in_the_copy(void **state)
 {
 	int way;
 
 	(void)state;
 	for (way = 0; way < 2; way++) {
-		struct fake *f = with_ceiling(CEILING_US);
+		struct fake *f = too_slow(way);
 
-		if (way)
-			use_rwp(f);
-		pass_us = CEILING_US;
 		f->in_copy = time_passes;
 		assert_int_equal(one_migration(f), HN_FAULT_FAILED);
 		expect_given_up(f);
@@ -228,11 +236,8 @@ static void test_given_up_before_the_copy(void **state)
 
 	(void)state;
 	for (way = 0; way < 2; way++) {
-		struct fake *f = with_ceiling(CEILING_US);
+		struct fake *f = too_slow(way);
 
-		if (way)
-			use_rwp(f);
-		pass_us = CEILING_US;
 		f->in_target_get = time_passes;
 		assert_int_equal(one_migration(f), HN_FAULT_FAILED);
 		assert_int_equal(f->script[FAKE_ISOLATE].calls, 0);
