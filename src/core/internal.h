@@ -9,8 +9,10 @@
 #include "core/lock.h"
 #include "core/policy.h"
 
+#define HN_ENOENT (-2)
 #define HN_EAGAIN (-11)
 #define HN_EBUSY (-16)
+#define HN_EEXIST (-17)
 #define HN_EINVAL (-22)
 #define HN_ENOSPC (-28)
 #define HN_ETIME (-62)

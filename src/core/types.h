@@ -18,6 +18,11 @@
 
 typedef uint64_t hn_addr;
 
+/* [start, end) */
+struct hn_range {
+	hn_addr start, end;
+};
+
 #define HN_PAGE_SHIFT 21
 #define HN_PAGE_SIZE ((hn_addr)1 << HN_PAGE_SHIFT)
 #define HN_PAGE_MASK (~(HN_PAGE_SIZE - 1))

@@ -21,6 +21,7 @@
 
 #include "core/core.h"
 #include "core/lock.h"
+#include "core/mm.h"
 
 #define HN_MAX_REGIONS 1024
 #define HN_MAX_EXCLUDES 4096
@@ -91,10 +92,6 @@ struct hn_candidate {
 	uint32_t not_before_ms; /* registering it was a mistake: not again before */
 	uint32_t seen_ms;
 	uint32_t backoff;
-};
-
-struct hn_range {
-	hn_addr start, end;
 };
 
 /* A range of which the program has said what is to become of it. */
@@ -322,10 +319,7 @@ void hn_trace_verdict(void *be, const struct hn_decision *d);
 	.note_migrate_end = hn_trace_migrate_end, .note_decision = hn_trace_verdict
 
 /* ---- way_move.c ---- */
-/*
- * Take up to nr pages from haddr to staging, as first and on. Returns how many are there, always a prefix; *err is why no
- * more. A page that was split meanwhile may be there in part: then it counts, and *err is -EAGAIN.
- */
+/* hn_mm_take_out() to the places in staging of pages `first` and on; what the kernel has split is made huge again there. */
 uint32_t hn_move_out(struct hn_live *live, hn_addr haddr, uint32_t first, uint32_t nr, int *err);
 
 /* ---- uffd.c: the system calls, 0 or -errno ---- */
@@ -352,8 +346,9 @@ void hn_uffd_wake(int fd, hn_addr start, uint64_t len);
  */
 int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t invert, struct hn_range *out, uint32_t nr,
 		    hn_addr *next);
-/* The same, of pages that are there: present, or swapped, or on the way between. */
-int hn_pagemap_there(int fd, hn_addr start, hn_addr end, struct hn_range *out, uint32_t nr, hn_addr *next);
+/* The same, of pages that are of one kind. */
+int hn_pagemap_look(int fd, enum hn_mm_kind kind, hn_addr start, hn_addr end, struct hn_range *out, uint32_t nr,
+		    hn_addr *next);
 /* Leading bytes of [start, end) that are PMD-mapped huge and not the zero page. */
 uint64_t hn_pagemap_huge_prefix(int fd, hn_addr start, hn_addr end);
 bool hn_pagemap_is_huge(int fd, hn_addr haddr);
@@ -383,17 +378,12 @@ enum hn_task_policy hn_parse_task_policy(const char *p, const char *end, struct 
 int hn_stat_cpu(const char *buf, size_t len);
 
 /* ---- putback.c ---- */
-/* Bring a page from src (staging) to haddr whatever the kernel says; 0 or -EAGAIN. */
+/* The system calls for core/mm.h, for as long as `live` is there. */
+struct hn_mm hn_live_mm(struct hn_live *live);
+/* hn_mm_*() of them. */
 int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src);
-/*
- * The same for a page that is to take the place of an old one, or of nothing: an error before anything has moved is
- * returned as it is. After -EAGAIN part of it may be in place: the old page, put back later, then brings the rest.
- * *copied on success: src may still hold something.
- */
 int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src, bool *copied);
-/* Copy into the program where it has nothing yet; 0, or -EAGAIN when some of it must wait for an event. */
 int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len);
-/* Free what page `page` holds in staging. */
 void hn_staging_discard(struct hn_live *live, uint32_t page);
 
 /* ---- holes.c: first touches, ops of struct hn_ops ---- */

@@ -45,25 +45,31 @@ int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t 
 	return runs(fd, start, end, &what, out, nr, next);
 }
 
-/*
- * A page that the kernel is just splitting or moving counts as swapped, and a moment later as present: who asked for the one
- * and then for the other would see neither.
- */
-int hn_pagemap_there(int fd, hn_addr start, hn_addr end, struct hn_range *out, uint32_t nr, hn_addr *next)
-{
-	struct hn_pm_scan_arg what = { .category_anyof_mask = HN_PAGE_IS_PRESENT | HN_PAGE_IS_SWAPPED };
-
-	return runs(fd, start, end, &what, out, nr, next);
-}
-
 #define HUGE_MASK (HN_PAGE_IS_HUGE | HN_PAGE_IS_PFNZERO)
+
+/*
+ * Presence and swap are asked for together where both count: a page that the kernel is just splitting or moving is called
+ * swapped, and a moment later present, and who asked for the one and then for the other would see neither.
+ */
+int hn_pagemap_look(int fd, enum hn_mm_kind kind, hn_addr start, hn_addr end, struct hn_range *out, uint32_t nr,
+		    hn_addr *next)
+{
+	static const struct hn_pm_scan_arg what[] = {
+		[HN_MM_PRESENT] = { .category_mask = HN_PAGE_IS_PRESENT },
+		[HN_MM_SWAPPED] = { .category_mask = HN_PAGE_IS_SWAPPED },
+		[HN_MM_THERE] = { .category_anyof_mask = HN_PAGE_IS_PRESENT | HN_PAGE_IS_SWAPPED },
+		[HN_MM_HUGE] = { .category_mask = HUGE_MASK, .category_inverted = HN_PAGE_IS_PFNZERO },
+	};
+
+	return runs(fd, start, end, &what[kind], out, nr, next);
+}
 
 uint64_t hn_pagemap_huge_prefix(int fd, hn_addr start, hn_addr end)
 {
 	struct hn_range r;
 	hn_addr next;
 
-	if (hn_pagemap_runs(fd, start, end, HUGE_MASK, HN_PAGE_IS_PFNZERO, &r, 1, &next) != 1 || r.start != start)
+	if (hn_pagemap_look(fd, HN_MM_HUGE, start, end, &r, 1, &next) != 1 || r.start != start)
 		return 0;
 	return hn_page_down(r.end) - start;
 }
@@ -73,13 +79,13 @@ bool hn_pagemap_is_huge(int fd, hn_addr haddr)
 	return hn_pagemap_huge_prefix(fd, haddr, haddr + HN_PAGE_SIZE) == HN_PAGE_SIZE;
 }
 
-static uint64_t count_bytes(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t invert, uint64_t enough)
+static uint64_t count_bytes(int fd, hn_addr start, hn_addr end, enum hn_mm_kind kind, uint64_t enough)
 {
 	struct hn_range r[RUNS];
 	uint64_t sum = 0;
 
 	while (start < end && sum < enough) {
-		int n = hn_pagemap_runs(fd, start, end, mask, invert, r, RUNS, &start), i;
+		int n = hn_pagemap_look(fd, kind, start, end, r, RUNS, &start), i;
 
 		if (n < 0)
 			break;
@@ -91,12 +97,12 @@ static uint64_t count_bytes(int fd, hn_addr start, hn_addr end, uint64_t mask, u
 
 uint64_t hn_pagemap_huge_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough)
 {
-	return count_bytes(fd, start, end, HUGE_MASK, HN_PAGE_IS_PFNZERO, enough);
+	return count_bytes(fd, start, end, HN_MM_HUGE, enough);
 }
 
 uint64_t hn_pagemap_present_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough)
 {
-	return count_bytes(fd, start, end, HN_PAGE_IS_PRESENT, 0, enough);
+	return count_bytes(fd, start, end, HN_MM_PRESENT, enough);
 }
 
 bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end)
@@ -104,7 +110,7 @@ bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end)
 	struct hn_range r;
 
 	while (start < end)
-		if (hn_pagemap_there(fd, start, end, &r, 1, &start) != 0)
+		if (hn_pagemap_look(fd, HN_MM_THERE, start, end, &r, 1, &start) != 0)
 			return false;
 	return true;
 }

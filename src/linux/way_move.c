@@ -2,63 +2,21 @@
 /*
  * way_move.c - arming by UFFDIO_MOVE: the page goes to staging, its place in the program is empty (Linux 6.8).
  */
-#include <errno.h>
 #include <string.h>
 
 #include "linux/live.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
-/*
- * A move stopped inside a page: it was split between our look and the move. Bring its first part home. False when an
- * event is in the way: then the page counts as armed, and its put-back will merge what is where.
- */
-static bool undo_part(struct hn_live *live, hn_addr haddr, hn_addr staged, uint64_t part)
-{
-	uint64_t off = 0, moved;
-
-	while (off < part) {
-		if (hn_uffd_move(live->fd, haddr + off, staged + off, part - off, &moved) && moved == 0)
-			return false;
-		off += moved;
-	}
-	return true;
-}
-
 uint32_t hn_move_out(struct hn_live *live, hn_addr haddr, uint32_t first, uint32_t nr, int *err)
 {
-	uint64_t huge = hn_pagemap_huge_prefix(live->fd_pagemap, haddr, haddr + nr * HN_PAGE_SIZE);
 	hn_addr staged = (hn_addr)(uintptr_t)hn_staging(live, first);
-	uint64_t done = 0, moved, step = huge;
+	struct hn_mm mm = hn_live_mm(live);
+	uint32_t n = hn_mm_take_out(&mm, haddr, staged, nr, err);
 
-	*err = -ENOENT;
-	while (done < huge) {
-		uint64_t len = step < huge - done ? step : huge - done;
-
-		*err = hn_uffd_move(live->fd, staged + done, haddr + done, len, &moved);
-		done += moved & HN_PAGE_MASK;
-		if (moved & ~HN_PAGE_MASK) {
-			bool home = undo_part(live, haddr + done, staged + done, moved & ~HN_PAGE_MASK);
-
-			done += home ? 0 : HN_PAGE_SIZE;
-			*err = home ? -ENOENT : -EAGAIN;
-			break;
-		}
-		if (*err == -EINVAL && len > HN_PAGE_SIZE)
-			step = HN_PAGE_SIZE; /* the run may span two mappings, which one move may not */
-		else if (*err && moved == 0) /* the true error comes only when nothing could be moved */
-			break;
-	}
-	/* A page that is being split may have been moved in part without a word of it: then it counts as armed, as above. */
-	if (done < huge && !hn_pagemap_is_empty(live->fd_pagemap, staged + done, staged + done + HN_PAGE_SIZE)) {
-		done += HN_PAGE_SIZE;
-		*err = -EAGAIN;
-	}
-	if (done < nr * HN_PAGE_SIZE && done == huge)
-		*err = -ENOENT;
-	if (done && hn_pagemap_huge_prefix(live->fd_pagemap, staged, staged + done) != done)
-		hn_mend_staging(live, first, (uint32_t)(done >> HN_PAGE_SHIFT));
-	return (uint32_t)(done >> HN_PAGE_SHIFT);
+	if (n && hn_pagemap_huge_prefix(live->fd_pagemap, staged, staged + n * HN_PAGE_SIZE) != n * HN_PAGE_SIZE)
+		hn_mend_staging(live, first, n);
+	return n;
 }
 
 static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
