@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: MIT
 #include "disturb.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include "field.h"
+#include "uapi/uapi.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#define MADV_PAGEOUT 21
 #endif
 
 struct disturber {
@@ -27,6 +34,7 @@ struct disturber {
 };
 
 static void step_collapse(struct plot *plot, struct actor *a);
+static void step_split(struct plot *plot, struct actor *a);
 static void step_spectate(struct plot *plot, struct actor *a);
 
 static struct disturber disturbers[] = {
@@ -42,7 +50,8 @@ static struct disturber disturbers[] = {
 	{ .activity = ACT_EXEC, .name = "exec", .step = step_exec, .pages = 2, .nap_us = 300000 },
 	{ .activity = ACT_SPAWN, .name = "spawn", .step = step_spawn, .pages = 2, .nap_us = 300000 },
 	{ .activity = ACT_CHURN, .name = "churn", .step = step_churn, .pages = 4, .nap_us = 10000 },
-	{ .activity = ACT_COLLAPSE, .name = "collapse", .step = step_collapse, .nap_us = 20000 },
+	{ .activity = ACT_COLLAPSE, .name = "collapse", .step = step_collapse }, /* naps: opt.collapse_us */
+	{ .activity = ACT_SPLIT, .name = "split", .step = step_split, .nap_us = 20000 },
 	{ .activity = ACT_SPECTATE, .name = "spectate", .step = step_spectate, .nap_us = 2000 },
 };
 
@@ -64,21 +73,56 @@ void collapse(struct plot *plot, struct actor *a)
 	(void)madvise(plot->area.words, plot->area.bytes, MADV_COLLAPSE);
 }
 
-/* Forks split what is written while a child lives. Put such pages together again, under everybody's hands. */
+/* Any of the pages that all write to, and what is done to it noted. */
+static char *pick_shared(struct actor *a, enum op op)
+{
+	const struct event event = { .op = op, .thread = (uint8_t)a->id };
+	struct field *field = &fields[pick(a, n_fields)];
+	size_t page = pick(a, field->pages);
+
+	history_add(&field->history[page], &event);
+	return (char *)(field->area.words + page * HUGE_WORDS);
+}
+
+/* Not one that is absent, either. */
+static bool is_small(const char *page)
+{
+	struct hn_page_region run;
+	struct hn_pm_scan_arg arg = { .size = sizeof(arg), .start = (uintptr_t)page, .end = (uintptr_t)page + HUGE_BYTES,
+				      .vec = (uintptr_t)&run, .vec_len = 1, .category_inverted = HN_PAGE_IS_HUGE,
+				      .category_mask = HN_PAGE_IS_HUGE | HN_PAGE_IS_PRESENT };
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	return ioctl(fd, HN_PAGEMAP_SCAN, &arg) == 1;
+}
+
+/* Forks and splits leave base pages. Put such pages together again, under everybody's hands; now and then another one, too. */
 static void step_collapse(struct plot *plot, struct actor *a)
 {
-	const struct event event = { .op = OP_COLLAPSE, .thread = (uint8_t)a->id };
-	struct field *field;
-	size_t page;
+	char *page;
 
 	(void)plot;
 	if (!n_fields)
 		return;
-	field = &fields[pick(a, n_fields)];
-	page = pick(a, field->pages);
 	doing(a, "MADV_COLLAPSE");
-	history_add(&field->history[page], &event);
-	(void)madvise(field->area.words + page * HUGE_WORDS, HUGE_BYTES, MADV_COLLAPSE);
+	page = pick_shared(a, OP_COLLAPSE);
+	if (is_small(page) || pick(a, 4) == 0)
+		(void)madvise(page, HUGE_BYTES, MADV_COLLAPSE);
+}
+
+/* A part of a page, told to be cold or to be reclaimed, is split from the rest first. */
+static void step_split(struct plot *plot, struct actor *a)
+{
+	size_t first = pick(a, HUGE_BASES), n = 1 + pick(a, HUGE_BASES - first);
+	bool cold = pick(a, 2);
+
+	(void)plot;
+	if (!n_fields)
+		return;
+	doing(a, cold ? "MADV_COLD" : "MADV_PAGEOUT");
+	(void)madvise(pick_shared(a, OP_SPLIT) + first * BASE_BYTES, n * BASE_BYTES, cold ? MADV_COLD : MADV_PAGEOUT);
 }
 
 static void step_spectate(struct plot *plot, struct actor *a)
@@ -100,7 +144,7 @@ static void *disturb(void *arg)
 		d->step(&d->plot, d->actor);
 		d->rounds++;
 		doing(d->actor, "sleeping");
-		nap_us((unsigned int)pick(d->actor, d->nap_us) + 1);
+		nap_us((unsigned int)pick(d->actor, d->nap_us ? d->nap_us : opt.collapse_us) + 1);
 	}
 	atomic_store(&d->actor->finished, true);
 	return NULL;

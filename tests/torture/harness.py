@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What run_torture and planted_bug share: where things are, TAP lines, one run of torture under `hugenuma run`."""
+"""What run_torture, run_split and planted_bug share: where things are, TAP lines, one run of torture under `hugenuma run`."""
+import glob
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
@@ -48,6 +50,7 @@ class Build:
         self.command = os.path.join(self.path, "hugenuma")
         self.agent = os.path.join(self.path, "libhugenuma-agent.so")
         self.torture = torture or os.path.join(self.path, "tests", "torture", "torture")
+        self.splitter = os.path.join(os.path.dirname(self.torture), "splitter")
 
     def missing(self):
         return [f for f in (self.command, self.agent, self.torture) if not os.access(f, os.R_OK)]
@@ -75,8 +78,8 @@ def skip_unless_possible(build):
 class Result:
     """Status is None when the run had to be killed."""
 
-    def __init__(self, status, text, report):
-        self.status, self.text, self.report = status, text, report
+    def __init__(self, status, text, report, splits=0):
+        self.status, self.text, self.report, self.splits = status, text, report, splits
 
     def stale_words(self):
         found = re.search(r"^FAIL: (\d+) stale or lost words$", self.text, re.M)
@@ -105,8 +108,44 @@ def kill_group(child):
         pass
 
 
-def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1):
-    """Run torture for about `seconds` under build's hugenuma, on a machine that is `slow` times slower than most."""
+def program_of(child, name):
+    """The process that the controller `child` has started as the program `name`; None when it ends before."""
+    while child.poll() is None:
+        for path in glob.glob(f"/proc/{child.pid}/task/*/children"):
+            try:
+                with open(path, encoding="ascii") as f:
+                    pids = f.read().split()
+                for pid in pids:
+                    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:
+                        if f.read().strip() == name:
+                            return int(pid)
+            except OSError:
+                pass  # it has ended meanwhile
+        time.sleep(0.002)
+    return None
+
+
+class Splitter:
+    """Splits the huge pages of the program that the controller `child` runs, from outside, until that ends (splitter.c)."""
+
+    def __init__(self, splitter, child, options):
+        pid = program_of(child, "torture")
+        self.child = pid and subprocess.Popen([splitter, *options, str(pid)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                              stderr=subprocess.STDOUT, text=True)
+
+    def count(self):
+        """How many it has split. The program has ended, and so does this one."""
+        if not self.child:
+            return 0
+        text, _ = self.child.communicate()
+        return sum(int(n) for n in re.findall(r"^splitter: \w+: \d+ pages tried, (\d+) split$", text, re.M))
+
+
+def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1, split=None):
+    """
+    Run torture for about `seconds` under build's hugenuma, on a machine that is `slow` times slower than most. split: the options
+    of a splitter beside it.
+    """
     stuck = STUCK_SECONDS * slow
     with tempfile.TemporaryDirectory(prefix="hugenuma-torture-") as scratch:
         path = os.path.join(scratch, "report.json")
@@ -117,6 +156,7 @@ def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1):
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                  text=True, errors="replace", env=build.environment(), start_new_session=True)
         try:
+            splitter = Splitter(build.splitter, child, split) if split is not None else None
             text, _ = child.communicate(timeout=seconds + stuck + GRACE_SECONDS * slow)
             status = child.returncode
         except subprocess.TimeoutExpired:
@@ -126,4 +166,4 @@ def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1):
         except BaseException:
             kill_group(child)
             raise
-        return Result(status, text, read_report(path))
+        return Result(status, text, read_report(path), splitter.count() if splitter else 0)

@@ -34,6 +34,7 @@ static const char *const op_names[] = {
 	[OP_READ_CALL] = "read(2) into it",
 	[OP_WRITE_CALL] = "write(2) from it",
 	[OP_COLLAPSE] = "MADV_COLLAPSE",
+	[OP_SPLIT] = "MADV_COLD or MADV_PAGEOUT of a part",
 };
 
 void history_add(struct history *history, const struct event *event)

@@ -28,6 +28,7 @@ enum op {
 	OP_READ_CALL,
 	OP_WRITE_CALL,
 	OP_COLLAPSE,
+	OP_SPLIT,
 };
 
 /* What one operation did to one huge page. "where" is a stripe in a field and the first base page in a plot. */

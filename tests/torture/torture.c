@@ -18,7 +18,8 @@
 #define MAX_FIELDS (1 + WIDE_FIELDS)
 #define WATCH_US 50000
 
-struct options opt = { .threads = 4, .mib = 128, .seconds = 10, .stuck_seconds = 30, .active = (1u << ACT_COUNT) - 1 };
+struct options opt = { .threads = 4, .mib = 128, .seconds = 10, .stuck_seconds = 30, .collapse_us = 20000,
+		       .active = (1u << ACT_COUNT) - 1 };
 uint64_t start_ns;
 _Atomic bool stop_disturbers;
 struct field fields[MAX_FIELDS];
@@ -50,6 +51,7 @@ static const struct {
 	[ACT_SPAWN] = { "spawn", "posix_spawn of /bin/true" },
 	[ACT_CHURN] = { "churn", "short-lived threads" },
 	[ACT_COLLAPSE] = { "collapse", "MADV_COLLAPSE under the writers" },
+	[ACT_SPLIT] = { "split", "MADV_COLD and MADV_PAGEOUT of parts of pages under the writers" },
 	[ACT_SPECTATE] = { "spectate", "a reader on the pages others disturb" },
 };
 
@@ -240,6 +242,7 @@ static void print_usage(void)
 	      "  --without LIST     all but these\n"
 	      "  --quick            3 seconds, 32 MiB, more checkpoints\n"
 	      "  --stuck-seconds N  how long a thread may hang before that is an error (30)\n"
+	      "  --collapse-us N    time between two pages that are made huge again, at most (20000)\n"
 	      "  --self-test        corrupt a few words, and fail unless exactly these are reported\n"
 	      "  --help             this text\n\nActivities:\n",
 	      stdout);
@@ -307,7 +310,8 @@ static void parse_options(int argc, char **argv)
 		{ "mib", required_argument, NULL, 'm' },	   { "seed", required_argument, NULL, 'r' },
 		{ "only", required_argument, NULL, 'o' },	   { "without", required_argument, NULL, 'w' },
 		{ "stuck-seconds", required_argument, NULL, 'k' }, { "quick", no_argument, NULL, 'q' },
-		{ "self-test", no_argument, NULL, 'x' },	   { "help", no_argument, NULL, 'h' },
+		{ "self-test", no_argument, NULL, 'x' },	   { "collapse-us", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	uint64_t seconds_given = 0, mib_given = 0;
@@ -331,6 +335,8 @@ static void parse_options(int argc, char **argv)
 			opt.active &= ~parse_activities("without", optarg);
 		} else if (c == 'k') {
 			opt.stuck_seconds = (unsigned int)parse_number("stuck-seconds", optarg, 1, 1000000);
+		} else if (c == 'c') {
+			opt.collapse_us = (unsigned int)parse_number("collapse-us", optarg, 1, 10000000);
 		} else if (c == 'q') {
 			opt.quick = true;
 		} else if (c == 'x') {

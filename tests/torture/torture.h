@@ -38,6 +38,7 @@ struct options {
 	double seconds;
 	uint64_t seed;
 	unsigned int stuck_seconds;
+	unsigned int collapse_us; /* at most, between two pages */
 	uint32_t active; /* bit per activity, see activities[] in torture.c */
 	bool quick;
 	bool self_test;
@@ -58,6 +59,7 @@ enum activity {
 	ACT_SPAWN,
 	ACT_CHURN,
 	ACT_COLLAPSE,
+	ACT_SPLIT,
 	ACT_SPECTATE,
 	ACT_COUNT,
 };
