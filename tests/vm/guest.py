@@ -8,14 +8,12 @@ import ctypes
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tarfile
 import time
 
 import tsc
-from kernels import Unavailable
 
 PORTS = ("up", "out", "err", "files", "status")
 POLL_SECONDS = 0.1
@@ -37,13 +35,6 @@ class NeverUp(Failed):
 
 class TimedOut(Exception):
     pass
-
-
-def qemu():
-    found = shutil.which("qemu-system-x86_64")
-    if not found:
-        raise Unavailable("qemu-system-x86_64 is not installed (Debian: qemu-system-x86)")
-    return found
 
 
 class Shape:
@@ -116,14 +107,14 @@ class MemoryFile:
 
 
 class Guest:
-    def __init__(self, kernel, archives, shape, clock="parallel", accel="tcg", cmdline="", shift=1):
+    def __init__(self, qemu, kernel, archives, shape, clock="parallel", accel="tcg", cmdline="", shift=1):
         self.initrd = MemoryFile("initrd")
         for archive in archives:
             self.initrd.write(archive)
         self.port = {name: MemoryFile(name) for name in PORTS}
         self.console, self.words = MemoryFile("console"), MemoryFile("qemu")
         self.command = [
-            qemu(), "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
+            *qemu, "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
             "-name", "hugenuma-test-guest", "-kernel", kernel, "-initrd", self.initrd.path,
             "-append", f"{CMDLINE}{clock_words(clock, accel)} {cmdline}".rstrip(), *shape.arguments(), *clock_arguments(clock, accel, shift),
             "-chardev", f"file,id=console,path={self.console.path}", "-serial", "chardev:console",

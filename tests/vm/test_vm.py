@@ -13,6 +13,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
+import emulator  # noqa: E402  pylint: disable=wrong-import-position
 import guest  # noqa: E402  pylint: disable=wrong-import-position
 import kernels  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -149,7 +150,7 @@ def check_refusals(tap, folder):
     status, text, _ = vm("--build", "", "--", "true", env={"PATH": folder})
     tap.check(status == SKIP_STATUS and "qemu" in text, "without qemu it says so, and skips", status, text)
     # A PATH with qemu, and nothing to fetch a kernel with.
-    os.symlink(guest.qemu(), f"{folder}/qemu-system-x86_64")
+    os.symlink(emulator.installed(), f"{folder}/qemu-system-x86_64")
     status, text, _ = vm("--build", "", "--kernel", "0.1", "--", "true",
                          env={"HUGENUMA_VM_CACHE": f"{folder}/cache", "PATH": folder})
     tap.check(status == SKIP_STATUS and "no kernel 0.1" in text, "without a kernel it says so, and skips", status, text)
