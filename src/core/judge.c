@@ -164,6 +164,18 @@ bool hn_judge_tier(const struct hn_judge *j, struct hn_ruling *r)
 	return true;
 }
 
+/*
+ * Somebody else had it last. Where nobody at all uses it on its own node, nor the pages around it, it lies where it was
+ * filled, and is better off with any of those who use it.
+ */
+static void judge_passer_by(const struct hn_judge *j, uint64_t h, struct hn_ruling *r)
+{
+	if (j->deserted && !j->moved && hn_history_count(h, j->page_nid) == 0)
+		move(r, j->thread_nid, HN_REASON_MAJORITY);
+	else
+		stay(r, HN_REFUSE_FILTER);
+}
+
 /* It has come a moment ago, and somebody else had it for a moment only: sending it on may be work for nothing. */
 static bool is_settling(const struct hn_judge *j, uint64_t h)
 {
@@ -183,14 +195,14 @@ void hn_judge_automatic(const struct hn_judge *j, struct hn_ruling *r)
 		return;
 	if (!allowed(j, j->thread_nid))
 		stay(r, HN_REFUSE_NODES);
-	else if (hn_history_samples(h) == 1 && !j->disputed)
+	else if (hn_history_samples(h) == 1 && (!j->disputed || j->deserted))
 		move(r, j->thread_nid, HN_REASON_FIRST);
 	else if (j->at_home && is_its_own(h))
 		move(r, j->thread_nid, HN_REASON_THREAD);
 	else if (j->tenure.shared)
 		judge_shared(j, h, r);
 	else if (hn_history_run(h) < 2 && !hn_history_one_thread(h))
-		stay(r, HN_REFUSE_FILTER);
+		judge_passer_by(j, h, r);
 	else if (is_settling(j, h))
 		stay(r, HN_REFUSE_SETTLING);
 	else

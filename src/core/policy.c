@@ -8,6 +8,9 @@
 
 #include <string.h>
 
+#define NEAR 4         /* pages on each side that say who is around, ... */
+#define NEAR_SAMPLES 3 /* ... if so many of them were sampled */
+
 /* It orders nothing, and may change between two looks: each fault is judged by one or the other. */
 static uint32_t policy_of(const struct hn *hn) { return __atomic_load_n(&hn->core->par.policy, __ATOMIC_RELAXED); }
 
@@ -86,20 +89,37 @@ static bool is_astray(const struct hn *hn, const struct hn_entry *e, hn_addr had
 	return true;
 }
 
-/*
- * Does a page beside this one belong to somebody else, by its last sample? Only a hint, so no lock is taken for it, and a
- * neighbour in another chunk is not looked for.
- */
-static bool neighbours_disagree(const struct hn *hn, const struct hn_entry *e, int thread_nid)
+/* Last samples of the pages around one: only a hint, so no lock is taken, and nothing is looked for in another chunk. */
+static int neighbour(const struct hn *hn, const struct hn_entry *e, int off)
 {
-	uint32_t i = (uint32_t)(e - hn_entries(hn)), in_chunk = i & (hn_chunk_entries(hn) - 1);
-	int before = HN_NO_NODE, after = HN_NO_NODE;
+	int i = (int)((uint32_t)(e - hn_entries(hn)) & (hn_chunk_entries(hn) - 1)) + off;
 
-	if (in_chunk > 0)
-		before = hn_history_node(__atomic_load_n(&e[-1].history, __ATOMIC_RELAXED), 0);
-	if (in_chunk + 1 < hn_chunk_entries(hn))
-		after = hn_history_node(__atomic_load_n(&e[1].history, __ATOMIC_RELAXED), 0);
+	if (i < 0 || i >= (int)hn_chunk_entries(hn))
+		return HN_NO_NODE;
+	return hn_history_node(__atomic_load_n(&e[off].history, __ATOMIC_RELAXED), 0);
+}
+
+/* Does a page beside this one belong to somebody else? */
+static bool is_disputed(const struct hn *hn, const struct hn_entry *e, int thread_nid)
+{
+	int before = neighbour(hn, e, -1), after = neighbour(hn, e, 1);
+
 	return (before != HN_NO_NODE && before != thread_nid) || (after != HN_NO_NODE && after != thread_nid);
+}
+
+/* Is nobody around here on the node that the page lies on? */
+static bool is_deserted(const struct hn *hn, const struct hn_entry *e)
+{
+	int off, known = 0;
+
+	for (off = -NEAR; off <= NEAR; off++) {
+		int nid = off ? neighbour(hn, e, off) : HN_NO_NODE;
+
+		if (nid == e->nid)
+			return false;
+		known += nid != HN_NO_NODE;
+	}
+	return known >= NEAR_SAMPLES;
 }
 
 /* What the policy wants, limits included; local or held is known not to stand against it. */
@@ -127,7 +147,8 @@ static void ask(const struct hn *hn, const struct hn_entry *e, const struct hn_p
 	j->moved_ms_ago = now_ms - e->moved_ms;
 	j->tenure = hn_tenure_sample(e->tenure, hn_history_push(e->history, j->thread_nid, j->same_thread), now_ms);
 	j->at_home = thread && hn_thread_is_home(thread, j->thread_nid);
-	j->disputed = neighbours_disagree(hn, e, j->thread_nid);
+	j->disputed = is_disputed(hn, e, j->thread_nid);
+	j->deserted = is_deserted(hn, e);
 	j->by_cpu = hn->core->by_cpu;
 	j->by_page = hn->core->by_page;
 	j->group_cpu = group ? group->cpu : NULL;

@@ -41,6 +41,7 @@ struct hn_judge {
 	struct hn_tenure tenure; /* does it change hands, or do several nodes use it? This sample included */
 	bool at_home;     /* the thread is kept on the node that it runs on: --move-threads */
 	bool disputed;    /* a page beside it was last sampled from another node than thread_nid */
+	bool deserted;    /* pages around it were sampled, and none of them last from page_nid */
 	const uint32_t *by_cpu;  /* samples of the process lately: by node of the thread ... */
 	const uint32_t *by_page; /* ... and of the page; nr_nodes of each */
 	uint32_t armed_ms_ago; /* the hint was set so long before the page was touched */

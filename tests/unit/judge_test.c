@@ -150,6 +150,32 @@ static void test_first_sample_beside_others(void **state)
 	assert_int_equal(r.target_nid, 1);
 }
 
+/* Nobody uses it where it lies: with whom it comes to is not so important, but there it stays until more is known. */
+static void test_a_deserted_page_comes_to_one_of_its_users(void **state)
+{
+	struct hn_judge j = { .place = &place, .page_nid = 0, .thread_nid = 1, .disputed = true, .deserted = true };
+	struct hn_ruling r;
+
+	(void)state;
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.target_nid, 1);
+	assert_int_equal(r.reason, HN_REASON_FIRST);
+	j.history = history_of("2");
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.target_nid, 1);
+	assert_int_equal(r.reason, HN_REASON_MAJORITY);
+	j.history = history_of("20");
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.target_nid, STAY);
+	assert_int_equal(r.refusal, HN_REFUSE_FILTER);
+	j.history = history_of("2");
+	j.moved = true;
+	j.moved_ms_ago = 100000;
+	hn_judge_automatic(&j, &r);
+	assert_int_equal(r.target_nid, STAY);
+	assert_int_equal(r.refusal, HN_REFUSE_FILTER);
+}
+
 /* One thread's page, and that thread is on another node now: that it has moved is certain with the first sample. */
 static void test_a_thread_that_moves_takes_its_pages_along(void **state)
 {
@@ -502,6 +528,7 @@ int main(void)
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_nodes_that_are_not_allowed),
 		cmocka_unit_test(test_first_sample_beside_others),
+		cmocka_unit_test(test_a_deserted_page_comes_to_one_of_its_users),
 		cmocka_unit_test(test_a_thread_that_moves_takes_its_pages_along),
 		cmocka_unit_test(test_a_thread_that_has_come_to_rest),
 		cmocka_unit_test(test_majority),

@@ -137,10 +137,33 @@ static void test_neighbours_are_heard(void **state)
 	assert_int_equal(fake_sample(f, 2, 2), HN_FAULT_REFUSED);
 	assert_int_equal(fake_verdict.refusal, HN_REFUSE_FILTER);
 	assert_int_equal(fake_sample(f, 2, 2), HN_FAULT_MIGRATED);
+	assert_int_equal(fake_sample(f, 4, 0), HN_FAULT_LOCAL);
 	assert_int_equal(fake_sample(f, 6, 3), HN_FAULT_MIGRATED);
 	assert_int_equal(fake_sample(f, 5, 1), HN_FAULT_REFUSED); /* the one behind counts as well */
 	hn_unmanage(&f->hn, fake_at(6));
 	assert_int_equal(fake_sample(f, 7, 2), HN_FAULT_MIGRATED); /* one that is no more does not */
+	fake_finish(f);
+}
+
+/* All of it was filled on node 0, where nobody uses it: any user is better, as soon as that can be told. */
+static void test_nobody_where_it_lies(void **state)
+{
+	struct fake *f = with_policy(HN_POLICY_AUTOMATIC, 1, 4);
+
+	(void)state;
+	fake_manage(f, 0, 16, 0);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_MIGRATED);
+	assert_int_equal(fake_sample(f, 1, 2), HN_FAULT_REFUSED);
+	assert_int_equal(fake_sample(f, 2, 1), HN_FAULT_REFUSED); /* two pages around it do not say enough, */
+	assert_int_equal(fake_sample(f, 3, 2), HN_FAULT_MIGRATED); /* three do */
+	assert_int_equal(fake_verdict.reason, HN_REASON_FIRST);
+	assert_int_equal(fake_sample(f, 1, 1), HN_FAULT_MIGRATED); /* and for one whose first sample left a question, too */
+	assert_int_equal(fake_verdict.reason, HN_REASON_MAJORITY);
+	assert_int_equal(fake_sample(f, 1, 2), HN_FAULT_REFUSED); /* by now somebody is where it is */
+	assert_int_equal(fake_sample(f, 1, 1), HN_FAULT_LOCAL);
+	assert_int_equal(fake_sample(f, 7, 0), HN_FAULT_LOCAL);
+	assert_int_equal(fake_sample(f, 4, 1), HN_FAULT_REFUSED); /* here, somebody uses what lies on node 0: three pages away */
+	assert_int_equal(fake_sample(f, 2, 2), HN_FAULT_MIGRATED); /* there, nobody: five */
 	fake_finish(f);
 }
 
@@ -385,6 +408,7 @@ int main(void)
 		cmocka_unit_test(test_memory_outside_its_nodes),
 		cmocka_unit_test(test_bound_and_nodes),
 		cmocka_unit_test(test_neighbours_are_heard),
+		cmocka_unit_test(test_nobody_where_it_lies),
 		cmocka_unit_test(test_always_goes_round),
 		cmocka_unit_test(test_alternate_alternates),
 		cmocka_unit_test(test_random_is_a_function_of_its_seed),
