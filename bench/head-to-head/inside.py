@@ -77,7 +77,7 @@ def main():
                     continue
                 mode.set()
                 start = time.monotonic()
-                record = program.run(mode)
+                record = program.run(mode, n)
                 record.update({"bench": "head-to-head", "program": program.name, "mode": mode.name, "round": n + 1})
                 print(json.dumps(record, separators=(",", ":")), flush=True)
                 print(f"round {n + 1}, {program.name}, {mode.name}: {time.monotonic() - start:.0f} s of the guest's time",

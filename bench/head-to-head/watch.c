@@ -7,6 +7,7 @@
  *   area PID ADDRESS PAGES TID[,TID...]    watch these huge pages, which these threads use; an area at the same address
  *                                          is the same pages with other users
  *   forget                                 watch nothing
+ *   agents FILE                            the shared memory of the run of hugenuma: its agents' count of hint faults
  *   phase                                  from here on pages move "again" only if they have moved since
  *   end
  *
@@ -16,6 +17,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -23,9 +25,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "agent/layout.h"
 
 #define HUGE ((uint64_t)2 << 20)
 #define MAX_AREAS 64
@@ -59,6 +65,7 @@ static int cpu_node[MAX_CPUS];
 static uint64_t moved, again; /* pages that changed their node; those that had done so before in the same phase */
 static char order[1 << 16];
 static size_t order_bytes;
+static const struct hn_shm *agents;
 
 static void die(const char *what)
 {
@@ -140,6 +147,32 @@ static long page_faults(void)
 	return sum;
 }
 
+static void obey_agents(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	void *at;
+
+	if (fd < 0 || fstat(fd, &st))
+		die(file);
+	errno = EINVAL;
+	at = (size_t)st.st_size >= sizeof(*agents) ? mmap(NULL, sizeof(*agents), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+	if (at == MAP_FAILED)
+		die(file);
+	close(fd);
+	agents = at;
+}
+
+/* Of all processes of the run, those that have ended too. */
+static uint64_t agent_hints(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; agents && i < HN_SHM_SLOTS; i++)
+		sum += __atomic_load_n(&agents->slot[i].stats.samples, __ATOMIC_RELAXED);
+	return sum;
+}
+
 static void print_vmstat(void)
 {
 	FILE *f = fopen("/proc/vmstat", "re");
@@ -200,6 +233,7 @@ static void sample(void)
 		pages += area[i].nr_pages;
 	}
 	printf("%.1f %u %u %u %" PRIu64 " %" PRIu64 " %ld", now, pages, known, local, moved, again, page_faults());
+	printf(" %" PRIu64, agent_hints());
 	print_vmstat();
 	printf("\n");
 	fflush(stdout);
@@ -260,6 +294,8 @@ static bool obey(void)
 		*end = 0;
 		if (!strncmp(line, "area ", 5))
 			obey_area(line + 5);
+		else if (!strncmp(line, "agents ", 7))
+			obey_agents(line + 7);
 		else if (!strcmp(line, "forget"))
 			nr_areas = 0;
 		else if (!strcmp(line, "phase"))
@@ -282,7 +318,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	learn_cpus();
-	printf("ms pages known local moved again page_faults");
+	printf("ms pages known local moved again page_faults agent_hints");
 	for (unsigned int i = 0; i < NR_VMSTAT; i++)
 		printf(" %s", vmstat_names[i]);
 	printf("\n");
