@@ -168,6 +168,8 @@ bool hn_watch_the_watchdog(struct hn_worker *w, struct hn_worker *const *workers
 /* ---- scanner.c ---- */
 /* Start managing this process, once; any thread, also in a signal handler. */
 void hn_agent_start(void);
+
+/* ---- setup.c ---- */
 /* A thread has had a fault and there is no watchdog yet. */
 void hn_agent_fell(void);
 

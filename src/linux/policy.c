@@ -15,7 +15,7 @@
  * The kernel's balancing asks the policy of a mapping, or else of whichever thread happens to run its scan: MPOL_DEFAULT
  * is balanced, MPOL_LOCAL, which places memory the same way, is not; nor is what is bound without that flag. So while the
  * kernel balances, managed mappings get the like of their policy that is not balanced, and their own back when they are
- * given up; the rest of the program stays the kernel's. The agent's threads have MPOL_LOCAL for themselves (scanner.c).
+ * given up; the rest of the program stays the kernel's. The agent's threads have MPOL_LOCAL for themselves (setup.c).
  */
 #include <fcntl.h>
 #include <linux/mempolicy.h>
