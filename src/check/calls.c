@@ -38,8 +38,18 @@ static int8_t *touch_memory(hn_addr addr, const char *what)
 			ck_say("SIGSEGV");
 			return NULL;
 		}
-		if (s->pt.at[c] != CK_HOLE && s->guard[c] == CK_OPEN)
+		if (s->pt.form[c] == CK_CHANGING) {
+			ck_await_split(world());
+			continue;
+		}
+		if (s->pt.at[c] != CK_HOLE && s->guard[c] == CK_OPEN) {
+			if (s->pt.form[c] == CK_SWAPPED) {
+				ck_touch(&s->pt, CK_WRITE);
+				s->pt.form[c] = CK_PRESENT;
+				ck_say("swapped in");
+			}
 			return &s->pt.at[c];
+		}
 		if (s->registered[c]) { /* missing, or protected */
 			ck_queue_fault(world(), addr);
 			continue;
@@ -116,8 +126,7 @@ static void unmap_cell(hn_addr a)
 	struct ck_slot *s = slot_at(a);
 	uint32_t c = ck_cell_of(a);
 
-	ck_drop(world(), &s->pt.at[c]);
-	s->pt.huge = false;
+	ck_drop_cell(world(), &s->pt, c);
 	s->guard[c] = CK_OPEN;
 	s->mapped[c] = s->registered[c] = false;
 	s->truth[c] = 0;
@@ -138,6 +147,7 @@ void ck_munmap(hn_addr start, uint64_t bytes)
 	hn_addr a;
 
 	ck_point("munmap");
+	ck_await_moves(world());
 	touch_tables(start, bytes, CK_WRITE);
 	event = any_registered(start, bytes);
 	if (event)
@@ -153,6 +163,7 @@ void ck_mmap(hn_addr start, uint64_t bytes, bool registered)
 	hn_addr a;
 
 	ck_point(registered ? "mmap, registered at once" : "mmap");
+	ck_await_moves(world());
 	touch_tables(start, bytes, CK_WRITE);
 	for (a = start; a < start + bytes; a += CK_CELL) {
 		unmap_cell(a);
@@ -168,6 +179,7 @@ void ck_dontneed(hn_addr start, uint64_t bytes)
 	hn_addr a;
 
 	ck_point("MADV_DONTNEED begins");
+	ck_await_moves(world());
 	touch_tables(start, bytes, CK_READ);
 	for (a = start; a < start + bytes; a += CK_CELL) {
 		ck_touch(&slot_at(a)->content[ck_cell_of(a)], CK_WRITE);
@@ -184,8 +196,7 @@ void ck_dontneed(hn_addr start, uint64_t bytes)
 		uint32_t c = ck_cell_of(a);
 
 		ck_touch(&s->content[c], CK_WRITE);
-		ck_drop(world(), &s->pt.at[c]);
-		s->pt.huge = false; /* what is left of it stays protected */
+		ck_drop_cell(world(), &s->pt, c); /* what is left of it stays protected */
 		s->guard[c] = CK_OPEN;
 		s->truth[c] = 0;
 		s->flux[c] = CK_STEADY;
@@ -199,6 +210,7 @@ static void move_cell(hn_addr from, hn_addr to)
 
 	unmap_cell(to);
 	d->pt.at[e] = s->pt.at[c];
+	d->pt.form[e] = s->pt.form[c];
 	d->truth[e] = s->truth[c];
 	d->mapped[e] = s->mapped[c];
 	d->registered[e] = s->registered[c];
@@ -214,6 +226,7 @@ void ck_mremap(hn_addr from, hn_addr to, uint64_t bytes)
 	uint64_t off;
 
 	ck_point("mremap");
+	ck_await_moves(world());
 	touch_tables(from, bytes, CK_WRITE);
 	touch_tables(to, bytes, CK_WRITE);
 	event = any_registered(from, bytes);
@@ -235,6 +248,7 @@ void ck_mremap(hn_addr from, hn_addr to, uint64_t bytes)
 void ck_mprotect(uint32_t slot, bool read_only)
 {
 	ck_point(read_only ? "mprotect read-only" : "mprotect read-write");
+	ck_await_moves(world());
 	ck_touch(&world()->slot[slot].pt, CK_WRITE);
 	world()->slot[slot].read_only = read_only;
 }
@@ -290,6 +304,7 @@ void ck_fork(bool event)
 	struct ck_world *w = world();
 
 	ck_point("fork");
+	ck_await_moves(w);
 	if (event)
 		ck_begin_change(w);
 	ck_touch(&w->child_mem, CK_WRITE);

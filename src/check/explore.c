@@ -106,7 +106,7 @@ static bool descend(struct ck *k)
 		struct ck_node *n = &k->node[k->nr_steps];
 		uint32_t can = n->enabled & ~n->sleep;
 
-		if (too_long(k))
+		if (n->enabled && too_long(k)) /* one that has just ended is long, and has ended: so says a replay */
 			return false;
 		if (n->enabled == 0) {
 			ck_note_races(k);

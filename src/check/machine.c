@@ -25,7 +25,7 @@ const char *ck_value_name(uint32_t value)
 	return t;
 }
 
-static const char *error_name(int err)
+const char *ck_error_name(int err)
 {
 	switch (err) {
 	case -EAGAIN: return "EAGAIN";
@@ -60,110 +60,17 @@ void ck_drop(struct ck_world *w, int8_t *entry)
 
 uint32_t *ck_value(struct ck_world *w, int8_t entry) { return &w->frame[entry >> 1].value[entry & 1]; }
 
-/* The content of a place goes to another; the mapping is whole or in pieces as it was. */
-static void transfer(struct ck_place *to, struct ck_place *from)
+void ck_drop_cell(struct ck_world *w, struct ck_place *p, uint32_t c)
 {
-	*to = *from;
-	from->at[0] = from->at[1] = CK_HOLE;
-	from->huge = false;
+	ck_drop(w, &p->at[c]);
+	p->form[c] = CK_PRESENT;
+	p->huge = false;
 }
 
-static bool is_empty(const struct ck_place *p) { return p->at[0] == CK_HOLE && p->at[1] == CK_HOLE; }
-
-static bool has_hole(const struct ck_place *p) { return p->at[0] == CK_HOLE || p->at[1] == CK_HOLE; }
-
-static bool is_held(const struct ck_world *w, const struct ck_place *p)
-{
-	uint32_t c;
-
-	for (c = 0; c < CK_CELLS; c++)
-		if (p->at[c] != CK_HOLE && (w->frame[p->at[c] >> 1].shared || w->frame[p->at[c] >> 1].pinned))
-			return true;
-	return false;
-}
-
-/* What is put into memory that is registered for RWPROTECT arrives protected. */
-static void arrived(const struct ck_world *w, struct ck_slot *s, uint32_t from, uint32_t to)
+void ck_arrived(const struct ck_world *w, struct ck_slot *s, uint32_t from, uint32_t to)
 {
 	for (; from < to; from++)
 		s->guard[from] = w->rwp ? CK_PROTECTED : CK_OPEN;
-}
-
-static int move_checks(struct ck_world *w, const struct ck_slot *s, const struct ck_place *to, const struct ck_place *from)
-{
-	ck_touch(&w->events, CK_READ);
-	if (w->changing)
-		return -EAGAIN;
-	if (!s->mapped[0] || !s->mapped[1] || s->read_only)
-		return -EINVAL;
-	if (!is_empty(to))
-		return -EEXIST;
-	if (has_hole(from))
-		return -ENOENT;
-	return is_held(w, from) ? -EBUSY : 0;
-}
-
-int ck_move_in(struct ck_world *w, hn_addr haddr, struct ck_place *from, const void *from_object)
-{
-	struct ck_slot *s = &w->slot[ck_slot_of(haddr)];
-	int err;
-
-	ck_touch(from_object, CK_WRITE);
-	ck_touch(&s->pt, CK_WRITE);
-	/* The destination must belong to the userfaultfd. */
-	err = s->registered[0] && s->registered[1] ? move_checks(w, s, &s->pt, from) : -EINVAL;
-	ck_say("MOVE page into %u: %s", ck_slot_of(haddr), err ? error_name(err) : "done");
-	if (err)
-		return err;
-	transfer(&s->pt, from);
-	arrived(w, s, 0, CK_CELLS);
-	if (!w->rwp) /* else it would be woken for nothing: DONTWAKE */
-		ck_wake_range(w, haddr, HN_PAGE_SIZE);
-	return 0;
-}
-
-int ck_move_out(struct ck_world *w, hn_addr haddr, struct ck_place *to, const void *to_object)
-{
-	struct ck_slot *s = &w->slot[ck_slot_of(haddr)];
-	int err;
-
-	ck_touch(to_object, CK_WRITE);
-	ck_touch(&s->pt, CK_WRITE);
-	err = move_checks(w, s, to, &s->pt);
-	ck_say("MOVE page %u to staging: %s", ck_slot_of(haddr), err ? error_name(err) : "done");
-	if (err == 0) {
-		transfer(to, &s->pt);
-		s->guard[0] = s->guard[1] = CK_OPEN;
-	}
-	return err;
-}
-
-int ck_copy_cell(struct ck_world *w, hn_addr addr, uint32_t value)
-{
-	uint32_t c = ck_cell_of(addr);
-	struct ck_slot *s = &w->slot[ck_slot_of(addr)];
-	int f, err = 0;
-
-	ck_touch(&w->events, CK_READ);
-	ck_touch(&s->pt, CK_WRITE);
-	if (w->changing)
-		err = -EAGAIN;
-	else if (!s->mapped[c] || !s->registered[c])
-		err = -ENOENT;
-	else if (s->pt.at[c] != CK_HOLE)
-		err = -EEXIST;
-	ck_say("COPY %s to %u.%u: %s", ck_value_name(value), ck_slot_of(addr), c, err ? error_name(err) : "done");
-	if (err)
-		return err;
-	f = ck_frame_alloc(w, 0);
-	w->frame[f].refs = 1;
-	w->frame[f].value[0] = value;
-	s->pt.at[c] = (int8_t)(f * 2);
-	s->pt.huge = false;
-	arrived(w, s, c, c + 1);
-	if (!w->rwp)
-		ck_wake_range(w, addr, CK_CELL);
-	return 0;
 }
 
 /* ---- UFFDIO_RWPROTECT ---- */
@@ -206,7 +113,7 @@ static int rwprotect(struct ck_world *w, hn_addr start, uint64_t bytes, enum ck_
 	else if (!is_ours(w, start, bytes))
 		err = -ENOENT;
 	ck_say("%s %u.%u+%u: %s", to == CK_OPEN ? "unprotect" : "RWPROTECT", ck_slot_of(start), ck_cell_of(start),
-	       (unsigned)(bytes / CK_CELL), err ? error_name(err) : "done");
+	       (unsigned)(bytes / CK_CELL), err ? ck_error_name(err) : "done");
 	if (err == 0)
 		set_guard(w, start, bytes, to);
 	return err;
@@ -277,6 +184,7 @@ void ck_wake_range(struct ck_world *w, hn_addr start, uint64_t bytes)
 	}
 }
 
+/* The caller has waited for moves to end (ck_await_moves) in this step. */
 void ck_begin_change(struct ck_world *w)
 {
 	ck_touch(&w->events, CK_WRITE);

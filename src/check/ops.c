@@ -8,6 +8,8 @@
 
 #include "check/ops_rwp.h"
 
+#define MAX_TRIES 1u /* of what fails for a passing reason */
+
 static struct ck_world *world(void) { return ck_now->world; }
 
 int ck_told_to_fail(enum ck_op op)
@@ -29,8 +31,6 @@ static uint64_t op_now_ns(void *be)
 	return world()->now_ns;
 }
 
-/* ---- arming ---- */
-
 enum hn_arm_error ck_arm_error(int err)
 {
 	switch (err) {
@@ -42,37 +42,116 @@ enum hn_arm_error ck_arm_error(int err)
 	}
 }
 
-uint32_t ck_huge_prefix(hn_addr haddr, uint32_t nr)
+/* ---- the system calls of core/mm.h, each after a scheduling point ---- */
+
+static bool is_staging(hn_addr a) { return a >= CK_STAGING && a < CK_POOL; }
+
+/* What a scenario's failures are counted by: who wants the MOVE. */
+static int move_fails(hn_addr dst, hn_addr src)
 {
-	uint32_t n;
-
-	ck_point("look for huge pages");
-	for (n = 0; n < nr; n++) {
-		struct ck_slot *s = &world()->slot[ck_slot_of(haddr) + n];
-
-		ck_touch(&s->pt, CK_READ);
-		if (!s->mapped[0] || !s->mapped[1] || !s->pt.huge)
-			break;
-	}
-	return n;
+	if (is_staging(dst))
+		return ck_told_to_fail(world()->rwp ? CK_OP_ISOLATE : CK_OP_ARM);
+	if (is_staging(src))
+		return ck_told_to_fail(CK_OP_DISARM);
+	return src == CK_ZEROS_AT ? 0 : ck_told_to_fail(CK_OP_COMMIT);
 }
+
+static const char *why_moved(enum hn_mm_way way, hn_addr src)
+{
+	if (way == HN_MM_OUT)
+		return world()->rwp ? "isolate" : NULL;
+	return is_staging(src) ? "put back" : src >= CK_ZEROS_AT ? "fill the hole, huge" : "commit";
+}
+
+static int mm_move(void *be, enum hn_mm_way way, hn_addr dst, hn_addr src, uint64_t len, uint64_t *moved)
+{
+	int err;
+
+	(void)be;
+	ck_point(why_moved(way, src));
+	err = move_fails(dst, src);
+	*moved = 0;
+	if (err)
+		return err;
+	/* Where arming is RWPROTECT sleepers would be woken for nothing: DONTWAKE. */
+	return ck_move(world(), dst, src, len, way == HN_MM_IN && !world()->rwp, moved);
+}
+
+static int mm_copy(void *be, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copied)
+{
+	(void)be;
+	ck_point(NULL);
+	return ck_copy(world(), dst, src, len, copied);
+}
+
+static int mm_look(void *be, enum hn_mm_kind kind, hn_addr start, hn_addr end, struct hn_range *run, uint32_t nr,
+		   hn_addr *next)
+{
+	static const char *const what[] = { "look for what is present", "look for what is swapped", "look for what is there",
+					    "look for huge pages" };
+
+	(void)be;
+	ck_point(what[kind]);
+	return ck_look(world(), kind, start, end, run, nr, next);
+}
+
+static void mm_wake(void *be, hn_addr start, uint64_t len)
+{
+	(void)be;
+	ck_point("wake sleepers");
+	ck_wake_range(world(), start, len);
+}
+
+static int mm_trash(void *be, hn_addr src, uint64_t len, uint64_t *moved)
+{
+	(void)be;
+	ck_point("discard what staging holds");
+	return ck_trash(world(), src, len, moved);
+}
+
+/* The machine's trash keeps nothing. */
+static void mm_empty_trash(void *be, hn_addr src)
+{
+	(void)be;
+	(void)src;
+}
+
+/* Both ways on are explored anyhow: what is in the way goes on in between, or does not. */
+static bool mm_again(void *be, uint32_t tries)
+{
+	(void)be;
+	return tries < MAX_TRIES;
+}
+
+static void mm_note(void *be, enum hn_mm_note what, uint64_t n)
+{
+	(void)be;
+	(void)what;
+	(void)n;
+}
+
+static const struct hn_mm_ops mm_ops = {
+	.move = mm_move,
+	.copy = mm_copy,
+	.look = mm_look,
+	.wake = mm_wake,
+	.trash = mm_trash,
+	.empty_trash = mm_empty_trash,
+	.again = mm_again,
+	.note = mm_note,
+};
+
+const struct hn_mm ck_mm = { .ops = &mm_ops, .piece = CK_CELL };
+
+/* ---- arming ---- */
 
 static uint32_t op_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
 {
-	struct ck_world *w = world();
-	uint32_t n, huge = ck_huge_prefix(haddr, nr);
-	int err = -ENOENT;
+	int err;
+	uint32_t n = hn_mm_take_out(&ck_mm, haddr, ck_staged_at(first), nr, &err);
 
 	(void)be;
-	for (n = 0; n < huge; n++) {
-		ck_point(NULL);
-		err = ck_told_to_fail(CK_OP_ARM);
-		if (err == 0)
-			err = ck_move_out(w, haddr + n * HN_PAGE_SIZE, &w->staging[first + n], &w->staged[first + n]);
-		if (err)
-			break;
-	}
-	*why = n < huge ? ck_arm_error(err) : HN_ARM_ABSENT;
+	*why = ck_arm_error(err);
 	return n;
 }
 
@@ -93,61 +172,10 @@ static void op_page_nodes(void *be, hn_addr haddr, uint32_t first, uint32_t nr, 
 
 /* ---- putting back ---- */
 
-void ck_drop_staged(uint32_t page)
-{
-	struct ck_place *p = &world()->staging[page];
-	uint32_t c;
-
-	ck_touch(&world()->staged[page], CK_WRITE);
-	for (c = 0; c < CK_CELLS; c++)
-		ck_drop(world(), &p->at[c]);
-	p->huge = false;
-}
-
-int ck_copy_cells(hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
-{
-	struct ck_world *w = world();
-	uint32_t c;
-	int ret = 0;
-
-	for (c = from; c < to; c++) {
-		int err;
-
-		ck_point(NULL);
-		ck_touch(&w->staged[page], CK_READ);
-		if (w->staging[page].at[c] == CK_HOLE)
-			continue;
-		if (!ck_in_world(addr + (c - from) * CK_CELL))
-			return -EAGAIN;
-		err = ck_copy_cell(w, addr + (c - from) * CK_CELL, *ck_value(w, w->staging[page].at[c]));
-		if (err == -EAGAIN)
-			return -EAGAIN;
-		if (err == -ENOENT)
-			ret = -EAGAIN; /* not ours any more: an event will say so */
-	}
-	return ret;
-}
-
 static int op_disarm(void *be, hn_addr haddr, uint32_t page)
 {
-	struct ck_world *w = world();
-	int err;
-
 	(void)be;
-	ck_point("put back");
-	err = ck_told_to_fail(CK_OP_DISARM);
-	if (err == 0)
-		err = ck_move_in(w, haddr, &w->staging[page], &w->staged[page]);
-	if (err == 0 || err == -EAGAIN)
-		return err;
-	/* Protection differs, a reference passes by, or some of it is there already: bring what is missing, in pieces. */
-	err = ck_copy_cells(haddr, page, 0, CK_CELLS);
-	if (err)
-		return err;
-	ck_point("free staging");
-	ck_wake_range(w, haddr, HN_PAGE_SIZE);
-	ck_drop_staged(page);
-	return 0;
+	return hn_mm_putback(&ck_mm, haddr, ck_staged_at(page));
 }
 
 static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
@@ -161,32 +189,28 @@ static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint
 		if (err)
 			return err;
 	}
-	return ck_copy_cells(addr, page, from / (uint32_t)CK_CELL, to / (uint32_t)CK_CELL);
+	return hn_mm_copy_in(&ck_mm, addr, ck_staged_at(page) + from, to - from);
 }
 
 static void op_discard(void *be, uint32_t page)
 {
 	(void)be;
-	ck_point("discard what staging holds");
-	ck_drop_staged(page);
+	hn_mm_discard(&ck_mm, ck_staged_at(page));
 }
 
 void ck_op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 {
 	struct ck_world *w = world();
-	uint32_t c;
+	uint32_t off;
 
 	(void)be;
 	ck_point("zero part of the staged page");
 	ck_touch(&w->staged[page], CK_WRITE);
-	for (c = from / (uint32_t)CK_CELL; c < to / CK_CELL; c++) {
-		int8_t *at = &w->staging[page].at[c];
+	for (off = from; off < to; off += (uint32_t)CK_CELL) {
+		int8_t entry = ck_fault_in(w, ck_staged_at(page) + off);
 
-		if (*at == CK_HOLE) { /* must not be; the kernel would fill it */
-			*at = (int8_t)(ck_frame_alloc(w, 0) * 2);
-			w->frame[*at >> 1].refs = 1;
-		}
-		*ck_value(w, *at) = 0;
+		ck_touch(&w->staged[page], CK_WRITE);
+		*ck_value(w, entry) = 0;
 	}
 }
 
@@ -203,6 +227,23 @@ static int op_thread_node(void *be, uint32_t tid)
 	return w->thread_nid[tid];
 }
 
+/* What is taken for moved away, whole, is. */
+static void must_be_gone(const struct ck_place *p)
+{
+	if (p->at[0] != CK_HOLE || p->at[1] != CK_HOLE)
+		ck_violated(4, "what is left of a page of the pool is forgotten");
+}
+
+/* A pool page that was used up in part: a new mapping takes its place. */
+static void drop_target(uint32_t target)
+{
+	uint32_t c;
+
+	ck_touch(&world()->target[target], CK_WRITE);
+	for (c = 0; c < CK_CELLS; c++)
+		ck_drop_cell(world(), &world()->target[target], c);
+}
+
 static int op_target_get(void *be, int nid, uint32_t *target)
 {
 	struct ck_world *w = world();
@@ -214,7 +255,7 @@ static int op_target_get(void *be, int nid, uint32_t *target)
 	ck_touch(&w->pool, CK_WRITE);
 	err = ck_told_to_fail(CK_OP_TARGET);
 	for (t = 0; err == 0 && t < CK_TARGETS; t++) {
-		if (w->target_out[t] || w->target[t].at[0] == CK_HOLE)
+		if (w->target_out[t] || w->target[t].at[0] == CK_HOLE || w->target[t].at[1] == CK_HOLE)
 			continue;
 		w->target_out[t] = true;
 		w->frame[w->target[t].at[0] >> 1].nid = (int8_t)nid;
@@ -234,12 +275,15 @@ static void op_target_put(void *be, uint32_t target)
 	ck_point("give target page back");
 	ck_touch(&w->pool, CK_WRITE);
 	w->target_out[target] = false;
+	if (w->target[target].at[0] == CK_HOLE || w->target[target].at[1] == CK_HOLE)
+		drop_target(target);
 }
 
-/* In two steps, so that whoever could write meanwhile does, and time can pass. A hole in staging reads as zeros. */
+/* In two steps, so that whoever could write meanwhile does, and time can pass. A hole in staging is filled with zeros. */
 static int op_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
 {
 	struct ck_world *w = world();
+	int8_t to;
 	uint32_t c;
 	int err;
 
@@ -247,7 +291,7 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t u
 	(void)nid;
 	hn_lead_release(ck_hn());
 	for (c = 0; c < CK_CELLS; c++) {
-		int8_t from;
+		uint32_t value;
 
 		ck_point(NULL);
 		err = ck_told_to_fail(CK_OP_COPY);
@@ -257,29 +301,31 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t u
 			ck_say("too late to go on copying");
 			return -ETIME;
 		}
-		ck_touch(&w->staged[page], CK_READ);
+		value = *ck_value(w, ck_fault_in(w, ck_staged_at(page) + c * CK_CELL));
+		to = ck_fault_in(w, ck_pool_at(target) + c * CK_CELL);
 		ck_touch(&w->target[target], CK_WRITE);
-		from = w->staging[page].at[c];
-		*ck_value(w, w->target[target].at[c]) = from == CK_HOLE ? 0 : *ck_value(w, from);
-		ck_say("copy %s (half %u)", ck_value_name(from == CK_HOLE ? 0 : *ck_value(w, from)), c);
+		*ck_value(w, to) = value;
+		ck_say("copy %s (half %u)", ck_value_name(value), c);
 	}
 	return 0;
 }
 
-static int op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
+int ck_op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 {
 	struct ck_world *w = world();
-	int err;
+	bool copied;
+	int err = hn_mm_put_new(&ck_mm, haddr, ck_pool_at(target), &copied);
 
 	(void)be;
 	(void)page;
-	ck_point("commit");
-	err = ck_told_to_fail(CK_OP_COMMIT);
-	if (err == 0)
-		err = ck_move_in(w, haddr, &w->target[target], &w->target[target]);
-	if (err == 0)
-		w->target_out[target] = false; /* an empty place: the pool has to be filled anew */
-	return err;
+	if (err)
+		return err;
+	w->target_out[target] = false; /* an empty place: the pool has to be filled anew */
+	if (copied)
+		drop_target(target);
+	else
+		must_be_gone(&w->target[target]);
+	return 0;
 }
 
 /* ---- messages ---- */
@@ -382,15 +428,17 @@ static void give(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t
 	uint32_t c;
 
 	for (c = from / (uint32_t)CK_CELL; c < to / CK_CELL; c++, addr += CK_CELL) {
+		uint32_t value;
+
 		ck_point("copy into the child");
 		ck_touch(&w->child_mem, CK_WRITE);
-		ck_touch(&w->staged[page], CK_READ);
-		if (w->staging[page].at[c] == CK_HOLE || !ck_in_world(addr))
+		if (!ck_in_world(addr) || w->child.present[ck_slot_of(addr)][ck_cell_of(addr)] ||
+		    !w->child.mapped[ck_slot_of(addr)][ck_cell_of(addr)])
 			continue;
-		if (w->child.present[ck_slot_of(addr)][ck_cell_of(addr)] || !w->child.mapped[ck_slot_of(addr)][ck_cell_of(addr)])
-			continue;
+		value = *ck_value(w, ck_fault_in(w, ck_staged_at(page) + c * CK_CELL));
+		ck_touch(&w->child_mem, CK_WRITE);
 		w->child.present[ck_slot_of(addr)][ck_cell_of(addr)] = true;
-		w->child.value[ck_slot_of(addr)][ck_cell_of(addr)] = *ck_value(w, w->staging[page].at[c]);
+		w->child.value[ck_slot_of(addr)][ck_cell_of(addr)] = value;
 	}
 }
 
@@ -441,23 +489,31 @@ static void op_hole_put(void *be, uint32_t zeros)
 	w->zeros_out = false;
 }
 
+/* Huge where the whole place is empty. */
+static int fill_huge(hn_addr haddr, uint32_t zeros, bool *copied)
+{
+	*copied = true;
+	if (zeros == HN_NO_INDEX || !hn_mm_is_empty(&ck_mm, haddr, haddr + HN_PAGE_SIZE))
+		return -EEXIST;
+	return hn_mm_put_new(&ck_mm, haddr, CK_ZEROS_AT, copied);
+}
+
 int ck_op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 {
 	struct ck_world *w = world();
-	int err = -EEXIST;
+	bool copied;
+	int err = fill_huge(hn_page_down(addr), zeros, &copied);
 
-	if (zeros != HN_NO_INDEX) {
-		ck_point("fill the hole, huge");
-		err = ck_move_in(w, hn_page_down(addr), &w->zeros, &w->zeros);
-		if (err == 0)
-			w->zeros_out = false;
-		else
-			op_hole_put(be, zeros);
-		if (err == 0 || err == -EAGAIN)
-			return err;
+	if (err == 0 && !copied) {
+		w->zeros_out = false;
+		must_be_gone(&w->zeros);
+	} else {
+		op_hole_put(be, zeros);
 	}
+	if (err == 0 || err == -EAGAIN)
+		return err;
 	ck_point("fill the hole");
-	err = ck_copy_cell(w, addr & ~(CK_CELL - 1), 0);
+	err = ck_zeropage(w, addr & ~(CK_CELL - 1));
 	if (err == -EAGAIN)
 		return err;
 	if (err)
@@ -480,7 +536,7 @@ const struct hn_ops ck_ops = {
 	.zero = ck_op_zero,
 	.copy_in = op_copy_in,
 	.page_nodes = op_page_nodes,
-	.commit = op_commit,
+	.commit = ck_op_commit,
 	.hole_fill = ck_op_hole_fill,
 };
 

@@ -24,9 +24,19 @@ static void set_lifted(uint32_t page, bool lifted)
 	world()->lifted[page] = lifted;
 }
 
+static uint32_t huge_prefix(hn_addr haddr, uint32_t nr)
+{
+	hn_addr next;
+	struct hn_range r;
+
+	if (ck_mm.ops->look(ck_mm.be, HN_MM_HUGE, haddr, haddr + nr * HN_PAGE_SIZE, &r, 1, &next) != 1 || r.start != haddr)
+		return 0;
+	return (uint32_t)((r.end - haddr) / HN_PAGE_SIZE);
+}
+
 uint32_t ck_rwp_arm(void *be, hn_addr haddr, uint32_t first, uint32_t nr, enum hn_arm_error *why)
 {
-	uint32_t n, huge = ck_huge_prefix(haddr, nr);
+	uint32_t n, huge = huge_prefix(haddr, nr);
 	int err = -ENOENT;
 
 	(void)be;
@@ -73,24 +83,11 @@ static int unprotect(hn_addr start, uint64_t bytes)
 /* From staging to its place, where it arrives protected. */
 static int put_down(hn_addr haddr, uint32_t page)
 {
-	struct ck_world *w = world();
-	int err;
+	int err = hn_mm_putback(&ck_mm, haddr, ck_staged_at(page));
 
-	ck_point("put back");
-	err = ck_told_to_fail(CK_OP_DISARM);
 	if (err == 0)
-		err = ck_move_in(w, haddr, &w->staging[page], &w->staged[page]);
-	if (err == -EAGAIN)
-		return err;
-	if (err) {
-		err = ck_copy_cells(haddr, page, 0, CK_CELLS);
-		if (err)
-			return err;
-		ck_point("free staging");
-		ck_drop_staged(page);
-	}
-	set_lifted(page, false);
-	return 0;
+		set_lifted(page, false);
+	return err;
 }
 
 /* When only the last step is refused, the page is armed as it was before it was lifted. */
@@ -117,17 +114,17 @@ int ck_rwp_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_
 	ck_point("copy in");
 	err = ck_told_to_fail(CK_OP_COPY_IN);
 	if (err == 0 && is_lifted(page))
-		err = ck_copy_cells(addr, page, from / (uint32_t)CK_CELL, to / (uint32_t)CK_CELL);
+		err = hn_mm_copy_in(&ck_mm, addr, ck_staged_at(page) + from, to - from);
 	return err ? err : unprotect(addr, to - from);
 }
 
 void ck_rwp_discard(void *be, uint32_t page)
 {
 	(void)be;
-	ck_point("discard what staging holds");
+	ck_point(NULL);
 	if (!is_lifted(page))
 		return; /* in the program, or gone with what the program unmapped or dropped */
-	ck_drop_staged(page);
+	hn_mm_discard(&ck_mm, ck_staged_at(page));
 	set_lifted(page, false);
 }
 
@@ -143,38 +140,25 @@ void ck_rwp_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 
 int ck_rwp_isolate(void *be, hn_addr haddr, uint32_t page)
 {
-	struct ck_world *w = world();
 	int err;
 
 	(void)be;
 	ck_point(NULL);
 	if (is_lifted(page))
 		return 0; /* since an earlier migration, which could neither commit nor put it back */
-	if (ck_huge_prefix(haddr, 1) != 1)
-		return -EINVAL; /* a MOVE must never have to split */
-	ck_point("isolate");
-	err = ck_told_to_fail(CK_OP_ISOLATE);
-	if (err == 0)
-		err = ck_move_out(w, haddr, &w->staging[page], &w->staged[page]);
-	if (err == 0)
-		set_lifted(page, true);
-	return err;
+	if (hn_mm_take_out(&ck_mm, haddr, ck_staged_at(page), 1, &err) == 0)
+		return err;
+	set_lifted(page, true);
+	return err ? HN_ISOLATED_PART : 0;
 }
 
 int ck_rwp_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 {
 	struct ck_world *w = world();
-	int err;
+	int err = ck_op_commit(be, haddr, page, target);
 
-	(void)be;
-	(void)page;
-	ck_point("commit");
-	err = ck_told_to_fail(CK_OP_COMMIT);
-	if (err == 0)
-		err = ck_move_in(w, haddr, &w->target[target], &w->target[target]);
 	if (err)
 		return err;
-	w->target_out[target] = false;
 	ck_leave_protected(w, haddr, HN_PAGE_SIZE); /* even if the program should move it first */
 	if (unprotect(haddr, HN_PAGE_SIZE) == 0)
 		return 0;

@@ -7,14 +7,10 @@
 
 /* ---- ops.c ---- */
 
-/* The call that a scenario wants to fail: its error, else 0. */
-int ck_told_to_fail(enum ck_op op);
 enum hn_arm_error ck_arm_error(int err);
-/* PAGEMAP_SCAN: how many of the pages are huge, before the first that is not. */
-uint32_t ck_huge_prefix(hn_addr haddr, uint32_t nr);
-void ck_drop_staged(uint32_t page);
-/* Cells [from, to) of a staged page to addr, where the program has nothing. 0, or -EAGAIN. */
-int ck_copy_cells(hn_addr addr, uint32_t page, uint32_t from, uint32_t to);
+/* The system calls for core/mm.h. */
+extern const struct hn_mm ck_mm;
+int ck_op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target);
 void ck_op_zero(void *be, uint32_t page, uint32_t from, uint32_t to);
 int ck_op_hole_fill(void *be, hn_addr addr, uint32_t zeros);
 

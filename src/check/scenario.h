@@ -64,6 +64,7 @@ void ck_role_handler(void *arg); /* NULL; a handler's whole life */
  *   G           put everything back                                          L          unregister, handlers leave
  *   T500        500 ms pass     m0     manage                                g0 b0      register it / give it back
  *   c           reclaim chunks of entries that are not in use
+ *   K0 k0 j0    reclaim splits the page in a slot, in staging, in the pool   X0.1 x0.1  and swaps a part out (slot, staging)
  */
 void ck_role_script(void *arg);
 

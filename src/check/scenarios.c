@@ -33,14 +33,16 @@ void ck_world_two_armed(struct ck_world *w)
 }
 
 extern const struct ck_scenario ck_lock_scenarios[], ck_fault_scenarios[], ck_arm_scenarios[], ck_event_scenarios[],
-	ck_fork_scenarios[], ck_stop_scenarios[], ck_fail_scenarios[], ck_rwp_scenarios[], ck_tier_scenarios[];
+	ck_fork_scenarios[], ck_stop_scenarios[], ck_fail_scenarios[], ck_rwp_scenarios[], ck_tier_scenarios[],
+	ck_split_scenarios[];
 
 static const struct ck_scenario *const tables[] = {
 	ck_lock_scenarios, ck_fault_scenarios, ck_arm_scenarios, ck_event_scenarios,
 	ck_fork_scenarios, ck_stop_scenarios,  ck_fail_scenarios,  ck_rwp_scenarios, ck_tier_scenarios,
+	ck_split_scenarios,
 };
 
-#define MAX_SCENARIOS 192u
+#define MAX_SCENARIOS 256u
 #define NAME_BYTES 48u
 
 static struct ck_scenario all[MAX_SCENARIOS]; /* the last has no name */

@@ -21,6 +21,7 @@ FAILING(commit_again, CK_OP_COMMIT, 1, -EAGAIN)
 FAILING(disarm_1, CK_OP_DISARM, 1, -EAGAIN)
 FAILING(disarm_2, CK_OP_DISARM, 2, -EAGAIN)
 FAILING(disarm_busy, CK_OP_DISARM, 1, -EBUSY)
+FAILING(disarm_invalid, CK_OP_DISARM, 1, -EINVAL)
 FAILING(copy_in_1, CK_OP_COPY_IN, 1, -EAGAIN)
 FAILING(copy_in_4, CK_OP_COPY_IN, 4, -EAGAIN)
 
@@ -63,7 +64,8 @@ const struct ck_scenario ck_fail_scenarios[] = {
 	FAIL(commit_again, "the new page cannot be put in now", "R6 R7", .lock_steps = true),
 	FAIL(disarm_1, "the first put-back cannot be done now", "R7", .lock_steps = true),
 	FAIL(disarm_2, "the second put-back cannot be done now", "R7"),
-	FAIL(disarm_busy, "a put-back must copy, because a reference passes by", "R7 R19"),
+	FAIL(disarm_busy, "a put-back must be tried again, because a reference passes by", "R7"),
+	FAIL(disarm_invalid, "a put-back must copy, because protection or locking differ", "R7 R19"),
 	{ .name = "fault_vs_ceiling", .about = "time runs out at any point of a migration", .races = "R6 R7",
 	  .policy = HN_POLICY_TWO_STAGE, .setup = ceiling, .check = moved_or_given_up,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "w0.0 r0.0"), THREAD("b", 1, "w0.1"), ACTOR("clock", "T1") } },

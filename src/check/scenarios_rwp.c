@@ -31,7 +31,7 @@ static void copy_fails(struct ck_world *w)
 static void copy_fails_and_move_back(struct ck_world *w)
 {
 	copy_fails(w);
-	ck_have_fail(w, CK_OP_DISARM, 1, -EBUSY);
+	ck_have_fail(w, CK_OP_DISARM, 1, -EINVAL);
 }
 
 /* One hint, and it ended in one of two ways: split in time or too late. */

@@ -58,8 +58,8 @@ void ck_have_targets(struct ck_world *w, uint32_t nr)
 	uint32_t t;
 
 	for (t = 0; t < CK_TARGETS; t++) {
-		ck_drop(w, &w->target[t].at[0]);
-		ck_drop(w, &w->target[t].at[1]);
+		ck_drop_cell(w, &w->target[t], 0);
+		ck_drop_cell(w, &w->target[t], 1);
 		if (t < nr)
 			fill_place(w, &w->target[t], 0);
 	}
@@ -246,6 +246,11 @@ static void act(char what, const char **p)
 	case 'O': ck_mprotect(number(p), true); break;
 	case 'Q': ck_mprotect(number(p), false); break;
 	case 'S': ck_split_page(number(p)); break;
+	case 'K': ck_reclaim_split(place(p)); break;
+	case 'k': ck_reclaim_split(ck_staged_at(number(p))); break;
+	case 'j': ck_reclaim_split(ck_pool_at(number(p))); break;
+	case 'X': ck_reclaim_swap(place(p)); break;
+	case 'x': ck_reclaim_swap(place(p) - CK_BASE + CK_STAGING); break;
 	case 'F': ck_fork(true); break;
 	case 'f': ck_fork(false); break;
 	case 'I': ck_device_write(place(p)); break;

@@ -8,6 +8,7 @@
  *   - from before such a call takes effect until its event is read, MOVE and COPY say EAGAIN;
  *   - MADV_DONTNEED drops its pages only after its causer has woken up;
  *   - MOVE refuses shared and pinned frames, other protection, holes, and places that are taken;
+ *   - the kernel splits pages by itself (reclaim), wherever they are: then MOVE goes part by part, and may stop in between;
  *   - where a scenario says so, pages are armed by RWPROTECT: in place, and what is put there arrives protected.
  *
  * Memory is in cells, two to a huge page, each holding one value; no value is written twice, so stale data shows.
@@ -18,6 +19,7 @@
 
 #include "check/explore.h"
 #include "core/core.h"
+#include "core/mm.h"
 #include "core/stats.h"
 
 #define CK_SLOTS 6u
@@ -28,7 +30,9 @@
 #define CK_TARGETS 2u
 #define CK_EVENTS 4u
 #define CK_NODES 4u
-#define CK_BASE ((hn_addr)0x400000000)
+#define CK_BASE ((hn_addr)0x400000000) /* the program */
+#define CK_STAGING ((hn_addr)0x500000000)
+#define CK_POOL ((hn_addr)0x600000000) /* targets; after them the page of zeros */
 #define CK_HOLE (-1)
 
 struct ck_frame {
@@ -39,9 +43,17 @@ struct ck_frame {
 	uint32_t value[CK_CELLS];
 };
 
+/* What the page table says of a cell that is not a hole. */
+enum ck_form {
+	CK_PRESENT,
+	CK_CHANGING, /* the kernel splits the page: a migration entry for now, swapped to those who look */
+	CK_SWAPPED,
+};
+
 /* Where content can lie: a huge-page-sized place. Entry = frame * 2 + index into its values, or CK_HOLE. */
 struct ck_place {
 	int8_t at[CK_CELLS];
+	uint8_t form[CK_CELLS]; /* enum ck_form; CK_PRESENT for holes */
 	bool huge;
 };
 
@@ -94,6 +106,7 @@ enum ck_op {
 	CK_OP_COPY_IN,
 	CK_OP_HOLE,
 	CK_OP_ISOLATE,
+	CK_OP_PART, /* MOVE of a part of a page that is split */
 	CK_NR_OPS,
 };
 
@@ -125,6 +138,10 @@ struct ck_world {
 	bool in_fault[CK_MAX_ACTORS];
 	hn_addr fault_addr[CK_MAX_ACTORS];
 	uint32_t changing; /* events that have begun and are not read */
+	uint32_t moving;   /* MOVEs and COPYs that are at it piece by piece: no event begins meanwhile */
+	uint32_t held_up;  /* set of actors that wait for that */
+	uint32_t stalled;  /* set of actors that wait for a part of a page that is CK_CHANGING */
+	bool mute;         /* a MOVE that has moved a part of a page and fails does not say that it has */
 	uint32_t nr_events;
 	struct ck_event event[CK_EVENTS];
 	int8_t poller; /* the one actor that waits for messages, -1: none */
@@ -173,6 +190,9 @@ static inline hn_addr ck_cell_at(uint32_t slot, uint32_t cell) { return ck_at(sl
 static inline uint32_t ck_slot_of(hn_addr a) { return (uint32_t)((a - CK_BASE) >> HN_PAGE_SHIFT); }
 static inline uint32_t ck_cell_of(hn_addr a) { return (uint32_t)((a - CK_BASE) / CK_CELL) % CK_CELLS; }
 static inline bool ck_in_world(hn_addr a) { return a >= CK_BASE && ck_slot_of(a) < CK_SLOTS; }
+static inline hn_addr ck_staged_at(uint32_t page) { return CK_STAGING + page * HN_PAGE_SIZE; }
+static inline hn_addr ck_pool_at(uint32_t target) { return CK_POOL + target * HN_PAGE_SIZE; }
+#define CK_ZEROS_AT ck_pool_at(CK_TARGETS)
 
 /* ---- machine.c: memory and the userfaultfd; each call is (part of) one step ---- */
 
@@ -180,11 +200,11 @@ int ck_frame_alloc(struct ck_world *w, int nid);
 /* Drop what an entry refers to and leave a hole. */
 void ck_drop(struct ck_world *w, int8_t *entry);
 uint32_t *ck_value(struct ck_world *w, int8_t entry);
-/* MOVE of one huge page: 0 or -errno. */
-int ck_move_in(struct ck_world *w, hn_addr haddr, struct ck_place *from, const void *from_object);
-int ck_move_out(struct ck_world *w, hn_addr haddr, struct ck_place *to, const void *to_object);
-/* COPY of one cell's worth of value. */
-int ck_copy_cell(struct ck_world *w, hn_addr addr, uint32_t value);
+const char *ck_error_name(int err);
+/* Drop a cell of a place. */
+void ck_drop_cell(struct ck_world *w, struct ck_place *p, uint32_t c);
+/* What is put into memory that is registered for RWPROTECT arrives protected: cells [from, to). */
+void ck_arrived(const struct ck_world *w, struct ck_slot *s, uint32_t from, uint32_t to);
 /* RWPROTECT of one huge page; and of what is in a range, undone, with a wake-up if it could be. 0 or -errno. */
 int ck_protect(struct ck_world *w, hn_addr haddr);
 int ck_unprotect(struct ck_world *w, hn_addr start, uint64_t bytes);
@@ -202,7 +222,41 @@ void ck_queue_fault(struct ck_world *w, hn_addr addr);
 /* How a value is printed: who wrote it and which of theirs it is; valid until the fourth call after. */
 const char *ck_value_name(uint32_t value);
 
+/* ---- move.c: the same for what may take several steps; the caller has passed a scheduling point ---- */
+
+/* The place at an address of the program, of staging or of the pool, and the object that stands for its page table. */
+struct ck_place *ck_place_at(struct ck_world *w, hn_addr a, const void **object);
+/*
+ * UFFDIO_MOVE from place to place, whole pages or cells; `wake` who sleeps where it arrives. A huge page moves in one step to
+ * an empty place; else piece by piece. 0 or -errno; *moved as in core/mm.h.
+ */
+int ck_move(struct ck_world *w, hn_addr dst, hn_addr src, uint64_t len, bool wake, uint64_t *moved);
+/* MOVE to where it is freed, by a descriptor without events. */
+int ck_trash(struct ck_world *w, hn_addr src, uint64_t len, uint64_t *moved);
+/* UFFDIO_COPY into the program. */
+int ck_copy(struct ck_world *w, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copied);
+/* UFFDIO_ZEROPAGE of one cell. */
+int ck_zeropage(struct ck_world *w, hn_addr addr);
+/* PAGEMAP_SCAN: as `look` of core/mm.h. */
+int ck_look(struct ck_world *w, enum hn_mm_kind kind, hn_addr start, hn_addr end, struct hn_range *run, uint32_t nr,
+	    hn_addr *next);
+/* The agent reads or writes its own memory at addr: the entry, faulted in. May take several steps. */
+int8_t ck_fault_in(struct ck_world *w, hn_addr addr);
+/* An event is about to begin: it waits until no MOVE or COPY is in the middle of something. */
+void ck_await_moves(struct ck_world *w);
+
+/* ---- reclaim.c: what the kernel does to pages by itself ---- */
+
+/* Split the huge page that lies at `at`, if one does, as reclaim does: its parts are unmapped, and come back one by one. */
+void ck_reclaim_split(hn_addr at);
+/* Swap out a part of a split page. */
+void ck_reclaim_swap(hn_addr at);
+/* The running actor has met a part that is CK_CHANGING, and has touched it: it sleeps until something has changed. */
+void ck_await_split(struct ck_world *w);
+
 /* ---- ops.c, ops_rwp.c ---- */
+/* The call that a scenario wants to fail: its error, else 0. */
+int ck_told_to_fail(enum ck_op op);
 extern const struct hn_ops ck_ops;     /* arming is UFFDIO_MOVE */
 extern const struct hn_ops ck_ops_rwp; /* arming is UFFDIO_RWPROTECT */
 

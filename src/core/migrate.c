@@ -136,7 +136,7 @@ static int isolate(struct hn *hn, const struct hn_fault_ctx *f)
 	if (e && e->state == HN_ARMED && e->page == f->page && e->gen == f->gen &&
 	    !hn_entry_held(e, HN_E_NO_ARM, hn_now_ms(hn)))
 		err = hn->ops->isolate(hn->be, f->haddr, f->page);
-	if (err == 0)
+	if (err == 0 || err == HN_ISOLATED_PART)
 		hn_pages(hn)[f->page].content = 1;
 	if (e)
 		hn_unlock(&e->lock);

@@ -94,12 +94,14 @@ struct hn_ops {
 	/*
 	 * Where arming leaves the page in its place in the program, take it to staging, so that nobody can touch it during
 	 * copy(). 0, also when it is there since an earlier call; -EAGAIN: not now; other errors: cannot be. Nothing has
-	 * changed then. Locks held: G, E, P. NULL where arming does that itself.
+	 * changed then. HN_ISOLATED_PART: cannot be, and a part of it is in staging all the same, because the kernel was
+	 * splitting it; disarm() brings the parts together. Locks held: G, E, P. NULL where arming does that itself.
 	 *
 	 * A page that was never isolated is in its place, and follows it: disarm() and copy_in() make that accessible,
 	 * discard() and zero() have nothing to do. A disarm() that says -EAGAIN may have put an isolated page back in its
 	 * place, where it is armed then.
 	 */
+#define HN_ISOLATED_PART 1
 	int (*isolate)(void *be, hn_addr haddr, uint32_t page);
 
 	/*

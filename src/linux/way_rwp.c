@@ -100,7 +100,7 @@ static int op_isolate(void *be, hn_addr haddr, uint32_t page)
 	if (live->lifted[page])
 		return 0; /* since a migration whose commit had to wait for an event */
 	live->lifted[page] = hn_move_out(live, haddr, page, 1, &err) != 0;
-	return err;
+	return live->lifted[page] && err ? HN_ISOLATED_PART : err;
 }
 
 static int op_disarm(void *be, hn_addr haddr, uint32_t page)
