@@ -93,7 +93,7 @@ static void merged(void)
 	for (off = 0; off < BYTES; off += BASE)
 		live_fill(arena + off, BASE, SEED);
 	CHECK(madvise(arena, BYTES, MADV_MERGEABLE) == 0);
-	for (end = live_now_ms() + 15000; live_now_ms() < end && number_in("/sys/kernel/mm/ksm/pages_sharing") == 0;)
+	for (end = live_now_ms() + 15000 * live_slow(); live_now_ms() < end && number_in("/sys/kernel/mm/ksm/pages_sharing") == 0;)
 		live_sleep_ms(50);
 	CHECK(number_in("/sys/kernel/mm/ksm/pages_sharing") > 0);
 	for (off = 0; off < BYTES; off += BASE)

@@ -60,7 +60,8 @@ def check_explicit_policy(tap):
 def check_numactl(tap, options, allowed, wrap, moves=False):
     """A policy of the whole program, given inside or outside of `hugenuma run`. No page leaves its nodes; do they move?"""
     name = f"numactl {' '.join(options)} {'around' if wrap else 'inside'} hugenuma run"
-    policy = ["numactl", *options]
+    # What is to move is filled on node 0, which no part wants.
+    policy = ["numactl", *options, *(["taskset", "-c", "0"] if moves else [])]
     worker = run([f"1:{PAGES}:-1", f"2:{PAGES}:-1"], SECONDS, [], wrap=policy if wrap else (),
                  inner=() if wrap else policy)
     if not check_ended_well(tap, worker, name):
