@@ -38,7 +38,7 @@ MODES = (
     Mode("kernel", scan=DEFAULT_SCAN),
     Mode("kernel-fast", scan=FAST_SCAN),
     Mode("hugenuma", managed=[]),
-    Mode("hugenuma-fast", managed=["--period-ms", str(FAST_MS)]),
+    Mode("hugenuma-fast", managed=["--period-ms", str(FAST_MS), "--start-now"]),
     Mode("hugenuma-threads", managed=["--move-threads"]),
 )
 

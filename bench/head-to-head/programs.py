@@ -400,9 +400,9 @@ class Redis(Program):
         return client
 
     def read_all(self, client):
-        """Every page is used once, so that none is armed any more."""
-        for start in range(0, self.keys, 100):
-            client.pipeline([("GET", f"key:{key:012d}") for key in range(start, min(start + 100, self.keys))])
+        """Every page is used once or more, so that none is armed any more."""
+        for start in range(0, self.keys, 1000):
+            client.pipeline([("GET", f"key:{key:012d}") for key in range(start, min(start + 1000, self.keys), 10)])
 
     @staticmethod
     def connect():
@@ -413,14 +413,13 @@ class Redis(Program):
         except (OSError, resp.Error):
             return None
 
-    @staticmethod
-    def huge_areas(pid):
+    def huge_areas(self, pid, client):
         """(address, pages) of runs of huge pages, the agent's own left out. A page that is armed is seen another time."""
         pages = set()
         for _ in range(LOOKS):
+            self.read_all(client)
             for start, end in Redis.mappings(pid):
                 pages |= huge_pages(pid, start, end)
-            time.sleep(0.02)
         return runs_of(pages)
 
     @staticmethod
@@ -438,9 +437,8 @@ class Redis(Program):
 
     def drive(self, running):
         client, longest = self.fill(), 0
-        self.read_all(client)
         tids = threads_of(running.pid)
-        areas = [(running.pid, at, pages, tids[:1]) for at, pages in self.huge_areas(running.pid)]
+        areas = [(running.pid, at, pages, tids[:1]) for at, pages in self.huge_areas(running.pid, client)]
         self.load(self.turn / TURNS)
         for node in (1, 2):
             bind(tids, node)

@@ -80,8 +80,9 @@ static void count_answers(struct hn_pace *p, uint32_t questions, uint64_t confir
 		p->asked /= 2;
 		p->answered /= 2;
 	}
+	/* The first of them was sampled after the plan before this one. */
 	if (new && (now_ms - p->moved_ms >= PAUSE_MS || !p->burst_ms))
-		p->burst_ms = now_ms;
+		p->burst_ms = p->credit_ms;
 	if (new)
 		p->moved_ms = now_ms;
 	p->calm = !new && (p->calm || now_ms - p->moved_ms >= CALM_FOR_MS); /* the clock wraps */

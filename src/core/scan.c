@@ -103,8 +103,9 @@ static bool is_wanted(const struct hn_entry *e, const struct want *w)
 {
 	if (w->what == WANT_ANY)
 		return true;
-	if (w->what == WANT_OLD)
-		return hn_tenure_age_ms(e->tenure, w->now_ms) > w->now_ms - w->since_ms;
+	if (w->what == WANT_OLD) /* when it moved is known to the ms, when it was sampled to 64 */
+		return hn_tenure_age_ms(e->tenure, w->now_ms) > w->now_ms - w->since_ms &&
+		       !(e->moved && !hn_before(e->moved_ms, w->since_ms));
 	return e->open && (w->what == WANT_OPEN || e->history == 0) && !hn_entry_held(e, HN_E_NO_MOVE, w->now_ms);
 }
 

@@ -189,12 +189,17 @@ static void test_what_did_not_pay_may_pay_later(void **state)
 static void test_one_change_asks_the_rest(void **state)
 {
 	struct run r = begin(100);
+	struct hn_pace_plan plan;
+	uint32_t before;
 
 	(void)state;
 	run_ms(&r, 60000);
+	before = r.p.credit_ms; /* when the plan was made whose samples said so */
 	r.old = 100;
 	r.confirmed++;
-	assert_int_equal(pass(&r).old, 16);
+	plan = pass(&r);
+	assert_int_equal(plan.old, 16);
+	assert_int_equal(plan.since_ms, before);
 	r.old = 100;
 	r.confirmed += 12;
 	assert_int_equal(pass(&r).old, 100); /* all there is */

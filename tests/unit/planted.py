@@ -75,6 +75,8 @@ BUGS = [
      [("policy.c", "\t\tif (nid == e->nid)\n\t\t\treturn false;", "")]),
     ("a page that has moved is sent on to each passer-by", "judge_test",
      [("judge.c", "j->deserted && !j->moved", "j->deserted")]),
+    ("what has moved in a change of phase is asked about again", "scan_test",
+     [("scan.c", "!(e->moved && !hn_before(e->moved_ms, w->since_ms))", "true")]),
     ("who was put off is never woken", r"I3",
      [("serve.c", "\t\thn->ops->wake(hn->be, hn_page_down(c->deferred[--c->nr_deferred]), HN_PAGE_SIZE);",
        "\t\tc->nr_deferred--;")]),

@@ -329,6 +329,24 @@ static void test_old_samples(void **state)
 	assert_int_equal(hn_scan_old(&f->hn, hn_now_ms(&f->hn), 3), 3);
 }
 
+/* Nor what has moved since then, however short a while after: samples' times are not as fine as that. */
+static void test_what_has_moved_is_not_asked_about_again(void **state)
+{
+	struct fake *f = *state;
+	uint32_t since;
+
+	fake_manage(f, 0, 3, 0);
+	fake_sample(f, 1, 0);
+	fake_ms(f, 1023 - hn_now_ms(&f->hn) % 64); /* the last ms of a tick of the samples' clock */
+	since = hn_now_ms(&f->hn);
+	fake_sample(f, 0, 1);
+	assert_int_equal(fake_sample(f, 0, 1), HN_FAULT_MIGRATED);
+	fake_ms(f, 641);
+	assert_int_equal(hn_scan_old(&f->hn, since, 8), 2);
+	take_all_back(f);
+	assert_int_equal(hn_scan_old(&f->hn, since + 1, 8), 3); /* before that */
+}
+
 /* Nothing follows from asking about a page that may not be moved yet. */
 static void test_a_question_waits_for_a_hold(void **state)
 {
@@ -374,6 +392,7 @@ int main(void)
 		fake_test(test_drain_range),
 		fake_test(test_open_questions),
 		fake_test(test_old_samples),
+		fake_test(test_what_has_moved_is_not_asked_about_again),
 		fake_test(test_a_question_waits_for_a_hold),
 		fake_test(test_drain_wakes_sleepers),
 	};
