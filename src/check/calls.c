@@ -39,7 +39,7 @@ static int8_t *touch_memory(hn_addr addr, const char *what)
 			return NULL;
 		}
 		if (s->pt.form[c] == CK_CHANGING) {
-			ck_await_split(world());
+			ck_await_split(world(), addr);
 			continue;
 		}
 		if (s->pt.at[c] != CK_HOLE && s->guard[c] == CK_OPEN) {

@@ -188,7 +188,7 @@ int ck_move(struct ck_world *w, hn_addr dst, hn_addr src, uint64_t len, bool wak
 			err = move_step(w, dst + off, src + off, &step, off % HN_PAGE_SIZE == 0, &held);
 		while (err == -ERESTART) {
 			hold(w, &held);
-			ck_await_split(w);
+			ck_await_split(w, src + off);
 			step = len - off;
 			err = move_step(w, dst + off, src + off, &step, true, &held);
 		}
@@ -221,7 +221,7 @@ int ck_trash(struct ck_world *w, hn_addr src, uint64_t len, uint64_t *moved)
 		c = ck_cell_of(src + off);
 		ck_touch(object, CK_WRITE);
 		while (p->form[c] == CK_CHANGING) {
-			ck_await_split(w);
+			ck_await_split(w, src + off);
 			ck_touch(object, CK_WRITE);
 		}
 		if (p->at[c] == CK_HOLE)
@@ -395,7 +395,7 @@ int8_t ck_fault_in(struct ck_world *w, hn_addr addr)
 
 	ck_touch(object, CK_READ);
 	while (p->form[c] == CK_CHANGING) {
-		ck_await_split(w);
+		ck_await_split(w, addr);
 		ck_touch(object, CK_READ);
 	}
 	if (p->at[c] != CK_HOLE && p->form[c] == CK_PRESENT)

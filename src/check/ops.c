@@ -89,9 +89,15 @@ static int mm_look(void *be, enum hn_mm_kind kind, hn_addr start, hn_addr end, s
 {
 	static const char *const what[] = { "look for what is present", "look for what is swapped", "look for what is there",
 					    "look for huge pages" };
+	int err;
 
 	(void)be;
 	ck_point(what[kind]);
+	err = ck_told_to_fail(CK_OP_LOOK);
+	if (err) {
+		ck_say("which fails");
+		return err;
+	}
 	return ck_look(world(), kind, start, end, run, nr, next);
 }
 

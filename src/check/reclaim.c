@@ -10,21 +10,29 @@
 
 static struct ck_world *world(void) { return ck_now->world; }
 
-void ck_await_split(struct ck_world *w)
+void ck_await_split(struct ck_world *w, hn_addr at)
 {
 	w->stalled |= 1u << ck_now->running;
+	w->stalled_at[ck_now->running] = at;
 	ck_say("it is being split");
 	ck_sleep();
 }
 
-static void end_stalls(struct ck_world *w)
+/* In the program wherever they are: what they wait for may have been moved away from there. */
+static void end_stalls(struct ck_world *w, hn_addr at)
 {
 	uint32_t a;
 
-	for (a = 0; a < CK_MAX_ACTORS; a++)
-		if (w->stalled & (1u << a))
-			ck_wake(a);
-	w->stalled = 0;
+	for (a = 0; a < CK_MAX_ACTORS; a++) {
+		if (!(w->stalled & (1u << a)))
+			continue;
+		if (ck_in_world(at) != ck_in_world(w->stalled_at[a]))
+			continue;
+		if (!ck_in_world(at) && hn_page_down(at) != hn_page_down(w->stalled_at[a]))
+			continue;
+		w->stalled &= ~(1u << a);
+		ck_wake(a);
+	}
 }
 
 static bool come_back(struct ck_place *p, const void *object, int entry)
@@ -55,7 +63,7 @@ static void remap(struct ck_world *w, hn_addr at, int entry)
 	for (s = 0; ck_in_world(at) && s < CK_SLOTS; s++)
 		found |= come_back(&w->slot[s].pt, &w->slot[s].pt, entry);
 	ck_say(found ? "half %d of the page is mapped again" : "half %d of the page is gone", entry & 1);
-	end_stalls(w);
+	end_stalls(w, at);
 }
 
 static const char *name_of(hn_addr at)

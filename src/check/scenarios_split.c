@@ -32,6 +32,21 @@ static void armed_part_fails(struct ck_world *w)
 	ck_have_fail(w, CK_OP_PART, 2, -EBUSY);
 }
 
+/* It cannot be seen what is where. */
+static void armed_look_fails(struct ck_world *w)
+{
+	armed_mute(w);
+	ck_have_fail(w, CK_OP_LOOK, 1, -EIO);
+}
+
+/* The same after a MOVE that was refused: so the page counts as armed, all of it in its place. */
+static void mapped_look_fails(struct ck_world *w)
+{
+	ck_world_mapped(w);
+	ck_have_fail(w, CK_OP_ARM, 1, -EBUSY);
+	ck_have_fail(w, CK_OP_LOOK, 2, -EIO);
+}
+
 static void two_armed(struct ck_world *w)
 {
 	ck_have(w, 0, 2, 0);
@@ -71,6 +86,12 @@ const struct ck_scenario ck_split_scenarios[] = {
 	      .role = { HANDLER(1), ACTOR("mover", "V0.1>2.0+1 r2.0 r0.0"), ACTOR("scanner", "A0"), ACTOR("reclaim", "K0") }),
 	SPLIT("split_vs_arm_vs_fork", "a fork while a page is there in part", "R3 R13 R22", .setup = mapped_mute,
 	      .role = { HANDLER(1), ACTOR("forker", "F r0.1"), ACTOR("scanner", "A0"), ACTOR("reclaim", "K0") }),
+	SPLIT("split_vs_arm_vs_remap", "a page that is there in part moves elsewhere, whole", "R3 R13", .setup = mapped_mute,
+	      .role = { HANDLER(1), ACTOR("mover", "V0>2 r2.0 r2.1"), ACTOR("scanner", "A0"), ACTOR("reclaim", "K0") }),
+	SPLIT("split_vs_arm_vs_two_faults", "threads of two nodes use a page that is there in part", "R1 R3 R13",
+	      .setup = mapped_mute,
+	      .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "w0.0"), THREAD("b", 0, "w0.1"), ACTOR("scanner", "A0"),
+			ACTOR("reclaim", "K0") }),
 
 	/* ---- in staging ---- */
 	SPLIT("split_vs_fault", "reclaim splits an armed page while it is put back", "R3", .setup = ck_world_armed,
@@ -81,8 +102,15 @@ const struct ck_scenario ck_split_scenarios[] = {
 	      .role = { HANDLER(1), THREAD("a", 1, "w0.0 r0.1"), ACTOR("reclaim", "K0 k0") }),
 	SPLIT("split_vs_mute_migration", "the same, and the kernel does not say what it has moved", "R3 R23",
 	      .setup = armed_mute, .role = { HANDLER(1), THREAD("a", 1, "w0.0 r0.1"), ACTOR("reclaim", "K0 k0") }),
+	SPLIT("split_vs_two_faults", "one thread local, one remote, and reclaim splits the page", "R1 R3", .setup = armed_mute,
+	      .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "w0.0"), THREAD("b", 0, "r0.1"), ACTOR("reclaim", "k0 K0") }),
 	STAGED("split_vs_busy_fault", "reclaim splits a page while its put-back is tried again", "R3", .setup = armed_busy,
 	       .role = { HANDLER(1), THREAD("a", 0, "w0.0 r0.1"), ACTOR("reclaim", "k0") }),
+	STAGED("split_vs_failing_look", "a page is put back in parts, and cannot be looked at", "R3", .setup = armed_look_fails,
+	       .role = { HANDLER(1), THREAD("a", 0, "w0.0 r0.1"), ACTOR("reclaim", "k0") }),
+	STAGED("arm_vs_failing_look", "arming is refused, and nobody can tell whether in part", "R6 R13", .setup = mapped_look_fails,
+	       .expiry_ms = 100,
+	       .role = { HANDLER(1), THREAD("a", 1, "w0.0 r0.1"), ACTOR("scanner", "A0 T500 E"), ACTOR("reclaim", "K0") }),
 	SPLIT("split_vs_swap_vs_fault", "reclaim swaps parts of an armed page out", "R3", .setup = armed_mute,
 	      .role = { HANDLER(1), THREAD("a", 0, "w0.0 r0.1"), ACTOR("reclaim", "k0 x0.1 K0 X0.1 X0.0") }),
 	STAGED("split_vs_expire", "the same while nobody wants it", "R3", .setup = armed_mute, .expiry_ms = 100,
@@ -93,6 +121,9 @@ const struct ck_scenario ck_split_scenarios[] = {
 	       .role = { HANDLER(1), THREAD("a", 0, "R0.0"), ACTOR("unmapper", "U0"), ACTOR("reclaim", "k0") }),
 	STAGED("split_vs_remap_part", "half of an armed page that reclaim splits moves elsewhere", "R3 R25", .setup = armed_mute,
 	       .role = { HANDLER(1), ACTOR("mover", "V0.1>2.0+1 r2.0"), ACTOR("reclaim", "k0") }),
+	STAGED("split_vs_touch_beside_part", "a first touch beside a part, of a page that is split, that waits for its place",
+	       "R3 R25 R27", .setup = armed_mute,
+	       .role = { HANDLER(1), ACTOR("mover", "V0.1>2.0+1 N2.1+1 w2.1 r2.0"), ACTOR("reclaim", "k0 x0.1") }),
 	STAGED("split_vs_fork", "reclaim splits an armed page that a fork gives to the child", "R3 R22", .setup = armed_mute,
 	       .role = { HANDLER(1), THREAD("a", 0, "w0.0"), ACTOR("forker", "F"), ACTOR("reclaim", "k0") }),
 	STAGED("split_vs_drain", "everything is put back while reclaim splits", "R3", .setup = armed_mute,
@@ -123,6 +154,9 @@ const struct ck_scenario ck_split_scenarios[] = {
 	      .setup = ck_world_armed, .role = { HANDLER(1), THREAD("a", 1, "w0.0 r0.1"), ACTOR("reclaim", "j0") }),
 	SPLIT("split_target_vs_mute_migration", "the same, and the kernel does not say what it has moved", "R3 R23",
 	      .setup = armed_mute, .role = { HANDLER(1), THREAD("a", 1, "w0.0 r0.1"), ACTOR("reclaim", "j0") }),
+	SPLIT("split_both_vs_migration", "reclaim splits the page that migrates and the one that is to take its place", "R3 R23",
+	      .setup = armed_mute,
+	      .role = { HANDLER(1), THREAD("a", 1, "w0.0 r0.1"), ACTOR("reclaim", "K0 k0"), ACTOR("reclaim too", "j0") }),
 	SPLIT("split_zeros_vs_touch", "reclaim splits the page of zeros for a first touch", "R3 R27", .setup = untouched,
 	      .role = { HANDLER(1), ACTOR("remover", "D0 w0.0 r0.1"), THREAD("b", 0, "w0.1"), ACTOR("reclaim", "j2") }),
 	{ .name = NULL },

@@ -30,6 +30,20 @@ static void cold_armed_beside_another(struct ck_world *w)
 	short_of_memory(w);
 }
 
+/* Reclaim splits pages, and the kernel does not say which parts of them it has moved. */
+static void cold_armed_mute(struct ck_world *w)
+{
+	cold_armed(w);
+	w->mute = true;
+}
+
+static void cold_mapped_mute(struct ck_world *w)
+{
+	ck_world_mapped(w);
+	short_of_memory(w);
+	w->mute = true;
+}
+
 static void no_target(struct ck_world *w)
 {
 	cold_armed(w);
@@ -67,5 +81,11 @@ const struct ck_scenario ck_tier_scenarios[] = {
 	{ .name = "demotion_vs_drain", .about = "everything is put back for a fork while a thread waits for a demotion", .races = "R7",
 	  TIER, .setup = cold_armed,
 	  .role = { HANDLER(1), THREAD("a", 0, "w0.0"), ACTOR("scanner", "T600 E G") } },
+	{ .name = "demotion_vs_split", .about = "reclaim splits a cold page while it is sent to a slow node", .races = "R3 R23",
+	  TIER, .setup = cold_armed_mute,
+	  .role = { HANDLER(1), THREAD("a", 0, "w0.1"), ACTOR("scanner", "T600 E"), ACTOR("reclaim", "k0 K0") } },
+	{ .name = "demotion_vs_split_arm", .about = "a cold page that is there in part is sent to a slow node", .races = "R3 R13 R23",
+	  TIER, .setup = cold_mapped_mute,
+	  .role = { HANDLER(1), THREAD("a", 0, "w0.1"), ACTOR("scanner", "A0 T600 E"), ACTOR("reclaim", "K0") } },
 	{ .name = NULL },
 };

@@ -107,6 +107,7 @@ enum ck_op {
 	CK_OP_HOLE,
 	CK_OP_ISOLATE,
 	CK_OP_PART, /* MOVE of a part of a page that is split */
+	CK_OP_LOOK, /* PAGEMAP_SCAN */
 	CK_NR_OPS,
 };
 
@@ -140,7 +141,8 @@ struct ck_world {
 	uint32_t changing; /* events that have begun and are not read */
 	uint32_t moving;   /* MOVEs and COPYs that are at it piece by piece: no event begins meanwhile */
 	uint32_t held_up;  /* set of actors that wait for that */
-	uint32_t stalled;  /* set of actors that wait for a part of a page that is CK_CHANGING */
+	uint32_t stalled;  /* set of actors that wait for a part of a page that is CK_CHANGING, ... */
+	hn_addr stalled_at[CK_MAX_ACTORS]; /* ... and where */
 	bool mute;         /* a MOVE that has moved a part of a page and fails does not say that it has */
 	uint32_t nr_events;
 	struct ck_event event[CK_EVENTS];
@@ -251,8 +253,8 @@ void ck_await_moves(struct ck_world *w);
 void ck_reclaim_split(hn_addr at);
 /* Swap out a part of a split page. */
 void ck_reclaim_swap(hn_addr at);
-/* The running actor has met a part that is CK_CHANGING, and has touched it: it sleeps until something has changed. */
-void ck_await_split(struct ck_world *w);
+/* The running actor has met a part that is CK_CHANGING at `at`, and has touched it: it sleeps until one has come back. */
+void ck_await_split(struct ck_world *w, hn_addr at);
 
 /* ---- ops.c, ops_rwp.c ---- */
 /* The call that a scenario wants to fail: its error, else 0. */
