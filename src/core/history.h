@@ -59,14 +59,4 @@ static inline bool hn_history_one_thread(uint64_t h)
 	return i > 1 && hn_history_node(h, 0) != HN_NO_NODE;
 }
 
-/* How often the node changed from one sample to the next. */
-static inline unsigned hn_history_turns(uint64_t h)
-{
-	unsigned i, n = 0;
-
-	for (i = 1; i < HN_HISTORY_SAMPLES && hn_history_node(h, i) != HN_NO_NODE; i++)
-		n += hn_history_node(h, i) != hn_history_node(h, i - 1);
-	return n;
-}
-
 #endif
