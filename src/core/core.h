@@ -315,6 +315,8 @@ void hn_recover(struct hn *hn);
  * not know yet. Make these ARMED. Returns how many.
  */
 uint32_t hn_recover_run(struct hn *hn, hn_addr haddr, uint32_t first, uint32_t nr);
+/* And: ops.isolate was, or may have been; staging holds something of this page, which the engine may not know. */
+void hn_recover_lifted(struct hn *hn, uint32_t page);
 
 /* ---- faults that no entry answers (hole.c) ---- */
 

@@ -55,3 +55,12 @@ uint32_t hn_recover_run(struct hn *hn, hn_addr haddr, uint32_t first, uint32_t n
 	}
 	return done;
 }
+
+/* Else an event that is read before everything is back would take the page for one in its place (I2). */
+void hn_recover_lifted(struct hn *hn, uint32_t page)
+{
+	struct hn_page *p = &hn_pages(hn)[page];
+
+	if ((int32_t)hn_load_relaxed(&p->refs) > 0) /* not free, and not being freed when its thread ended */
+		p->content = 1;
+}

@@ -311,6 +311,8 @@ void hn_live_take_stock(struct hn_worker *w)
 		hn_addr at = (hn_addr)(uintptr_t)hn_staging(live, page);
 
 		live->lifted[page] = !hn_pagemap_is_empty(live->fd_pagemap, at, at + HN_PAGE_SIZE);
+		if (live->lifted[page])
+			hn_recover_lifted(&w->hn, page);
 	}
 }
 

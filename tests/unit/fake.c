@@ -341,6 +341,8 @@ static int op_isolate(void *be, hn_addr haddr, uint32_t page)
 	if (!slot_is_huge(f, slot_of(haddr)))
 		return -EINVAL;
 	take_out(f, slot_of(haddr), page);
+	if (f->in_isolate)
+		f->in_isolate(f);
 	return 0;
 }
 

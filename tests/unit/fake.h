@@ -96,6 +96,7 @@ struct fake {
 	void (*in_read)(struct fake *f);              /* a handler is about to read: gate exclusive */
 	bool (*in_wait)(struct fake *f, bool chores); /* nothing to read; false: leave, as without this */
 	void (*in_arm)(struct fake *f);               /* pages are in staging, and the engine does not know it yet */
+	void (*in_isolate)(struct fake *f);           /* the same of the page to be copied */
 	void (*in_discard)(struct fake *f);
 	bool fallen; /* a thread has ended in an op: a page may be armed that never came to staging */
 	const char *broken; /* the first breach of a contract seen */

@@ -223,6 +223,9 @@ BUGS = [
     ("a page that nobody was arming is taken for half armed", "recover_test",
      [("recover.c", "return e && hn_load_relaxed(&e->lock) != 0 && ", "return e && ")]),
     ("an armed page is taken for half armed", "recover_test", [("recover.c", "e->state == HN_MAPPED && ", "")]),
+    ("a page that was being lifted is taken for one in its place", "recover_test", [("recover.c", "\t\tp->content = 1;\n", "\t\t;\n")]),
+    ("a free id is taken for a page that was being lifted", "recover_test",
+     [("recover.c", "(int32_t)hn_load_relaxed(&p->refs) > 0", "1")]),
     ("the event that a fallen thread had in hand is lost", "recover_test",
      [("serve.c", "const struct hn_message *m) { process_event(hn, m); }", "const struct hn_message *m) { (void)hn, (void)m; }")]),
 ]

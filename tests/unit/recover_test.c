@@ -19,7 +19,7 @@ static void fall(struct fake *f)
 	if (--calls_left)
 		return;
 	f->fallen = true;
-	f->in_arm = f->in_copy = f->in_discard = NULL;
+	f->in_arm = f->in_copy = f->in_isolate = f->in_discard = NULL;
 	longjmp(fallen, 1);
 }
 
@@ -242,6 +242,28 @@ static void test_fallen_in_the_copy(void **state)
 	check_all_back(f);
 }
 
+/* The page is in staging, and only the backend can tell. An event that is read before it is back must not lose the rest. */
+static void test_fallen_in_the_isolation(void **state)
+{
+	struct fake *f = *state;
+	uint32_t page;
+
+	fake_manage(f, 0, 2, 0);
+	page = fake_arm(f, 0);
+	fake_entry(f, 0)->history = hn_history_push(0, 1, false);
+	f->in_isolate = fall;
+	if (setjmp(fallen) == 0) {
+		fake_fault(f, 0, 1);
+		fail_msg("did not fall");
+	}
+	hn_recover_lifted(&f->hn, page);
+	hn_recover_lifted(&f->hn, page + 1); /* free: left over by a thread that ended in a discard */
+	assert_int_equal(hn_pages(&f->hn)[page + 1].content, 0);
+	hn_recover(&f->hn);
+	fake_dontneed(f, fake_at(0), 3 * FAKE_CELL);
+	check_all_back(f);
+}
+
 /* ---- an event ---- */
 
 /* The kernel has let the causer go on: what it dropped must not come back, however far its event came. */
@@ -327,6 +349,7 @@ int main(void)
 		recover_test(test_run_is_shorter_than_noted),
 		recover_test(test_fallen_in_the_copy),
 		recover_test_rwp(test_fallen_in_the_copy),
+		recover_test_rwp(test_fallen_in_the_isolation),
 		recover_test(test_fallen_in_an_unmap),
 		recover_test(test_fallen_in_a_remove),
 		recover_test(test_events_again),
