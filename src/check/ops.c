@@ -122,6 +122,19 @@ static void mm_empty_trash(void *be, hn_addr src)
 	(void)src;
 }
 
+static void mm_drop(void *be, hn_addr src)
+{
+	const void *object;
+	struct ck_place *p = ck_place_at(world(), src, &object);
+	uint32_t c;
+
+	(void)be;
+	ck_point("drop what staging holds");
+	ck_touch(object, CK_WRITE);
+	for (c = 0; c < CK_CELLS; c++)
+		ck_drop_cell(world(), p, c);
+}
+
 /* Both ways on are explored anyhow: what is in the way goes on in between, or does not. */
 static bool mm_again(void *be, uint32_t tries)
 {
@@ -143,6 +156,7 @@ static const struct hn_mm_ops mm_ops = {
 	.wake = mm_wake,
 	.trash = mm_trash,
 	.empty_trash = mm_empty_trash,
+	.drop = mm_drop,
 	.again = mm_again,
 	.note = mm_note,
 };

@@ -48,6 +48,8 @@ struct hn_mm_ops {
 	/* MOVE of a part of a huge page's worth of staging to the trash that belongs to it; and freeing what that holds. */
 	int (*trash)(void *be, hn_addr src, uint64_t len, uint64_t *moved);
 	void (*empty_trash)(void *be, hn_addr src);
+	/* Free a huge page's worth of staging some other way: what cannot be moved, because it is pinned or on its way to swap. */
+	void (*drop)(void *be, hn_addr src);
 	/* Is what failed for a passing reason to be tried once more, after so many times? Lets others run. */
 	bool (*again)(void *be, uint32_t tries);
 	void (*note)(void *be, enum hn_mm_note what, uint64_t n);
@@ -68,7 +70,11 @@ struct hn_mm {
  */
 uint32_t hn_mm_take_out(const struct hn_mm *mm, hn_addr haddr, hn_addr staged, uint32_t nr, int *err);
 
-/* Free a huge page's worth of staging, through the trash, so that no event is raised against ourselves. */
+/*
+ * Free a huge page's worth of staging, through the trash, so that no event is raised against ourselves. Nothing is left: the
+ * next page with this id would find it there, not be moved, be taken for armed all the same, and its put-back would bring
+ * what is left of the old one wherever the program has nothing by then (I1).
+ */
 void hn_mm_discard(const struct hn_mm *mm, hn_addr staged);
 
 /* True when nothing at all is there, swap included; false also when that cannot be found out. */

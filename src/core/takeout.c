@@ -6,6 +6,8 @@
 #include "core/internal.h"
 #include "core/mm.h"
 
+#define RUNS 32u
+
 bool hn_mm_is_empty(const struct hn_mm *mm, hn_addr start, hn_addr end)
 {
 	struct hn_range r;
@@ -77,30 +79,40 @@ uint32_t hn_mm_take_out(const struct hn_mm *mm, hn_addr haddr, hn_addr staged, u
 	return (uint32_t)(done >> HN_PAGE_SHIFT);
 }
 
-/* Piece by piece: staging was split, or filled by mlockall. Holes are passed over. */
+/* What staging still holds: it was split, or filled by mlockall. */
 static void discard_pieces(const struct hn_mm *mm, hn_addr staged)
 {
-	uint64_t off = 0, moved;
-	uint32_t tries = 0;
+	hn_addr at = staged, end = staged + HN_PAGE_SIZE;
+	struct hn_range r[RUNS];
+	uint64_t moved;
 
-	while (off < HN_PAGE_SIZE) {
-		int err = mm->ops->trash(mm->be, staged + off, mm->piece, &moved);
+	while (at < end) {
+		int n = mm->ops->look(mm->be, HN_MM_THERE, at, end, r, RUNS, &at), i;
 
-		if (err == 0 || err == HN_ENOENT)
-			off += mm->piece;
-		else if (!mm->ops->again(mm->be, tries++))
-			break;
+		if (n < 0)
+			return;
+		for (i = 0; i < n; i++)
+			mm->ops->trash(mm->be, r[i].start, r[i].end - r[i].start, &moved);
 	}
 }
 
+/*
+ * The trash is emptied each time: what was moved in part, with or without a word, would be in the way of the rest for ever.
+ */
 void hn_mm_discard(const struct hn_mm *mm, hn_addr staged)
 {
+	uint32_t tries = 0;
 	uint64_t moved;
+	int err = mm->ops->trash(mm->be, staged, HN_PAGE_SIZE, &moved);
 
-	if (mm->ops->trash(mm->be, staged, HN_PAGE_SIZE, &moved) != 0) {
-		if (moved == 0 && hn_mm_is_empty(mm, staged, staged + HN_PAGE_SIZE))
-			return;
-		discard_pieces(mm, staged);
-	}
 	mm->ops->empty_trash(mm->be, staged);
+	while (err && !hn_mm_is_empty(mm, staged, staged + HN_PAGE_SIZE)) {
+		if (tries && !mm->ops->again(mm->be, tries)) {
+			mm->ops->drop(mm->be, staged);
+			return;
+		}
+		tries++;
+		discard_pieces(mm, staged);
+		mm->ops->empty_trash(mm->be, staged);
+	}
 }

@@ -49,6 +49,17 @@ static void mm_empty_trash(void *be, hn_addr src)
 	hn_sys_madvise((void *)(uintptr_t)trash_of(be, src), HN_PAGE_SIZE, MADV_DONTNEED);
 }
 
+/* Unregistered meanwhile, so that no event is raised: three mappings of staging for a moment. */
+static void mm_drop(void *be, hn_addr src)
+{
+	struct hn_live *live = be;
+
+	if (hn_uffd_unregister(live->fd, src, HN_PAGE_SIZE))
+		return;
+	hn_sys_madvise((void *)(uintptr_t)src, HN_PAGE_SIZE, HN_MADV_DONTNEED_LOCKED);
+	hn_uffd_register(live->fd, src, HN_PAGE_SIZE, UFFDIO_REGISTER_MODE_WP);
+}
+
 static bool mm_again(void *be, uint32_t tries)
 {
 	(void)be;
@@ -72,6 +83,7 @@ static const struct hn_mm_ops mm_ops = {
 	.wake = mm_wake,
 	.trash = mm_trash,
 	.empty_trash = mm_empty_trash,
+	.drop = mm_drop,
 	.again = mm_again,
 	.note = mm_note,
 };

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -50,6 +51,7 @@ class Build:
         self.command = os.path.join(self.path, "hugenuma")
         self.agent = os.path.join(self.path, "libhugenuma-agent.so")
         self.torture = torture or os.path.join(self.path, "tests", "torture", "torture")
+        self.injector = os.path.join(self.path, "tests", "inject", "libinject-agent.so")
         self.splitter = os.path.join(os.path.dirname(self.torture), "splitter")
 
     def missing(self):
@@ -78,8 +80,8 @@ def skip_unless_possible(build):
 class Result:
     """Status is None when the run had to be killed."""
 
-    def __init__(self, status, text, report, splits=0):
-        self.status, self.text, self.report, self.splits = status, text, report, splits
+    def __init__(self, status, text, report, splits=0, left_kib=None):
+        self.status, self.text, self.report, self.splits, self.left_kib = status, text, report, splits, left_kib
 
     def stale_words(self):
         found = re.search(r"^FAIL: (\d+) stale or lost words$", self.text, re.M)
@@ -141,10 +143,57 @@ class Splitter:
         return sum(int(n) for n in re.findall(r"^splitter: \w+: \d+ pages tried, (\d+) split$", text, re.M))
 
 
-def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1, split=None):
+def staging_kib(pid):
+    """What is in the agent's staging and trash: mappings whose only userfaultfd mode is write-protection."""
+    sum_kib = kib = 0
+    with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as f:
+        for line in f:
+            key, _, rest = line.partition(":")
+            if key == "Rss":
+                kib = int(rest.split()[0])
+            elif key == "Swap":
+                kib += int(rest.split()[0])
+            elif key == "VmFlags" and "uw" in rest.split() and "um" not in rest.split():
+                sum_kib += kib
+    return sum_kib
+
+
+class Paused:
+    """In the middle of a run: with every page back in place, what is left in staging? left_kib: None when nobody can tell."""
+
+    def __init__(self, build, child, seconds):
+        self.build, self.child, self.seconds, self.left_kib = build, child, seconds, None
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+
+    def ctl(self, word, pid):
+        return subprocess.run([self.build.command, word, str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              env=self.build.environment(), check=False).returncode == 0
+
+    def look(self):
+        pid = program_of(self.child, "torture")
+        time.sleep(self.seconds / 2)
+        try:
+            if not pid or not self.ctl("pause", pid):
+                return
+            for _ in range(20):  # a handler may still have an old page to get rid of
+                self.left_kib = staging_kib(pid)
+                if not self.left_kib:
+                    break
+                time.sleep(0.05)
+            self.ctl("resume", pid)
+        except OSError:
+            self.left_kib = None  # it has ended
+
+    def result(self):
+        self.thread.join()
+        return self.left_kib
+
+
+def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1, split=None, env=None):
     """
     Run torture for about `seconds` under build's hugenuma, on a machine that is `slow` times slower than most. split: the options
-    of a splitter beside it.
+    of a splitter beside it; then it is paused in the middle, too, and looked at.
     """
     stuck = STUCK_SECONDS * slow
     with tempfile.TemporaryDirectory(prefix="hugenuma-torture-") as scratch:
@@ -154,9 +203,13 @@ def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1, spl
                    "--stuck-seconds", str(stuck), *torture_options]
         # A process group of its own, so that a run that hangs goes with its children.
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                 text=True, errors="replace", env=build.environment(), start_new_session=True)
+                                 text=True, errors="replace", env=dict(build.environment(), **(env or {})),
+                                 start_new_session=True)
+        splitter = paused = None
         try:
-            splitter = Splitter(build.splitter, child, split) if split is not None else None
+            if split is not None:
+                paused = Paused(build, child, seconds)
+                splitter = Splitter(build.splitter, child, split)
             text, _ = child.communicate(timeout=seconds + stuck + GRACE_SECONDS * slow)
             status = child.returncode
         except subprocess.TimeoutExpired:
@@ -166,4 +219,5 @@ def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1, spl
         except BaseException:
             kill_group(child)
             raise
-        return Result(status, text, read_report(path), splitter.count() if splitter else 0)
+        return Result(status, text, read_report(path), splitter.count() if splitter else 0,
+                      paused.result() if paused else None)
