@@ -8,7 +8,6 @@
  * been moved already it makes it stop, which other passing references do too.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "check/world.h"
 

@@ -299,6 +299,33 @@ static void op_target_put(void *be, uint32_t target)
 		drop_target(target);
 }
 
+/*
+ * mbind of the page in staging: what is present gets frames of node nid. Whether it did is looked up by its first base page; a
+ * page that was split is one still.
+ */
+static int migrate_in_staging(uint32_t page, int nid)
+{
+	struct ck_world *w = world();
+	struct ck_place *p = &w->staging[page];
+	uint32_t c;
+	int err;
+
+	ck_point("mbind");
+	err = ck_told_to_fail(CK_OP_COPY);
+	if (err)
+		return err;
+	for (c = 0; c < CK_CELLS; c++) {
+		ck_touch(&w->staged[page], CK_WRITE);
+		while (p->form[c] == CK_CHANGING) {
+			ck_await_split(w, ck_staged_at(page));
+			ck_touch(&w->staged[page], CK_WRITE);
+		}
+		if (p->at[c] != CK_HOLE && p->form[c] == CK_PRESENT)
+			w->frame[p->at[c] >> 1].nid = (int8_t)nid;
+	}
+	return p->at[0] != CK_HOLE && p->form[0] == CK_PRESENT ? 0 : -EIO;
+}
+
 /* In two steps, so that whoever could write meanwhile does, and time can pass. A hole in staging is filled with zeros. */
 static int op_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
 {
@@ -308,8 +335,9 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t u
 	int err;
 
 	(void)be;
-	(void)nid;
 	hn_lead_release(ck_hn());
+	if (w->kernel_mover)
+		return migrate_in_staging(page, nid);
 	for (c = 0; c < CK_CELLS; c++) {
 		uint32_t value;
 
@@ -333,17 +361,17 @@ static int op_copy(void *be, uint32_t page, uint32_t target, int nid, uint64_t u
 int ck_op_commit(void *be, hn_addr haddr, uint32_t page, uint32_t target)
 {
 	struct ck_world *w = world();
+	hn_addr from = w->kernel_mover ? ck_staged_at(page) : ck_pool_at(target);
 	bool copied;
-	int err = hn_mm_put_new(&ck_mm, haddr, ck_pool_at(target), &copied);
+	int err = hn_mm_put_new(&ck_mm, haddr, from, &copied);
 
 	(void)be;
-	(void)page;
 	if (err)
 		return err;
 	w->target_out[target] = false; /* an empty place: the pool has to be filled anew */
-	if (copied)
+	if (copied && !w->kernel_mover)
 		drop_target(target);
-	else
+	else if (!w->kernel_mover)
 		must_be_gone(&w->target[target]);
 	return 0;
 }

@@ -59,6 +59,18 @@ static void two_armed_mute(struct ck_world *w)
 	w->mute = true;
 }
 
+static void armed_kernel_mover(struct ck_world *w)
+{
+	ck_world_armed(w);
+	w->kernel_mover = true;
+}
+
+static void armed_kernel_mover_mute(struct ck_world *w)
+{
+	armed_mute(w);
+	w->kernel_mover = true;
+}
+
 static void untouched(struct ck_world *w) { ck_have(w, 0, 1, 0); }
 
 #define SPLIT(id, what, races_, ...)                                                                                   \
@@ -148,6 +160,20 @@ const struct ck_scenario ck_split_scenarios[] = {
 	LIFTED("split_vs_isolate_vs_unmap_part", "half of a page is unmapped of which a part was lifted", "R3 R25",
 	       .setup = armed_part_fails,
 	       .role = { HANDLER(1), THREAD("a", 1, "w0.0"), ACTOR("unmapper", "U0.1+1"), ACTOR("kernel", "S0") }),
+
+	/* ---- the kernel's mover: the page that is committed is the one in staging ---- */
+	SPLIT("kernel_mover_vs_fault", "one thread local, one remote, and the page migrates in staging", "R1 R23",
+	      .setup = armed_kernel_mover,
+	      .role = { HANDLER(1), HANDLER(2), THREAD("a", 0, "w0.0 r0.0"), THREAD("b", 1, "w0.1 r0.1") }),
+	SPLIT("kernel_mover_vs_remove_part", "half of a page is dropped while it migrates in staging", "R16 R23",
+	      .setup = armed_kernel_mover,
+	      .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "r0.0"), ACTOR("remover", "D0.1+1") }),
+	SPLIT("split_vs_kernel_mover", "reclaim splits a page that migrates in staging", "R3 R23",
+	      .setup = armed_kernel_mover_mute,
+	      .role = { HANDLER(1), THREAD("a", 1, "w0.0 r0.1"), THREAD("b", 0, "w0.1"), ACTOR("reclaim", "K0 k0 x0.1") }),
+	STAGED("split_vs_kernel_mover_vs_remap_part", "the same, and half of it moves elsewhere", "R3 R23 R25",
+	       .setup = armed_kernel_mover_mute,
+	       .role = { HANDLER(1), THREAD("a", 1, "w0.0"), ACTOR("mover", "V0.1>2.0+1"), ACTOR("reclaim", "k0") }),
 
 	/* ---- in the pool ---- */
 	SPLIT("split_target_vs_migration", "reclaim splits the page that is to take another's place", "R3 R23",

@@ -143,6 +143,7 @@ struct ck_world {
 	uint32_t held_up;  /* set of actors that wait for that */
 	uint32_t stalled;  /* set of actors that wait for a part of a page that is CK_CHANGING, ... */
 	hn_addr stalled_at[CK_MAX_ACTORS]; /* ... and where */
+	bool kernel_mover; /* a page migrates where it lies in staging, and that page is committed */
 	bool mute;         /* a MOVE that has moved a part of a page and fails does not say that it has */
 	uint32_t nr_events;
 	struct ck_event event[CK_EVENTS];
