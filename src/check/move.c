@@ -206,35 +206,53 @@ int ck_move(struct ck_world *w, hn_addr dst, hn_addr src, uint64_t len, bool wak
 	return err;
 }
 
+static int trash_part(struct ck_place *to, struct ck_place *from, uint32_t c, bool first)
+{
+	if (to->at[c] != CK_HOLE)
+		return -EEXIST;
+	if (from->at[c] == CK_HOLE)
+		return -ENOENT;
+	if (from->form[c] == CK_CHANGING)
+		return first ? -ERESTART : -EBUSY;
+	to->at[c] = from->at[c];
+	from->at[c] = CK_HOLE;
+	from->form[c] = CK_PRESENT;
+	return 0;
+}
+
 int ck_trash(struct ck_world *w, hn_addr src, uint64_t len, uint64_t *moved)
 {
 	const void *object;
-	struct ck_place *p = ck_place_at(w, src, &object);
-	uint64_t off;
+	struct ck_place *from = ck_place_at(w, src, &object), *to = &w->trash[from - w->staging];
+	bool whole = from->huge && len == HN_PAGE_SIZE && is_empty(to);
+	uint64_t off = 0;
+	int err = 0;
+
+	from->huge = false;
+	while (off < len && err == 0) {
+		if (off && !whole)
+			ck_point(NULL);
+		ck_touch(object, CK_WRITE);
+		err = trash_part(to, from, ck_cell_of(src + off), off == 0);
+		if (err == -ERESTART) {
+			ck_await_split(w, src);
+			err = 0;
+		} else if (err == 0) {
+			off += CK_CELL;
+		}
+	}
+	*moved = w->mute && err ? 0 : off;
+	return err && *moved ? -EAGAIN : err;
+}
+
+void ck_empty_trash(struct ck_world *w, hn_addr src)
+{
+	const void *object;
+	struct ck_place *p = &w->trash[ck_place_at(w, src, &object) - w->staging];
 	uint32_t c;
 
-	*moved = 0;
-	for (off = 0; off < len; off += CK_CELL) {
-		if (off && !p->huge)
-			ck_point(NULL);
-		c = ck_cell_of(src + off);
-		ck_touch(object, CK_WRITE);
-		while (p->form[c] == CK_CHANGING) {
-			ck_await_split(w, src + off);
-			ck_touch(object, CK_WRITE);
-		}
-		if (p->at[c] == CK_HOLE)
-			return off ? -EAGAIN : -ENOENT;
-		if (p->huge && len == HN_PAGE_SIZE) {
-			ck_drop_cell(w, p, 0);
-			ck_drop_cell(w, p, 1);
-			break;
-		}
+	for (c = 0; c < CK_CELLS; c++)
 		ck_drop_cell(w, p, c);
-		*moved = off + CK_CELL;
-	}
-	*moved = len;
-	return 0;
 }
 
 /* ---- COPY ---- */

@@ -60,8 +60,10 @@ static void check_frames(struct ck_world *w)
 
 	for (i = 0; i < CK_SLOTS; i++)
 		count(refs, &w->slot[i].pt);
-	for (i = 0; i < CK_PAGES; i++)
+	for (i = 0; i < CK_PAGES; i++) {
 		count(refs, &w->staging[i]);
+		count(refs, &w->trash[i]);
+	}
 	for (i = 0; i < CK_TARGETS; i++)
 		count(refs, &w->target[i]);
 	count(refs, &w->zeros);
@@ -112,6 +114,8 @@ static void put_everything_back(struct ck *k)
 	for (i = 0; i < CK_PAGES; i++)
 		if (w->staging[i].at[0] != CK_HOLE || w->staging[i].at[1] != CK_HOLE)
 			ck_violated(4, "staging page %u holds something that nobody will free", i);
+		else if (w->trash[i].at[0] != CK_HOLE || w->trash[i].at[1] != CK_HOLE)
+			ck_violated(4, "the trash of page %u is not emptied", i);
 	for (i = 0; i < CK_TARGETS; i++)
 		if (w->target_out[i])
 			ck_violated(4, "a target page was taken and neither used nor given back");

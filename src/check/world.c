@@ -22,8 +22,10 @@ static void empty_world(struct ck_world *w, bool rwp)
 	w->poller = w->child.waiter = -1;
 	for (i = 0; i < CK_SLOTS; i++)
 		w->slot[i].pt.at[0] = w->slot[i].pt.at[1] = CK_HOLE;
-	for (i = 0; i < CK_PAGES; i++)
+	for (i = 0; i < CK_PAGES; i++) {
 		w->staging[i].at[0] = w->staging[i].at[1] = CK_HOLE;
+		w->trash[i].at[0] = w->trash[i].at[1] = CK_HOLE;
+	}
 	for (i = 0; i < CK_TARGETS; i++)
 		w->target[i].at[0] = w->target[i].at[1] = CK_HOLE;
 	w->zeros.at[0] = w->zeros.at[1] = CK_HOLE;

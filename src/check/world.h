@@ -122,6 +122,7 @@ struct ck_world {
 	struct ck_frame frame[CK_FRAMES];
 	struct ck_slot slot[CK_SLOTS];
 	struct ck_place staging[CK_PAGES];
+	struct ck_place trash[CK_PAGES]; /* goes with staging: only who discards a page looks at its trash */
 	struct ck_place target[CK_TARGETS]; /* pool pages ready, one node each */
 	bool target_out[CK_TARGETS];
 	struct ck_place zeros; /* one page of zeros for first touches */
@@ -234,8 +235,9 @@ struct ck_place *ck_place_at(struct ck_world *w, hn_addr a, const void **object)
  * an empty place; else piece by piece. 0 or -errno; *moved as in core/mm.h.
  */
 int ck_move(struct ck_world *w, hn_addr dst, hn_addr src, uint64_t len, bool wake, uint64_t *moved);
-/* MOVE to where it is freed, by a descriptor without events. */
+/* MOVE from staging to the trash, by a descriptor without events; and MADV_DONTNEED of a page's trash. */
 int ck_trash(struct ck_world *w, hn_addr src, uint64_t len, uint64_t *moved);
+void ck_empty_trash(struct ck_world *w, hn_addr src);
 /* UFFDIO_COPY into the program. */
 int ck_copy(struct ck_world *w, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copied);
 /* UFFDIO_ZEROPAGE of one cell. */
