@@ -149,6 +149,8 @@ _Static_assert(offsetof(struct hn_procmap_query, vma_name_addr) == 88, "PROCMAP_
 #define HN_MADV_POPULATE_WRITE 23
 #define HN_MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
 #define HN_MADV_COLLAPSE       25
+#define HN_MADV_GUARD_INSTALL  102 /* Linux 6.13 */
+#define HN_MADV_GUARD_REMOVE   103
 
 #define HN_CLOSE_RANGE_UNSHARE (1U << 1)
 #define HN_CLOSE_RANGE_CLOEXEC (1U << 2)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common.h"
+#include "uapi/uapi.h"
 
 #define PAGES 6u
 #define BYTES (PAGES * HUGE)
@@ -316,6 +317,30 @@ static void protect(size_t from, size_t bytes, int prot)
 	live_verify(p, BYTES, SEED + 4);
 }
 
+/* Guard pages take what was there away, fault, stay when what lies beside them is used, and give zeros when they go. */
+static void guard(size_t from, size_t bytes)
+{
+	char *p = absent_arena();
+
+	if (madvise(p + from, bytes, HN_MADV_GUARD_INSTALL)) {
+		CHECK(errno == EINVAL);
+		live_skip("the kernel has no guard pages (Linux 6.13)");
+	}
+	want_faults();
+	CHECK(read_faults((uint64_t *)(void *)(p + from)));
+	verify_outside(p, from, from + bytes);
+	live_sleep_ms(30);
+	CHECK(write_faults((uint64_t *)(void *)(p + from)) && read_faults((uint64_t *)(void *)(p + from + bytes) - 1));
+	CHECK(madvise(p + from, bytes, HN_MADV_GUARD_REMOVE) == 0);
+	live_verify_zero(p + from, bytes);
+	live_fill(p, BYTES, SEED + 4);
+	live_sleep_ms(30);
+	live_verify(p, BYTES, SEED + 4);
+}
+
+static void guard_pages(void) { guard(HUGE, 2 * HUGE); }
+static void guard_part(void) { guard(2 * HUGE + 8 * BASE, 3 * BASE); }
+
 static void protect_read_pages(void) { protect(HUGE, 2 * HUGE, PROT_READ); }
 static void protect_read_all(void) { protect(0, BYTES, PROT_READ); }
 static void protect_read_part(void) { protect(2 * HUGE + 8 * BASE, 3 * BASE, PROT_READ); }
@@ -452,6 +477,8 @@ static const struct live_case cases[] = {
 	{ "mprotect none, whole pages", protect_none_pages },
 	{ "mprotect none across two pages", protect_none_part },
 	{ "mprotect executable", protect_exec },
+	{ "guard pages, whole pages", guard_pages },
+	{ "guard pages, 12 KiB of a page", guard_part },
 	{ "munmap of a part of read-only pages", unmap_part_of_protected },
 	{ "mlock and munlock", mlock_pages },
 	{ "mlockall current", mlockall_current },
