@@ -96,15 +96,19 @@ static uint64_t next_pass(struct hn_pacing *p, const struct hn_config *c, uint64
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
+static uint32_t between_looks(const struct hn_worker *w, const struct hn_pacing *p)
+{
+	return w->live->setup.eager ? EAGER_LOOK_MS : smaller(LOOK_MS, p->par.start_ms / LOOKS_A_PERIOD);
+}
+
 /*
  * By the CPU time a look took: a machine without a CPU to spare would make any look seem long. Frequent while a program is
  * young, whatever a look costs; and never further apart than LOOK_MAX_MS.
  */
-static uint64_t look(struct hn_worker *w, struct hn_pacing *p)
+static void look(struct hn_worker *w, struct hn_pacing *p)
 {
-	uint64_t least = w->live->setup.eager ? EAGER_LOOK_MS : smaller(LOOK_MS, p->par.start_ms / LOOKS_A_PERIOD);
 	uint64_t cpu = own_cpu_ns(), now_ms, wait_ms;
-	uint64_t most = w->live->setup.eager ? EAGER_LOOK_MAX_MS : LOOK_MAX_MS;
+	uint64_t most = w->live->setup.eager ? EAGER_LOOK_MAX_MS : LOOK_MAX_MS, least = between_looks(w, p);
 
 	hn_discover(w);
 	now_ms = hn_now_in_ms();
@@ -114,7 +118,19 @@ static uint64_t look(struct hn_worker *w, struct hn_pacing *p)
 		wait_ms = least;
 	if (wait_ms > most)
 		wait_ms = most;
-	return now_ms + wait_ms;
+	p->look_ms = now_ms + wait_ms;
+	p->whole_look_ms = w->live->setup.eager ? p->look_ms : now_ms + larger(LOOK_MS, (uint32_t)wait_ms);
+}
+
+/* With short periods looks come often, and most find nothing. */
+static bool is_look_due(struct hn_worker *w, struct hn_pacing *p, uint64_t now_ms)
+{
+	if (now_ms < p->look_ms)
+		return false;
+	if (now_ms >= p->whole_look_ms || hn_discover_is_due(w->live))
+		return true;
+	p->look_ms = now_ms + between_looks(w, p);
+	return false;
 }
 
 /* A cpuset may change at any time. Where nothing is left, nothing is: a node that there is not stands for that. */
@@ -220,11 +236,11 @@ void hn_one_pass(struct hn_worker *w, struct hn_pacing *p, const struct hn_confi
 {
 	uint64_t now = hn_now_in_ms();
 
-	if (now >= p->look_ms || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen ||
+	if (is_look_due(w, p, now) || hn_load_acquire(&hn_agent.stacks.changes) != p->stacks_seen ||
 	    hn_load_acquire(&hn_agent.ranges.changes) != p->ranges_seen) {
 		p->stacks_seen = hn_stacks_copy(w->live);
 		p->ranges_seen = hn_ranges_copy(w);
-		p->look_ms = look(w, p);
+		look(w, p);
 		hn_allow_nodes(w, c);
 		say_left_alone(w, p, now);
 	}

@@ -28,6 +28,7 @@ struct hn_pacing {
 	struct hn_pace core;
 	struct hn_pace_params par;
 	uint64_t look_ms, series_ms, pass_ms;
+	uint64_t whole_look_ms;     /* until then a look is made only where there is likely to be something */
 	uint64_t cpu_ns;            /* at the last pass */
 	struct hn_credit cpu, look; /* for everything, for looks; docs/policy.md */
 	uint64_t room_ms;           /* when to look at the nodes' free memory again */
@@ -42,8 +43,16 @@ struct hn_pacing {
 };
 
 static inline uint64_t hn_now_in_ms(void) { return hn_live_now_ns(NULL) / 1000000; }
-/* A hint that nobody touched stands so long. */
-static inline uint32_t hn_expiry_of(uint32_t period_ms) { return period_ms * 4 < 1000 ? 1000 : period_ms * 4; }
+/*
+ * A hint that nobody touched stands so long, ms: a page used once in a second or two must be found by one round. With slow nodes
+ * hints that run out tell what is cold, and do so sooner where the period is shorter.
+ */
+static inline uint32_t hn_expiry_of(uint32_t period_ms, bool slow_nodes)
+{
+	uint32_t least = slow_nodes || period_ms < HN_EAGER_PERIOD_MS ? 1000 : 4000;
+
+	return period_ms * 4 < least ? least : period_ms * 4;
+}
 
 /* ---- setup.c ---- */
 

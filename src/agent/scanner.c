@@ -55,7 +55,7 @@ static void reconfigure(struct hn_worker *w, struct hn_pacing *p)
 			hn_run->config.policy = c.policy;
 			hn_policy_set(&w->hn, c.policy);
 		}
-		hn_run->live.core->par.expiry_ms = hn_expiry_of(c.period_ms); /* nobody but this thread looks at it */
+		hn_run->live.core->par.expiry_ms = hn_expiry_of(c.period_ms, hn_run->live.core->par.slow_nodes != 0); /* nobody but this thread looks at it */
 		hn_pace_begin(p, &hn_run->config);
 	}
 	hn_store_release(&s->config_seen, seq);
@@ -79,7 +79,7 @@ static bool obey(struct hn_worker *w, struct hn_pacing *p)
 		hn_affinity_release_all();
 	hn_run->live.publish.not_before_ms = 0;
 	hn_publish_all(hn_now_in_ms());
-	p->look_ms = 0;
+	p->look_ms = p->whole_look_ms = 0;
 	hn_pace_begin(p, &hn_run->config);
 	hn_store_release(&s->mode, wanted);
 	return wanted == HN_MODE_RUNNING;

@@ -153,7 +153,7 @@ static int init_engine(struct hn_live *live, const struct hn_config *c, const st
 		.nr_nodes = m->nr_nodes,
 		.policy = c->policy,
 		.seed = c->seed,
-		.expiry_ms = hn_expiry_of(c->period_ms),
+		.expiry_ms = hn_expiry_of(c->period_ms, m->slow_nodes != 0),
 		.quarantine_ms = QUARANTINE_MS,
 		.spread_shared = c->shared == HN_SHARED_SPREAD,
 		.settle_ms = c->settle_ms,

@@ -11,6 +11,7 @@
 
 #include "linux/block.h"
 #include "linux/live.h"
+#include "linux/number.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
@@ -127,6 +128,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 	steady = c->huge && pages <= c->huge + c->huge / 64;
 	c->huge = pages;
 	c->seen_ms = now;
+	live->growing += !steady;
 	if ((int32_t)(now - c->not_before_ms) < 0 || (!steady && !live->setup.eager))
 		return false;
 	return present <= huge + huge / 3 || present == all;
@@ -394,10 +396,37 @@ static void enforce_excludes(struct hn_worker *w)
 		}
 }
 
+/* The two first numbers of statm; nothing changes where it cannot be read. */
+static void read_sizes(const struct hn_live *live, uint64_t *mapped, uint64_t *resident)
+{
+	char buf[128];
+	long n = hn_sys_pread(live->fd_statm, buf, sizeof(buf) - 1, 0);
+	const char *p;
+
+	if (n <= 0)
+		return;
+	buf[n] = '\0';
+	p = hn_read_number(buf, mapped);
+	if (*p == ' ')
+		hn_read_number(p + 1, resident);
+}
+
+bool hn_discover_is_due(struct hn_live *live)
+{
+	uint64_t mapped = live->seen_mapped, resident = live->seen_resident;
+
+	if (live->growing)
+		return true;
+	read_sizes(live, &mapped, &resident);
+	return mapped != live->seen_mapped || resident >= live->seen_resident + HN_GROWN_PAGES * (HN_PAGE_SIZE / HN_BASE_SIZE);
+}
+
 void hn_discover(struct hn_worker *w)
 {
 	struct hn_live *live = w->live;
 
+	live->growing = 0;
+	read_sizes(live, &live->seen_mapped, &live->seen_resident); /* what comes while we look is seen by the next one */
 	hn_exclude_threads(live);
 	hn_policy_look(live);
 	enforce_excludes(w);

@@ -124,7 +124,7 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	uint64_t have;
 	long fd;
 
-	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_task = live->fd_stop = live->fd_probe = -1;
+	live->fd = live->fd_trash = live->fd_pagemap = live->fd_maps = live->fd_statm = live->fd_task = live->fd_stop = live->fd_probe = -1;
 	fd = live->fd = choose_way(live);
 	if (fd == -EINVAL && live->way == &hn_way_rwp)
 		return fail(why, "this kernel's userfaultfd has no UFFDIO_RWPROTECT (--arm rwp needs Linux 7.3 or later)",
@@ -142,6 +142,9 @@ static int open_files(struct hn_live *live, struct hn_live_error *why)
 	fd = live->fd_maps = (int)hn_sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(why, "cannot open /proc/self/maps", fd);
+	fd = live->fd_statm = (int)hn_sys_open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(why, "cannot open /proc/self/statm", fd);
 	fd = live->fd_task = (int)hn_sys_open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(why, "cannot open /proc/self/task", fd);
@@ -291,6 +294,7 @@ void hn_live_close(struct hn_live *live)
 	close_one(&live->fd_trash);
 	close_one(&live->fd_pagemap);
 	close_one(&live->fd_maps);
+	close_one(&live->fd_statm);
 	close_one(&live->fd_task);
 	close_one(&live->fd_stop);
 	close_one(&live->fd_probe);

@@ -25,6 +25,7 @@
 
 #define HN_MAX_REGIONS 1024
 #define HN_MAX_EXCLUDES 4096
+#define HN_GROWN_PAGES 4u
 #define HN_MAX_CANDIDATES 512
 #define HN_USER_STACKS 256
 #define HN_FORK_CHANGES 4096
@@ -161,6 +162,7 @@ struct hn_live {
 	int fd_trash; /* userfaultfd of trash, no events */
 	int fd_pagemap;
 	int fd_maps;
+	int fd_statm;
 	int fd_task;  /* /proc/self/task, also after a chroot and under another /proc */
 	bool fork_events; /* a fork that nobody prepared is told of, and its child served */
 	int fd_stop;  /* eventfd: readable when handlers must leave */
@@ -178,6 +180,8 @@ struct hn_live {
 	struct hn_range fork_wiped[HN_FORK_WIPED];
 
 	uint32_t reviewed_ms; /* scanner only, from here */
+	uint64_t seen_mapped, seen_resident; /* base pages of the program at the last look, ... */
+	uint32_t growing;     /* ... and mappings that it left alone because they had grown since the one before */
 	uint32_t nr_candidates;
 	struct hn_candidate candidate[HN_MAX_CANDIDATES];
 	uint32_t nr_excludes;
@@ -417,6 +421,11 @@ void hn_fork_serve(struct hn_worker *w, int fd);
 /* ---- discover.c; scanner thread ---- */
 /* Look for huge pages: register new mappings, manage new pages, give up bad regions. */
 void hn_discover(struct hn_worker *w);
+/*
+ * Is there likely to be something to find? Much less work than a look: a mapping was waiting to stop growing, or there is more or
+ * less mapped than at the last look, or more in place by HN_GROWN_PAGES huge pages.
+ */
+bool hn_discover_is_due(struct hn_live *live);
 /* Huge pages in this process worth managing, looked for without registering anything; at most `enough`. */
 uint32_t hn_discover_count(int fd_maps, int fd_pagemap, char *buf, size_t buf_bytes, uint32_t enough);
 /* Memory our own areas hold now, bytes; staging and trash apart, whose pages are the program's. */
