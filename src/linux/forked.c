@@ -20,6 +20,7 @@
 
 #include "linux/block.h"
 #include "linux/live.h"
+#include "linux/nofile.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
@@ -143,11 +144,23 @@ static void give_part(void *arg, hn_addr addr, uint32_t page, uint32_t from, uin
 		give(c, addr, (hn_addr)(uintptr_t)hn_staging(c->live, page) + from, to - from);
 }
 
+static long open_smaps(const struct hn_live *live)
+{
+	long fd = hn_sys_open_at(live->fd_task, "../smaps", O_RDONLY | O_CLOEXEC);
+	struct hn_nofile was, now;
+
+	if (fd != -EMFILE || !hn_nofile_raise(&was, &now))
+		return fd;
+	fd = hn_sys_open_at(live->fd_task, "../smaps", O_RDONLY | O_CLOEXEC);
+	hn_nofile_restore(&was, &now);
+	return fd;
+}
+
 /* What the child is to find zeroed is not given. Asking takes a while, and hardly a program has such memory. */
 static void find_wiped(struct child *c)
 {
 	const struct hn_word *wipes = c->live->setup.wipes;
-	long fd = wipes && hn_load_relaxed(wipes) ? hn_sys_open_at(c->live->fd_task, "../smaps", O_RDONLY | O_CLOEXEC) : -1;
+	long fd = wipes && hn_load_relaxed(wipes) ? open_smaps(c->live) : -1;
 
 	if (fd < 0)
 		return;

@@ -7,6 +7,7 @@
 
 #include "linux/block.h"
 #include "linux/live.h"
+#include "linux/nofile.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
@@ -44,11 +45,24 @@ static void translate(const struct uffd_msg *from, struct hn_message *m)
 	}
 }
 
+/* The message of a fork comes with a descriptor. It stays in the queue when there is no number for one. */
+static long read_one(struct hn_worker *w)
+{
+	struct hn_nofile was, now;
+	long n = hn_sys_read(w->live->fd, &w->in_hand, sizeof(w->in_hand));
+
+	if (n != -EMFILE || !hn_nofile_raise(&was, &now))
+		return n;
+	n = hn_sys_read(w->live->fd, &w->in_hand, sizeof(w->in_hand));
+	hn_nofile_restore(&was, &now);
+	return n;
+}
+
 bool hn_live_read_message(void *be, struct hn_message *m)
 {
 	struct hn_worker *w = be;
 
-	if (hn_sys_read(w->live->fd, &w->in_hand, sizeof(w->in_hand)) != (long)sizeof(w->in_hand))
+	if (read_one(w) != (long)sizeof(w->in_hand))
 		return false;
 	translate(&w->in_hand, m);
 	if (m->kind == HN_MSG_FAULT)

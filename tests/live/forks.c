@@ -278,23 +278,30 @@ static void bare_fork(void)
 }
 
 /* The child's memory comes with a descriptor, for which there must be a number below the limit. */
-static void bare_fork_few_descriptors(void)
+static void bare_fork_under(const struct rlimit *limit)
 {
-	const struct rlimit one = { 1, 1 };
+	struct rlimit after;
 	pid_t pid;
 
 	if (geteuid() != 0)
 		live_skip("only root can be told about bare forks");
 	absent_arena();
-	CHECK(setrlimit(RLIMIT_NOFILE, &one) == 0);
+	CHECK(setrlimit(RLIMIT_NOFILE, limit) == 0);
 	pid = (pid_t)syscall(SYS_fork);
 	if (pid == 0) {
 		live_verify(arena, BYTES, SEED);
+		CHECK(getrlimit(RLIMIT_NOFILE, &after) == 0 && after.rlim_cur == limit->rlim_cur);
 		_exit(0);
 	}
 	live_reap(pid);
 	live_verify(arena, BYTES, SEED);
+	CHECK(getrlimit(RLIMIT_NOFILE, &after) == 0);
+	CHECK(after.rlim_cur == limit->rlim_cur && after.rlim_max == limit->rlim_max);
 }
+
+static void bare_fork_few_descriptors(void) { bare_fork_under(&(struct rlimit){ 1, 1 }); }
+
+static void bare_fork_no_descriptors(void) { bare_fork_under(&(struct rlimit){ 0, 50 }); }
 
 /* libc's own ways to make a process without its handlers. */
 static void fork_without_handlers(void)
@@ -480,6 +487,7 @@ static const struct live_case cases[] = {
 	{ "system and popen", shells },
 	{ "bare fork", bare_fork },
 	{ "bare fork with one descriptor allowed", bare_fork_few_descriptors },
+	{ "bare fork with no descriptor allowed", bare_fork_no_descriptors },
 	{ "a child of a bare fork forks at once", fork_behind_libc },
 	{ "_Fork", fork_without_handlers },
 	{ "clone without shared memory", clone_process },
