@@ -425,10 +425,10 @@ void hn_discover(struct hn_worker *w)
 {
 	struct hn_live *live = w->live;
 
-	live->growing = 0;
 	read_sizes(live, &live->seen_mapped, &live->seen_resident); /* what comes while we look is seen by the next one */
 	hn_exclude_threads(live);
 	hn_policy_look(live);
+	live->growing = 0;
 	enforce_excludes(w);
 	hn_ranges_enforce(w);
 	review_regions(w);

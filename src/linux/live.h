@@ -197,6 +197,7 @@ struct hn_live {
 	uint32_t nr_ranges;    /* ascending, none overlaps another */
 	struct hn_wanted wanted[HN_MAX_RANGES];
 
+	uint32_t policies_ms;  /* when threads' policies were looked at */
 	uint32_t own_since_ms; /* since when some have one of their own; 0: none has */
 	bool task_policy;      /* the program has chosen where its memory goes, for whole threads */
 	struct hn_mempolicy task_bound; /* it has bound all of them to be balanced; .nodes 0: no. Others read that */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * maps.c - /proc/self/maps, parsed in place with a fixed buffer.
+ * maps.c - /proc/self/maps: asked mapping by mapping where the kernel can be (6.11), else parsed in place with a fixed buffer,
+ * which takes several times as long: it is all text, and has the files of all libraries.
  *
  * A line: START-END PERMS OFFSET MAJ:MIN INODE [NAME]. Wanted: "rw-p" with inode 0 and no name, or the names "[heap]"
  * and "[anon:...]" (prctl). The main stack is "[stack]"; thread stacks are excluded elsewhere (who.c).
@@ -11,6 +12,9 @@
 
 #include "linux/live.h"
 #include "linux/sys.h"
+#include "uapi/uapi.h"
+
+#define NAME_BYTES 96 /* "[anon:" and 80 bytes */
 
 static const char *hex(const char *p, const char *end, hn_addr *v)
 {
@@ -81,7 +85,7 @@ static long parse_lines(const char *buf, size_t len, bool (*fn)(void *, const st
 	return (long)used;
 }
 
-int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg)
+static int read_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *, const struct hn_vma *), void *arg)
 {
 	size_t have = 0;
 	uint64_t off = 0;
@@ -104,6 +108,53 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
 		for (size_t i = 0; i < have; i++)
 			buf[i] = buf[(size_t)used + i];
 	}
+}
+
+/* By its name, as in a line. A mapping that has changed meanwhile is seen by the next walk. */
+static bool is_named_as_wanted(int fd, hn_addr start)
+{
+	char name[NAME_BYTES];
+	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = start, .vma_name_size = sizeof(name),
+				      .vma_name_addr = (uint64_t)(uintptr_t)name };
+
+	if (hn_sys_ioctl(fd, HN_PROCMAP_QUERY, &q) != 0)
+		return false;
+	return !q.vma_name_size || starts(name, name + q.vma_name_size, "[heap]") ||
+	       starts(name, name + q.vma_name_size, "[anon:");
+}
+
+static bool is_plain(const struct hn_procmap_query *q)
+{
+	return !(q->vma_flags & (HN_PROCMAP_QUERY_VMA_EXECUTABLE | HN_PROCMAP_QUERY_VMA_SHARED)) && !q->inode &&
+	       !q->dev_major && !q->dev_minor;
+}
+
+/* -ENOTTY: this kernel cannot be asked. */
+static int query_walk(int fd, bool (*fn)(void *, const struct hn_vma *), void *arg)
+{
+	struct hn_procmap_query q = { .vma_end = 0 };
+
+	for (;;) {
+		hn_addr at = q.vma_end;
+		int err;
+
+		q = (struct hn_procmap_query){ .size = sizeof(q), .query_addr = at,
+					       .query_flags = HN_PROCMAP_QUERY_COVERING_OR_NEXT_VMA |
+							      HN_PROCMAP_QUERY_VMA_READABLE | HN_PROCMAP_QUERY_VMA_WRITABLE };
+		err = (int)hn_sys_ioctl(fd, HN_PROCMAP_QUERY, &q);
+		if (err)
+			return err == -ENOENT ? 0 : at ? err : -ENOTTY;
+		if (is_plain(&q) && is_named_as_wanted(fd, q.vma_start) &&
+		    !fn(arg, &(struct hn_vma){ q.vma_start, q.vma_end }))
+			return 0;
+	}
+}
+
+int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg)
+{
+	int err = query_walk(fd, fn, arg);
+
+	return err == -ENOTTY ? read_walk(fd, buf, buf_bytes, fn, arg) : err;
 }
 
 /* ---- smaps ---- */

@@ -24,7 +24,8 @@
 #include "linux/live.h"
 #include "linux/sys.h"
 
-#define MAX_THREADS 64u /* looked at; more are not worth the time */
+#define MAX_THREADS 64u  /* looked at; more are not worth the time */
+#define POLICIES_MS 500u /* between two looks at them, unless memory is about to be taken */
 #define FIRST_READ 96u  /* the kernel makes as many lines as are asked for, and walks what each maps */
 #define BALANCING (1 << 13) /* MPOL_F_NUMA_BALANCING, of which older headers know nothing */
 #define MODE_FLAGS (MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES | BALANCING)
@@ -243,8 +244,9 @@ void hn_policy_look(struct hn_live *live)
 	live->unbound = live->unbound_now;
 	live->unbound_now = 0;
 	__atomic_store_n(live->cnt.unbound_mappings, live->unbound, __ATOMIC_RELAXED);
-	if (live->setup.is_virtual)
+	if (live->setup.is_virtual || (!live->growing && !live->setup.eager && now - live->policies_ms < POLICIES_MS))
 		return;
+	live->policies_ms = now;
 	live->seen_threads = 0;
 	live->seen_own = live->seen_default = false;
 	live->seen_bound = (struct hn_mempolicy){ 0 };
