@@ -54,6 +54,12 @@ int hn_area_renew(void *p, size_t bytes, bool huge)
 	return hn_is_error(at) ? (int)at : (int)open_area((hn_addr)at, bytes, huge);
 }
 
+/* Else the kernel's balancing, on a thread of the program, would hint and move what lies in staging. */
+int hn_area_mode(const struct hn_live *live)
+{
+	return live->setup.nr_nodes > 1 && !live->setup.is_virtual ? MPOL_LOCAL : MPOL_DEFAULT;
+}
+
 void *hn_area(struct hn_live *live, size_t bytes, bool huge)
 {
 	size_t all = bytes + 2 * GUARD + HN_PAGE_SIZE;
@@ -70,9 +76,8 @@ void *hn_area(struct hn_live *live, size_t bytes, bool huge)
 	}
 	if (live)
 		hn_own(live, (const void *)at, all);
-	/* Else the kernel's balancing, on a thread of the program, would hint and move what lies in staging. */
-	if (live && live->setup.nr_nodes > 1 && !live->setup.is_virtual)
-		HN_SYS(SYS_mbind, start, bytes, MPOL_LOCAL, NULL, 0, 0);
+	if (live && hn_area_mode(live) != MPOL_DEFAULT)
+		HN_SYS(SYS_mbind, start, bytes, hn_area_mode(live), NULL, 0, 0);
 	return (void *)(uintptr_t)start;
 }
 

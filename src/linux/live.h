@@ -275,6 +275,8 @@ void hn_worker_init(struct hn_worker *w, struct hn_live *live);
 
 /* Private memory between guard pages, not forked, small pages unless huge. NULL when there is none. */
 void *hn_area(struct hn_live *live, size_t bytes, bool huge);
+/* Its memory policy, but for the pool's. */
+int hn_area_mode(const struct hn_live *live);
 /* A fresh mapping for a part of an area that is not registered, page tables included. 0 or -errno: then it is gone. */
 int hn_area_renew(void *p, size_t bytes, bool huge);
 /* Note [p, p + bytes) as ours, never to be managed. */

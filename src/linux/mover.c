@@ -88,7 +88,8 @@ static int kernel_migrate(struct hn_live *live, uint32_t page, uint32_t target, 
 	}
 	if (hn_pool_free_page(live, target)) {
 		err = HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_BIND, mask, 1024, MPOL_MF_MOVE | MPOL_MF_STRICT);
-		HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, MPOL_DEFAULT, NULL, 0, 0);
+		/* As before (hn_area): else the kernel's balancing would look at it, and every second page be a mapping of its own. */
+		HN_SYS(SYS_mbind, at, HN_PAGE_SIZE, hn_area_mode(live), NULL, 0, 0);
 	}
 	whole = hn_pagemap_is_huge(live->fd_pagemap, (hn_addr)(uintptr_t)at);
 	if (!whole)
