@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+/* Which mappings are looked at: asked of the kernel one by one, and read from maps, must be the same. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "linux/live.h"
+#include "linux/sys.h"
+#include "uapi/uapi.h"
+
+#define MOST 512
+#define BYTES ((size_t)8 << 20)
+
+static int queries; /* that were answered; -1: none is to be */
+
+long hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	long ret;
+
+	if (nr == SYS_ioctl && b == (long)HN_PROCMAP_QUERY && queries < 0)
+		return -ENOTTY;
+	ret = syscall(nr, a, b, c, d, e, f);
+	if (nr == SYS_ioctl && ret == 0)
+		queries++;
+	return ret < 0 ? -errno : ret;
+}
+
+struct found {
+	struct hn_vma vma[MOST];
+	unsigned nr;
+};
+
+static bool note(void *arg, const struct hn_vma *vma)
+{
+	struct found *f = arg;
+
+	f->vma[f->nr++] = *vma;
+	return f->nr < MOST;
+}
+
+static bool has(const struct found *f, const void *p)
+{
+	unsigned i;
+
+	for (i = 0; i < f->nr; i++)
+		if (f->vma[i].start <= (uintptr_t)p && (uintptr_t)p < f->vma[i].end)
+			return true;
+	return false;
+}
+
+static char *map(int prot, int flags)
+{
+	char *p = mmap(NULL, BYTES, prot, flags | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	return p;
+}
+
+static void test_the_same_either_way(void **state)
+{
+	static struct found asked, read;
+	static char buf[16384];
+	char *plain = map(PROT_READ | PROT_WRITE, MAP_PRIVATE), *shared = map(PROT_READ | PROT_WRITE, MAP_SHARED);
+	char *read_only = map(PROT_READ, MAP_PRIVATE), *code = map(PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE);
+	char *named = map(PROT_READ | PROT_WRITE, MAP_PRIVATE), on_stack;
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, named, BYTES, "a name, as long as a name can be: eighty bytes, the kernel says, less one NUL");
+	assert_true(fd >= 0);
+	assert_int_equal(hn_maps_walk(fd, buf, sizeof(buf), note, &asked), 0);
+	if (!queries)
+		skip(); /* before Linux 6.11 */
+	queries = -1;
+	assert_int_equal(hn_maps_walk(fd, buf, sizeof(buf), note, &read), 0);
+	assert_int_equal(queries, -1);
+	assert_true(read.nr > 2);
+	assert_int_equal(asked.nr, read.nr);
+	assert_memory_equal(asked.vma, read.vma, read.nr * sizeof(read.vma[0]));
+	assert_true(has(&asked, plain) && has(&asked, named));
+	assert_false(has(&asked, shared) || has(&asked, read_only) || has(&asked, code) || has(&asked, &on_stack));
+	close(fd);
+}
+
+static bool first_only(void *arg, const struct hn_vma *vma)
+{
+	(void)vma;
+	++*(unsigned *)arg;
+	return false;
+}
+
+static void test_until_told_to_stop(void **state)
+{
+	char buf[4096];
+	unsigned calls = 0;
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	queries = 0;
+	assert_int_equal(hn_maps_walk(fd, buf, sizeof(buf), first_only, &calls), 0);
+	assert_int_equal(calls, 1);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_the_same_either_way),
+		cmocka_unit_test(test_until_told_to_stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
