@@ -174,7 +174,7 @@ BUGS = [
       ("tenure.h", "hn_doubt_less(t.doubt, (", "hn_doubt_less(t.doubt, 0 * (")]),
     ("what did not pay once is not asked again for long", "pace_test", [("pace.c", ">= LATELY_MS)", "== UINT32_MAX)")]),
     ("pages are asked again though they have just answered", "scan_test",
-     [("scan.c", "return hn_tenure_age_ms(e->tenure, w->now_ms) > w->now_ms - w->since_ms;", "return true;")]),
+     [("scan.c", "return hn_tenure_age_ms(e->tenure, w->now_ms) > w->now_ms - w->since_ms &&", "return")]),
     ("what was isolated is not noted", r"I[124]", [("migrate.c", "\t\thn_pages(hn)[f->page].content = 1;", "\t\t;")],
      "--rwp"),
     ("a page is isolated, and not put back when its copy fails", r"I[1234]",
