@@ -8,6 +8,7 @@ import ctypes
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
