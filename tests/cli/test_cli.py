@@ -1096,7 +1096,7 @@ def test_policies_by_path_and_name():
     same(got["config"].split()[4], "4", "the last one wins")
     r = run("--policy", "nosuch", "--", "true", env={"HUGENUMA_POLICIES": TMP})
     same(r.returncode, 125)
-    found(re.escape(f"--policy: 'nosuch': expected ") + ".*, the path of a shared object, or its NAME in " + re.escape(TMP), r.stderr)
+    found(re.escape("--policy: 'nosuch': expected ") + ".*, the path of a shared object, or its NAME in " + re.escape(TMP), r.stderr)
     r = run("--policy", "/" + "x" * 300, "--", "true")
     same(r.returncode, 125)
     with Living() as p:

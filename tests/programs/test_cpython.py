@@ -4,7 +4,6 @@
 
 They are those about memory: buffers, mappings, containers, the kernel's reads and writes, fork.
 """
-import os
 import re
 import subprocess
 import tempfile

@@ -14,7 +14,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 import emulator  # noqa: E402  pylint: disable=wrong-import-position
-import guest  # noqa: E402  pylint: disable=wrong-import-position
 import kernels  # noqa: E402  pylint: disable=wrong-import-position
 
 VM = [sys.executable, os.path.join(HERE, "vm")]
