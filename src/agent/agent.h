@@ -239,6 +239,12 @@ void hn_agent_come_back(bool left);
 /* False: this process was born with a system call filter that kills for what the agent does. */
 bool hn_filter_allows_us(void);
 
+/* Is there, or was there, an agent in this process: may a page be elsewhere? */
+static inline bool hn_agent_has_begun(void)
+{
+	return hn_agent.shm && hn_load_acquire(&hn_agent.state) != HN_AGENT_IDLE;
+}
+
 /* ---- control.c; program side ---- */
 /* Return with every page in place, and keep it so until resume. False: the agent did not answer in time. */
 bool hn_agent_pause(void);

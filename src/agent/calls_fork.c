@@ -89,7 +89,7 @@ static int install_guard(void *at, size_t bytes)
 {
 	int ret;
 
-	if (!hn_agent.shm || hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE)
+	if (!hn_agent_has_begun())
 		return real_madvise(at, bytes, HN_MADV_GUARD_INSTALL);
 	hn_agent_pause();
 	ret = real_madvise(at, bytes, HN_MADV_GUARD_INSTALL);

@@ -19,7 +19,7 @@ __attribute__((visibility("default"))) int mlockall(int flags)
 
 	if (!real_mlockall)
 		hn_lockall_load();
-	if (!(flags & MCL_CURRENT) || !hn_agent.shm || hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE)
+	if (!(flags & MCL_CURRENT) || !hn_agent_has_begun())
 		return real_mlockall(flags);
 	/* Two callers at once must not open the ranges under each other; a third party finds nothing armed anyway. */
 	hn_lock(&hn_agent.lockall);

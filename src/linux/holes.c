@@ -17,7 +17,7 @@
 static int serve_huge(struct hn_live *live, hn_addr haddr, uint32_t slot, bool *copied)
 {
 	*copied = true;
-	if (slot == HN_NO_INDEX || !hn_pagemap_is_empty(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE))
+	if (slot == HN_NO_INDEX || !hn_is_empty(live, haddr, haddr + HN_PAGE_SIZE))
 		return -EEXIST;
 	return hn_put_new(live, haddr, (hn_addr)(uintptr_t)hn_pool_addr(live, slot), copied);
 }
@@ -49,7 +49,7 @@ uint32_t hn_live_hole_get(void *be, hn_addr haddr, int nid)
 	struct hn_live *live = hn_live_of(be);
 	uint32_t slot;
 
-	if (!hn_pagemap_is_empty(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE))
+	if (!hn_is_empty(live, haddr, haddr + HN_PAGE_SIZE))
 		return HN_NO_INDEX;
 	nid = hn_policy_hole_node(live, haddr, nid);
 	return nid < 0 || hn_pool_get(live, nid, true, &slot) ? HN_NO_INDEX : slot;

@@ -319,7 +319,7 @@ void hn_live_take_stock(struct hn_worker *w)
 	for (page = 0; page < live->setup.nr_pages; page++) {
 		hn_addr at = (hn_addr)(uintptr_t)hn_staging(live, page);
 
-		live->lifted[page] = !hn_pagemap_is_empty(live->fd_pagemap, at, at + HN_PAGE_SIZE);
+		live->lifted[page] = !hn_is_empty(live, at, at + HN_PAGE_SIZE);
 		if (live->lifted[page])
 			hn_recover_lifted(&w->hn, page);
 	}

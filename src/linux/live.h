@@ -359,8 +359,6 @@ int hn_pagemap_look(int fd, enum hn_mm_kind kind, hn_addr start, hn_addr end, st
 /* Leading bytes of [start, end) that are PMD-mapped huge and not the zero page. */
 uint64_t hn_pagemap_huge_prefix(int fd, hn_addr start, hn_addr end);
 bool hn_pagemap_is_huge(int fd, hn_addr haddr);
-/* True when nothing at all is there, swap included; false when that cannot be found out. */
-bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end);
 /* Bytes of huge pages in [start, end), at most `enough`. */
 uint64_t hn_pagemap_huge_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough);
 /* Bytes present in any form. */
@@ -392,6 +390,7 @@ int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src);
 int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src, bool *copied);
 int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len);
 void hn_staging_discard(struct hn_live *live, uint32_t page);
+bool hn_is_empty(struct hn_live *live, hn_addr start, hn_addr end);
 
 /* ---- holes.c: first touches, ops of struct hn_ops ---- */
 uint32_t hn_live_hole_get(void *be, hn_addr haddr, int nid);

@@ -104,13 +104,3 @@ uint64_t hn_pagemap_present_bytes(int fd, hn_addr start, hn_addr end, uint64_t e
 {
 	return count_bytes(fd, start, end, HN_MM_PRESENT, enough);
 }
-
-bool hn_pagemap_is_empty(int fd, hn_addr start, hn_addr end)
-{
-	struct hn_range r;
-
-	while (start < end)
-		if (hn_pagemap_look(fd, HN_MM_THERE, start, end, &r, 1, &start) != 0)
-			return false;
-	return true;
-}

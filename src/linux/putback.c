@@ -100,6 +100,13 @@ void hn_staging_discard(struct hn_live *live, uint32_t page)
 	hn_mm_discard(&mm, (hn_addr)(uintptr_t)hn_staging(live, page));
 }
 
+bool hn_is_empty(struct hn_live *live, hn_addr start, hn_addr end)
+{
+	struct hn_mm mm = hn_live_mm(live);
+
+	return hn_mm_is_empty(&mm, start, end);
+}
+
 int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len)
 {
 	struct hn_mm mm = hn_live_mm(live);

@@ -169,7 +169,7 @@ static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 	hn_addr base = addr & ~(HN_BASE_SIZE - 1), haddr = hn_page_down(addr);
 	int err;
 
-	if (!hn_pagemap_is_empty(live->fd_pagemap, base, base + HN_BASE_SIZE)) {
+	if (!hn_is_empty(live, base, base + HN_BASE_SIZE)) {
 		hn_live_hole_put(be, zeros);
 		return unprotect(live, haddr, HN_PAGE_SIZE);
 	}
