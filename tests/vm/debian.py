@@ -6,7 +6,6 @@ apt works on a state of its own; the machine's package lists, sources and instal
 import contextlib
 import fcntl
 import os
-import re
 import subprocess
 import tempfile
 
@@ -31,10 +30,6 @@ def locked_cache():
     with open(os.path.join(folder, "lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
-
-
-def release_key(name):
-    return [int(n) for n in re.findall(r"\d+", name)]
 
 
 def quiet_run(command, why, **kw):

@@ -4,11 +4,15 @@ import glob
 import os
 import re
 
-from debian import Apt, Unavailable, cache_folder, locked_cache, release_key, work_folder
+from debian import Apt, Unavailable, cache_folder, locked_cache, work_folder
 
 META_PACKAGE = "linux-image-cloud-amd64"
 # Where to look, in this order. A release's backports follow the newest kernels.
 SUITES = ("bookworm-backports", "trixie", "trixie-backports")
+
+
+def release_key(name):
+    return [int(n) for n in re.findall(r"\d+", name)]
 
 
 def matches(release, wanted):
