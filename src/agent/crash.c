@@ -5,7 +5,8 @@
  * While the agent runs, the kernel calls our entry for these signals, whatever the program has set; which thread it is
  * is told by the stack. On a thread of the program
  *   - that has a handler for the signal, the entry jumps to it with stack and registers as the kernel made them: with the
- *     program's flags, mask and alternate stack, it is as if the kernel had called it;
+ *     program's flags, mask and alternate stack, it is as if the kernel had called it. SA_RESETHAND is done here: a fault
+ *     of ours must not use up the program's handler, nor the entry;
  *   - that has none, what the kernel does without one is restored, and the fault comes again, with the same code, address
  *     and core dump. A signal that was sent does not come again, so it is sent again as it was;
  *   - that ignores the signal, we are not there at all.
@@ -38,8 +39,9 @@ static struct {
 	struct sigaction own[NR];  /* the program's */
 } program;
 
+typedef void program_handler(int sig, siginfo_t *info, void *context);
 /* Where the entry goes on, by signal. */
-void (*hn_program_handler[32])(int, siginfo_t *, void *) __attribute__((visibility("hidden")));
+program_handler *hn_program_handler[32] __attribute__((visibility("hidden")));
 
 struct hn_fault_of_ours hn_fault_of_ours;
 
@@ -56,6 +58,22 @@ static int index_of(int sig)
 	for (i = 0; i < NR && caught[i] != sig; i++)
 		;
 	return i;
+}
+
+/* A handler may set handlers: while its thread holds the lock it must not get the chance. */
+static uint64_t lock_program(void)
+{
+	uint64_t all = ~0ull, old = 0;
+
+	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
+	hn_lock(&program.lock);
+	return old;
+}
+
+static void unlock_program(uint64_t old)
+{
+	hn_unlock(&program.lock);
+	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
 }
 
 /* ---- in the handler ---- */
@@ -76,8 +94,7 @@ static bool was_sent(int sig, const siginfo_t *info)
 	return info->si_code <= 0 || info->si_code >= SI_KERNEL || (sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
 }
 
-/* The program has no handler: it is to end, as it would have. */
-static void as_without_handler(int sig, siginfo_t *info, void *context)
+static void set_default(int sig)
 {
 	struct {
 		void *handler;
@@ -86,10 +103,59 @@ static void as_without_handler(int sig, siginfo_t *info, void *context)
 		uint64_t mask;
 	} none = { NULL, 0, NULL, 0 };
 
-	(void)context;
 	HN_SYS(SYS_rt_sigaction, sig, &none, NULL, 8, 0, 0);
+}
+
+/* The program has no handler: it is to end, as it would have. */
+static void as_without_handler(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	set_default(sig);
 	if (was_sent(sig, info))
 		HN_SYS(SYS_rt_tgsigqueueinfo, hn_sys_getpid(), hn_sys_gettid(), sig, info, 0, 0);
+}
+
+static void once(int sig, siginfo_t *info, void *context);
+
+/*
+ * With SA_RESETHAND the program's handler is called once, and then there is none. The kernel is not told: it would forget
+ * our entry, and for a fault of our own as well. Called from assembly; returns whom to call.
+ */
+program_handler *hn_take_once(int sig);
+__attribute__((used, visibility("hidden"))) program_handler *hn_take_once(int sig)
+{
+	struct sigaction *own = &program.own[index_of(sig)];
+	program_handler *h;
+	uint64_t mask;
+
+	/* The child of a vfork: the memory is its parent's, what is set in the kernel its own. */
+	if (program.pid != (uint32_t)hn_sys_getpid()) {
+		h = own->sa_sigaction;
+		set_default(sig);
+		return h;
+	}
+	mask = lock_program();
+	h = hn_program_handler[sig];
+	if (h == once) {
+		h = own->sa_sigaction;
+		own->sa_handler = SIG_DFL;
+		hn_program_handler[sig] = as_without_handler;
+	}
+	unlock_program(mask);
+	return h;
+}
+
+/* Before a handler that is called once; as entry below. */
+__attribute__((naked)) static void once(int sig __attribute__((unused)), siginfo_t *info __attribute__((unused)),
+					void *context __attribute__((unused)))
+{
+	__asm__("endbr64\n\t"
+		"push %rdi\n\tpush %rsi\n\tpush %rdx\n\t"
+		"call hn_take_once\n\t"
+		"pop %rdx\n\tpop %rsi\n\tpop %rdi\n\t"
+		"mov %rax, %rcx\n\t"
+		"xor %eax, %eax\n\t"
+		"jmp *%rcx");
 }
 
 /*
@@ -193,22 +259,6 @@ void hn_crash_guard_thread(void)
 
 /* ---- what is set ---- */
 
-/* A handler may set handlers: while its thread holds the lock it must not get the chance. */
-static uint64_t lock_program(void)
-{
-	uint64_t all = ~0ull, old = 0;
-
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
-	hn_lock(&program.lock);
-	return old;
-}
-
-static void unlock_program(uint64_t old)
-{
-	hn_unlock(&program.lock);
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
-}
-
 static bool is_ours(const struct sigaction *a) { return a->sa_sigaction == entry; }
 
 static void set_own(int i, const struct sigaction *own)
@@ -220,8 +270,12 @@ static void set_own(int i, const struct sigaction *own)
 		return;
 	}
 	program.own[i] = *own;
-	hn_program_handler[caught[i]] = own->sa_handler == SIG_DFL ? as_without_handler : own->sa_sigaction;
+	if (own->sa_handler == SIG_DFL)
+		hn_program_handler[caught[i]] = as_without_handler;
+	else
+		hn_program_handler[caught[i]] = own->sa_flags & (int)SA_RESETHAND ? once : own->sa_sigaction;
 	a.sa_sigaction = entry;
+	a.sa_flags &= ~(int)SA_RESETHAND;
 	a.sa_flags |= SA_SIGINFO; /* a handler that does not ask for it is called no differently on x86-64 */
 	if (own->sa_handler == SIG_DFL)
 		a.sa_flags |= SA_ONSTACK;
@@ -265,10 +319,12 @@ void hn_crash_release(void)
 void hn_crash_reset(void)
 {
 	program.lock = (struct hn_word){ 0 };
-	if (hn_load_relaxed(&hn_agent.filtered))
+	if (hn_load_relaxed(&hn_agent.filtered)) {
 		hn_store_relaxed(&program.catching, 0);
-	else
+		program.pid = (uint32_t)hn_sys_getpid();
+	} else {
 		hn_crash_release();
+	}
 }
 
 /* ---- libc's functions; program side ---- */

@@ -217,7 +217,7 @@ void hn_watch(struct hn_worker *w, const struct hn_word *over, struct hn_worker 
 
 		/* Asked again, as they end when told to, too. */
 		if ((bad || hn_load_acquire(&hn_fault_of_ours.signal)) && !hn_load_acquire(over)) {
-			rescue(w, workers, nr_workers, bad, !dead);
+			rescue(w, workers, nr_workers, bad, bad && !dead);
 			return;
 		}
 		hn_sys_futex(&hn_fault_of_ours.bell.v, FUTEX_WAIT_PRIVATE, bell, &look);

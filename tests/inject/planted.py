@@ -4,7 +4,8 @@
 
 Each planted/NAME.patch breaks a copy of the agent's source. Linked with inject.c, it must come to grief under one of the
 rules that the patch's header names ("Rule: KIND@N[/K]:WHAT", N may be FIRST-LAST: each of these until one does), as
-the header says ("Sees: hung", or a part of what is printed); and the real agent must not. Prints TAP.
+the header says ("Sees: hung", or a part of what is printed); and the real agent must not. "Scene:" names another one of
+scenes.py than the plain one. Prints TAP.
 
     planted.py [--build DIR] [NAME...]
 """
@@ -38,7 +39,7 @@ def load_inject():
 def header_of(patch):
     with open(patch, encoding="utf-8") as f:
         head = f.read().split("\n\n", 1)[0]
-    return {key: re.findall(rf"^{key}:\s*(.*)$", head, re.M) for key in ("Plants", "Rule", "Sees")}
+    return {key: re.findall(rf"^{key}:\s*(.*)$", head, re.M) for key in ("Plants", "Rule", "Sees", "Scene")}
 
 
 def rules_of(header):
@@ -69,6 +70,7 @@ def build(patch, scratch):
 def check(tap, inject, module, patch):
     name, header = os.path.basename(patch)[:-len(".patch")], header_of(patch)
     real = inject.agent
+    scene = next((s for s in module.scenes.SCENES if s.name in header["Scene"]), module.PLAIN)
     with tempfile.TemporaryDirectory(prefix="hugenuma-planted-") as scratch:
         agent, why = build(patch, scratch)
         if not tap.check(agent, f"{name}: builds"):
@@ -76,14 +78,14 @@ def check(tap, inject, module, patch):
         found = None
         for rule in rules_of(header):
             inject.agent = agent
-            wrong = module.judge(inject.run(rule))
+            wrong = module.judge(inject.run(rule, scene))
             inject.agent = real
             if wrong and any(sees in wrong for sees in header["Sees"]):
                 found = rule
                 tap.note(f"{rule}: {next((l for l in wrong.splitlines() if 'victim:' in l), wrong.splitlines()[0])}")
                 break
         if tap.check(found, f"{name}: found: {header['Plants'][0]}"):
-            tap.check(module.judge(inject.run(found)) is None, f"{name}: the real agent comes through the same")
+            tap.check(module.judge(inject.run(found, scene)) is None, f"{name}: the real agent comes through the same")
 
 
 def main(argv):

@@ -117,6 +117,8 @@ SCENES = (
     Scene("signals", ("rt_sigqueueinfo",), PLAIN.options, ("300", "signals")),
     Scene("rescue", ("write", "nanosleep", "move", "copy", "read", "unregister", "close", "futex_wait", "madvise", "pagemap_scan"),
           PLAIN.options, standing="pagemap_scan@400:segv", modes=MODES_OF_RESCUE),
+    # Handlers of the program that are called once (SA_RESETHAND), not used up by a fault of ours; others go round meanwhile.
+    Scene("one shot", ("futex_wait",), PLAIN.options, ("500", "one shot"), standing="move@300:segv+", modes=MODES_OF_RESCUE),
 )
 
 # In a guest only: several real nodes; the last with a kernel that has the call.

@@ -15,6 +15,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -321,6 +322,41 @@ static void signals(void)
 		fail("signals", NULL, (uint64_t)(signals_seen - before), 1);
 }
 
+static sigjmp_buf out;
+
+static void count_and_jump(int sig)
+{
+	(void)sig;
+	signals_seen++;
+	siglongjmp(out, 1);
+}
+
+/* Handlers that are called once. */
+static void set_one_shot(void)
+{
+	struct sigaction a = { .sa_flags = (int)SA_RESETHAND };
+
+	a.sa_handler = count_and_jump;
+	sigaction(SIGSEGV, &a, NULL);
+	sigaction(SIGBUS, &a, NULL);
+	sigaction(SIGILL, &a, NULL);
+}
+
+/* Whatever faults others have had meanwhile, the program's handler is there for its first one. */
+static void use_one_shot(void)
+{
+	struct sigaction now;
+
+	sigaction(SIGSEGV, NULL, &now);
+	if (now.sa_handler != count_and_jump || !(now.sa_flags & (int)SA_RESETHAND))
+		fail("one shot", NULL, (uint64_t)(uintptr_t)now.sa_handler, (uint64_t)(uintptr_t)count_and_jump);
+	if (!sigsetjmp(out, 1))
+		__asm__ volatile("movb $1, 16" ::: "memory");
+	sigaction(SIGSEGV, NULL, &now);
+	if (signals_seen != 1 || now.sa_handler != SIG_DFL)
+		fail("one shot", NULL, (uint64_t)signals_seen, 1);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int id[2] = { 0, 1 }, page;
@@ -332,6 +368,8 @@ int main(int argc, char **argv)
 		filter(argv);
 	if (!strcmp(mode, "signals"))
 		block_signals();
+	if (!strcmp(mode, "one shot"))
+		set_one_shot();
 	end_ms = now_ms() + (argc > 1 ? (uint64_t)atoi(argv[1]) : 500);
 	arena = reserve(PAGES);
 	for (page = 0; page < PAGES; page++) {
@@ -353,6 +391,8 @@ int main(int argc, char **argv)
 	done = 1;
 	for (page = 0; page < 2; page++)
 		pthread_join(thread[page], NULL);
+	if (!strcmp(mode, "one shot"))
+		use_one_shot();
 	for (page = 0; page < PAGES; page++)
 		verify("end", arena + page * HUGE + 4096, HUGE - 4096, page % OWN, 1);
 	printf("victim: %u pages, all bytes as they should be\n", PAGES);

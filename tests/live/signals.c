@@ -333,6 +333,44 @@ static void children(void)
 	live_verify(arena, BYTES, SEED);
 }
 
+/* SA_RESETHAND: for each process its own once. */
+static void once(void)
+{
+	struct sigaction a;
+	int status;
+	pid_t child;
+
+	set_handler(SIGSEGV, note, (int)(SA_RESETHAND | SA_NODEFER));
+	get_arena();
+	child = vfork();
+	if (child == 0) {
+		if (raise(SIGSEGV) || sigaction(SIGSEGV, NULL, &a) || a.sa_handler != SIG_DFL)
+			_exit(1);
+		_exit(0);
+	}
+	live_reap(child);
+	CHECK(got.count == 1 && get(SIGSEGV).sa_sigaction == note);
+	child = (pid_t)syscall(SYS_fork);
+	if (child == 0) {
+		CHECK(raise(SIGSEGV) == 0 && got.count == 2 && get(SIGSEGV).sa_handler == SIG_DFL);
+		_exit(0);
+	}
+	live_reap(child);
+	CHECK(get(SIGSEGV).sa_sigaction == note);
+	CHECK(raise(SIGSEGV) == 0 && got.count == 2 && got.code == SI_TKILL);
+	a = get(SIGSEGV);
+	CHECK(a.sa_handler == SIG_DFL && (a.sa_flags & (int)SA_RESETHAND));
+	set_handler(SIGSEGV, note, (int)SA_RESETHAND);
+	CHECK(raise(SIGSEGV) == 0 && got.count == 3 && get(SIGSEGV).sa_handler == SIG_DFL);
+	child = fork();
+	if (child == 0) {
+		raise(SIGSEGV);
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	live_verify(arena, BYTES, SEED);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct live_case cases[] = {
@@ -341,6 +379,7 @@ int main(int argc, char **argv)
 		{ "signals sent to the process", sent },
 		{ "signals sent to the process that all threads block", sent_and_blocked },
 		{ "handlers of children", children },
+		{ "handlers that are called once", once },
 		{ "SIGSEGV without a handler", ends_by_fault },
 		{ "SIGBUS sent, without a handler", ends_by_kill },
 		{ NULL, NULL },
