@@ -32,7 +32,8 @@ struct child {
 	int fd;
 	uint64_t patience_end_ns;
 	uint32_t nr, nr_wiped;
-	bool gone; /* it has ended already: the gate must not be held for it, page by page */
+	bool gone;   /* it has ended already: the gate must not be held for it, page by page */
+	bool absent; /* the base page before was not in the child at all */
 };
 
 /* Memory is most often dropped piece by piece, upwards: that is one change. */
@@ -95,7 +96,12 @@ static bool wait_a_moment(struct child *c)
 	return true;
 }
 
-/* What is there already is newer. Anything else that is not for a moment is asked again: the child would read zeros. */
+/*
+ * What is there already is newer. Anything else that is not for a moment is asked again: the child would read zeros. Only
+ * where there is nothing mapped in the child (MADV_DONTFORK, or its parent unmapped it just before), once for each base
+ * page after the first has to do, as the gate is held all the while. Nothing is missed between: from a change of the
+ * child's address space on, until its event has been read, copies say EAGAIN.
+ */
 static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 {
 	uint32_t tries = 0;
@@ -104,16 +110,20 @@ static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 	int err;
 
 	do {
-		read_events(c);
 		at = now_at(c, addr);
 		if (at == 0)
 			return;
 		err = hn_uffd_copy(c->fd, at, src, HN_BASE_SIZE, &done);
-		if (err == 0 || err == -EEXIST)
+		if (err == -ENOENT && c->absent)
 			return;
+		if (err == 0 || err == -EEXIST)
+			break;
+		if (err == -EAGAIN)
+			read_events(c);
 		if ((err == -EAGAIN || err == -ENOMEM) && !wait_a_moment(c))
 			return;
 	} while (err == -EAGAIN || err == -ENOMEM || ++tries < TRIES);
+	c->absent = err == -ENOENT;
 	c->gone = err == -ESRCH;
 }
 

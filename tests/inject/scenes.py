@@ -86,11 +86,14 @@ class Scene:
     """
     A way to run the victim. kinds: what it must reach, and what is made to fail in it; None: all that it reaches.
     standing: an order to inject.c that holds in each of its runs. not_for_ever: what may not fail each time.
+    most: {kind: calls}, how many there may be when nothing fails.
     """
 
-    def __init__(self, name, kinds, options, victim=("500",), standing="", modes=MODES, not_for_ever=NOT_FOR_EVER):
+    def __init__(self, name, kinds, options, victim=("500",), standing="", modes=MODES, not_for_ever=NOT_FOR_EVER,
+                 most=None):
         self.name, self.kinds, self.options = name, kinds, list(options)
         self.victim, self.standing, self.modes, self.not_for_ever = victim, standing, modes, not_for_ever
+        self.most = most or {}
 
 
 # The kernel refuses to tell of forks: then a bare one is not right, and docs/compatibility.md says so.
@@ -113,6 +116,8 @@ SCENES = (
           ["--topology", "node:2 pu:1", "--move-threads", *EAGER], ("900",)),
     # A child of a bare fork is given its pages, and the kernel has it wait.
     Scene("late children", ("nanosleep", "fcntl"), PLAIN.options, standing="copy@1/3:11"),
+    # 32 pages of 512 base pages that a child does not have: each is tried once.
+    Scene("kept back", ("copy",), PLAIN.options, ("100", "kept back"), most={"copy": 2 * 32 * 512, "read": 32 * 512}),
     Scene("born with a filter", ("wait4",), PLAIN.options, ("300", "filter")),
     Scene("signals", ("rt_sigqueueinfo",), PLAIN.options, ("300", "signals")),
     Scene("rescue", ("write", "nanosleep", "move", "copy", "read", "unregister", "close", "futex_wait", "madvise", "pagemap_scan"),

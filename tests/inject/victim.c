@@ -10,6 +10,8 @@
  *   users    two threads at a time set the user to what it is
  *   filter   runs itself under a system call filter that allows everything
  *   signals  is sent SIGBUS while all its threads block it, and gets each
+ *   one shot   has a SIGSEGV itself at the end, and a handler that is called once
+ *   kept back  forks behind libc with memory that a child does not get
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -33,6 +35,7 @@
 #define PAGES 24u
 #define OWN 8u /* pages of each worker */
 #define WORDS (HUGE / sizeof(uint64_t))
+#define KEPT 32u
 #define STEP 509u /* words between two that are looked at: each base page is hit */
 
 static char *arena;
@@ -288,6 +291,25 @@ static void filter(char **argv)
 	exit(3);
 }
 
+/* What a child does not have at all must not be tried for long: its parent waits. */
+static void keep_back(void)
+{
+	char *p = reserve(KEPT);
+	pid_t pid;
+
+	fill(p, KEPT * HUGE, 77);
+	madvise(p, KEPT * HUGE, MADV_DONTFORK);
+	rest(p, KEPT);
+	pid = (pid_t)syscall(SYS_fork);
+	while (pid == 0) /* who has ended is not given anything */
+		pause();
+	pause_ms(200);
+	if (pid < 0 || kill(pid, SIGKILL) || waitpid(pid, NULL, 0) != pid)
+		exit(3);
+	verify("kept back", p, KEPT * HUGE, 77, STEP);
+	munmap(p, KEPT * HUGE);
+}
+
 static volatile sig_atomic_t signals_seen;
 
 static void count_signal(int sig)
@@ -393,6 +415,8 @@ int main(int argc, char **argv)
 		pthread_join(thread[page], NULL);
 	if (!strcmp(mode, "one shot"))
 		use_one_shot();
+	if (!strcmp(mode, "kept back"))
+		keep_back();
 	for (page = 0; page < PAGES; page++)
 		verify("end", arena + page * HUGE + 4096, HUGE - 4096, page % OWN, 1);
 	printf("victim: %u pages, all bytes as they should be\n", PAGES);
