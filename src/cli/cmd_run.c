@@ -196,7 +196,7 @@ static const char run_doc[] =
 	"Exit status: that of PROGRAM; 128 + N when signal N ended it; 125 when hugenuma itself failed and PROGRAM was "
 	"not started, 126 when PROGRAM cannot be executed, 127 when it cannot be found.\n\n"
 	"Signals: TERM and HUP are passed on to PROGRAM; INT and QUIT reach it from the terminal by themselves, and "
-	"hugenuma waits for it to end.\n\n"
+	"hugenuma waits for it to end. Before PROGRAM is started any of them ends hugenuma.\n\n"
 	"Files: /etc/hugenuma.conf and ~/.config/hugenuma.conf, lines KEY = VALUE; `hugenuma ctl' lists the keys.\n\n"
 	"Environment: each setting as HUGENUMA_ and its key in capitals (scan.period_ms is HUGENUMA_SCAN_PERIOD_MS); "
 	"HUGENUMA_CONFIG names a file to read instead of the two, or none when empty; HUGENUMA_AGENT names the agent library "

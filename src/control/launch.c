@@ -81,39 +81,96 @@ int hn_agent_find(char *buf, size_t len, char *err, size_t err_len)
 
 /* ---- signals ---- */
 
-static const int taken_signals[] = { SIGCHLD, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGXFSZ };
+/* What is done with a signal as long as we have something to clean up, or a child. */
+enum taken {
+	TAKEN_WAITED, /* blocked, for hn_child_wait */
+	TAKEN_NOTED,  /* from the terminal, which sends it to the program as well, once there is one */
+	TAKEN_IGNORED,
+};
 
-#define NR_TAKEN (sizeof(taken_signals) / sizeof(taken_signals[0]))
+static const struct {
+	int sig;
+	enum taken how;
+} taken[] = {
+	{ SIGCHLD, TAKEN_WAITED }, { SIGTERM, TAKEN_WAITED },  { SIGHUP, TAKEN_WAITED },   { SIGINT, TAKEN_NOTED },
+	{ SIGQUIT, TAKEN_NOTED },  { SIGPIPE, TAKEN_IGNORED }, { SIGXFSZ, TAKEN_IGNORED },
+};
+
+#define NR_TAKEN (sizeof(taken) / sizeof(taken[0]))
 
 /* Signal dispositions belong to the process, so does what they were. */
 static struct sigaction saved_action[NR_TAKEN];
-static sigset_t saved_mask, waited_mask;
+static sigset_t saved_mask, waited_mask, noted_mask;
+static volatile sig_atomic_t noted[NR_TAKEN];
+
+static void on_noted(int sig)
+{
+	for (size_t i = 0; i < NR_TAKEN; i++)
+		if (taken[i].sig == sig)
+			noted[i] = 1;
+}
+
+/*
+ * What was ignored stays so (nohup, a background job of a shell), but for SIGCHLD, where "ignore" would lose the exit
+ * status. SIGTERM and SIGHUP are waited for all the same: the program may have changed its mind.
+ */
+static void signal_take(size_t i)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, plain = { .sa_handler = SIG_DFL };
+	struct sigaction note = { .sa_handler = on_noted, .sa_flags = SA_RESTART };
+	int sig = taken[i].sig;
+
+	sigaction(sig, NULL, &saved_action[i]);
+	if (taken[i].how == TAKEN_WAITED)
+		sigaddset(&waited_mask, sig);
+	if (sig == SIGCHLD)
+		sigaction(sig, &plain, NULL);
+	if (taken[i].how == TAKEN_IGNORED)
+		sigaction(sig, &ignore, NULL);
+	if (taken[i].how == TAKEN_NOTED && saved_action[i].sa_handler != SIG_IGN) {
+		sigaddset(&noted_mask, sig);
+		sigaction(sig, &note, NULL);
+	}
+}
 
 void hn_signals_take(void)
 {
-	struct sigaction ignore = { .sa_handler = SIG_IGN }, plain = { .sa_handler = SIG_DFL };
-
 	sigemptyset(&waited_mask);
-	for (size_t i = 0; i < NR_TAKEN; i++) {
-		int sig = taken_signals[i];
-		bool waited = sig == SIGCHLD || sig == SIGTERM || sig == SIGHUP;
-
-		sigaction(sig, NULL, &saved_action[i]);
-		if (waited)
-			sigaddset(&waited_mask, sig);
-		/* an inherited "ignore" for SIGCHLD would lose the exit status; for TERM and HUP it stands (nohup) */
-		if (sig == SIGCHLD)
-			sigaction(sig, &plain, NULL);
-		else if (!waited)
-			sigaction(sig, &ignore, NULL);
-	}
+	sigemptyset(&noted_mask);
+	for (size_t i = 0; i < NR_TAKEN; i++)
+		signal_take(i);
 	sigprocmask(SIG_BLOCK, &waited_mask, &saved_mask);
 }
 
+int hn_signals_early(void)
+{
+	sigset_t pending;
+
+	sigemptyset(&pending);
+	sigpending(&pending);
+	for (size_t i = 0; i < NR_TAKEN; i++) {
+		int sig = taken[i].sig;
+		bool came = noted[i] || (taken[i].how == TAKEN_WAITED && sig != SIGCHLD && sigismember(&pending, sig));
+
+		if (came && saved_action[i].sa_handler != SIG_IGN && !sigismember(&saved_mask, sig))
+			return sig;
+	}
+	return 0;
+}
+
+/*
+ * In the child. What is sent to the group once there are two of us, the child gets itself; what we had noted by then is in
+ * its memory, and what it notes itself up to here has had no effect either: both take it now. The kernel lets a fork be
+ * before or after such a signal, never in the middle of it.
+ */
 static void signals_give_back(void)
 {
+	sigprocmask(SIG_BLOCK, &noted_mask, NULL);
 	for (size_t i = 0; i < NR_TAKEN; i++)
-		sigaction(taken_signals[i], &saved_action[i], NULL);
+		sigaction(taken[i].sig, &saved_action[i], NULL);
+	for (size_t i = 0; i < NR_TAKEN; i++)
+		if (noted[i])
+			kill(getpid(), taken[i].sig);
 	sigprocmask(SIG_SETMASK, &saved_mask, NULL);
 }
 

@@ -30,10 +30,16 @@ struct hn_launch {
 };
 
 /*
- * Take over SIGCHLD, SIGTERM, SIGHUP (waited for in hn_child_wait), SIGINT, SIGQUIT, SIGPIPE (ignored, as system(3) does
- * while a child runs). Once, before anything that has to be cleaned up; the program gets everything back as it was.
+ * Take over SIGCHLD, SIGTERM, SIGHUP (waited for in hn_child_wait), SIGINT, SIGQUIT (without effect on us), SIGPIPE and
+ * SIGXFSZ (ignored). Once, before anything that has to be cleaned up; the program gets everything back as it was.
  */
 void hn_signals_take(void);
+
+/*
+ * The signal that should have ended us since hn_signals_take, or 0: then there is no need to start the program. One that
+ * comes later reaches the program, however soon.
+ */
+int hn_signals_early(void);
 
 /*
  * Fork and exec; returns once exec has succeeded or failed (c->exec_errno). Returns 0, or -errno when there is no child.

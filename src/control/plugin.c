@@ -111,14 +111,16 @@ static void trial(const char *path, int fd)
 	const struct rlimit no_core = { 0, 0 };
 	const struct hugenuma_policy *p;
 	const char *why;
-	sigset_t none;
+	sigset_t alarms;
 	void *object;
 
 	/* a crash is an answer */
 	setrlimit(RLIMIT_CORE, &no_core);
 	signal(SIGALRM, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* what else has been blocked is for who tries it: how that ends is not what the policy has done */
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	sigprocmask(SIG_UNBLOCK, &alarms, NULL);
 	alarm(PATIENCE_S);
 	object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!object) {

@@ -63,7 +63,7 @@ static bool run_cannot_move_threads(const struct hn_config *c, const struct hn_m
 	return why != NULL;
 }
 
-/* Everything that can fail for reasons of ours is done before the program starts. */
+/* Everything that can fail for reasons of ours is done before the program starts; what is made last needs cleaning up. */
 static int run_prepare(struct run *r)
 {
 	const struct hn_run_options *o = r->options;
@@ -227,8 +227,14 @@ static int run_all(struct run *r)
 	/* before there is anything to clean up: a line written to a closed pipe must not end us half-way */
 	hn_signals_take();
 	hn_run_dir_sweep();
-	if (run_prepare(r) != 0)
-		return HUGENUMA_EXIT_FAILED;
+	failed = run_prepare(r) != 0 ? HUGENUMA_EXIT_FAILED : 0;
+	if (hn_signals_early())
+		failed = HN_EXIT_SIGNAL_BASE + hn_signals_early();
+	if (failed) {
+		if (r->dir.shm)
+			hn_run_dir_close(&r->dir, true);
+		return failed;
+	}
 	run_announce(r);
 	failed = run_start(r);
 	if (failed) {

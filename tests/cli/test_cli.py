@@ -34,6 +34,7 @@ AGENT = os.path.join(TMP, "fake-agent.so")
 HOSTILE = os.path.join(TMP, "hostile")
 TIMEOUT = 60
 LAST = []  # process ids of the commands run
+STARTED = []  # runs that a failing test may leave
 
 
 Skip = in_step.Skip  # raised where a check cannot be made; its text says why
@@ -156,11 +157,12 @@ def test_options_after_program_are_its_own():
     same((r.returncode, r.stdout), (0, "--period-ms=0 -- x\n"))
 
 
-def started(script, before="", args=(), env=None):
+def started(script, before="", args=(), env=None, **kw):
     """A run of a shell script, returned when the shell has got past `before`."""
     ready = path("ready")
     p = subprocess.Popen([HUGENUMA, "run", "-q", *args, "--", "sh", "-c", f"{before} : > {ready}; {script}"],
-                         env=environment(**(env or {})))
+                         env=environment(**(env or {})), start_new_session=True, **kw)
+    STARTED.append(p)
     while not os.path.exists(ready):
         same(p.poll(), None, "ended early")
         time.sleep(0.01)
@@ -173,6 +175,91 @@ def test_sigterm_and_sighup_are_passed_on():
         p = started("while :; do sleep 0.05; done", "trap 'exit 7' TERM; trap 'exit 9' HUP;")
         p.send_signal(sig)
         same(p.wait(TIMEOUT), status, f"after {sig!r}")
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    """As after nohup: it is passed on, and the program, which has inherited that, runs on."""
+    p = started("exec sleep 60", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    p.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    same(p.poll(), None, "after SIGHUP")
+    p.terminate()
+    same(p.wait(TIMEOUT), 128 + signal.SIGTERM)
+
+
+# Stops in one of two functions of libc for as long as it takes to send a signal.
+SLOW = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static void here(const char *name)
+{
+	if (strcmp(name, getenv("SLOW_IN")) != 0 || access(getenv("SLOW_GO"), F_OK) == 0)
+		return;
+	close(creat(getenv("SLOW_MARK"), 0600));
+	for (int i = 0; i < 6000 && access(getenv("SLOW_GO"), F_OK) != 0; i++)
+		usleep(10000);
+}
+pid_t fork(void)
+{
+	here("fork");
+	return ((pid_t (*)(void))dlsym(RTLD_NEXT, "fork"))();
+}
+int setenv(const char *name, const char *value, int overwrite)
+{
+	here(name);
+	return ((int (*)(const char *, const char *, int))dlsym(RTLD_NEXT, "setenv"))(name, value, overwrite);
+}
+"""
+
+
+def signalled_on_the_way(sig, send, *args, env, **kw):
+    """The exit status of a run that gets a signal when it has made `mark`, and whether the program has run."""
+    mark, go, ran = path("mark"), path("go"), path("ran")
+    p = subprocess.Popen([HUGENUMA, "run", "-q", *args, "--", "touch", ran], start_new_session=True,
+                         env=environment(SLOW_MARK=mark, SLOW_GO=go, **env), **kw)
+    STARTED.append(p)
+    LAST.append(p.pid)
+    while not os.path.exists(mark):
+        same(p.poll(), None, "ended early")
+        time.sleep(0.01)
+    send(p.pid, sig)
+    time.sleep(0.1)
+    open(go, "w", encoding="ascii").close()
+    status = p.wait(TIMEOUT), os.path.exists(ran)
+    for file in (mark, go, ran):
+        if os.path.exists(file):
+            os.unlink(file)
+    same(run_dirs(), [], "run directories left")
+    return status
+
+
+def test_no_signal_is_lost_before_the_program_runs():
+    """^C goes to the whole group, which may be us alone, or us and a child that is not yet the program."""
+    slow = compiled("slow.so", SLOW)
+    policy = compiled("slow-policy.so", """
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void wait_for_it(void)
+{
+	close(creat(getenv("SLOW_MARK"), 0600));
+	while (access(getenv("SLOW_GO"), F_OK) != 0)
+		usleep(10000);
+}
+""" + policy_source())
+    places = (((), {"SLOW_IN": "fork", "LD_PRELOAD": slow}), ((), {"SLOW_IN": "HUGENUMA_SHM", "LD_PRELOAD": slow}),
+              (("--policy", policy), {}))
+    for args, env in places:
+        for sig in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+            same(signalled_on_the_way(sig, os.killpg, *args, env=env), (128 + sig, False), (args, env, sig))
+        same(signalled_on_the_way(signal.SIGTERM, os.kill, *args, env=env), (128 + signal.SIGTERM, False), (args, env))
+        for sig in (signal.SIGINT, signal.SIGHUP):
+            got = signalled_on_the_way(sig, os.killpg, *args, env=env, preexec_fn=lambda: signal.signal(sig, signal.SIG_IGN))
+            same(got, (0, True), (args, env, sig, "ignored"))
 
 
 def test_sigint_and_sigquit_leave_us_waiting():
@@ -1518,7 +1605,7 @@ def test_top_sees_processes_end():
         with Living() as p:
             s.shows(rf"^ +{p.pid}  sleep ")
             s.keys("n")
-            s.shows("nodes of ")
+            s.shows(rf"nodes of sleep \(pid {p.pid}\)")
         s.shows(r"^hugenuma top: \d+ process")
 
 
@@ -2025,10 +2112,28 @@ def have_shared_memory_of_our_own():
         libc.mount(b"hugenuma-test", b"/dev/shm", b"tmpfs", 0, b"mode=1777")
 
 
+def have_signals_as_a_terminal_gives_them():
+    """Not as nohup or a shell in the background does, which ignore some: that is inherited by what we start."""
+    for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
+        if signal.getsignal(sig) == signal.SIG_IGN:
+            signal.signal(sig, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def end_what_was_started():
+    """What a test has left that failed would be found by the next one. Of a run that we wait for, the number is its own."""
+    for p in STARTED:
+        if p.poll() is None:
+            os.killpg(p.pid, signal.SIGKILL)
+            p.wait()
+    STARTED.clear()
+
+
 def main(functions):
     tests = [(n[len("test_"):].replace("_", " "), f) for n, f in functions.items() if n.startswith("test_")]
     tests = [t for t in tests if len(sys.argv) < 3 or any(word in t[0] for word in sys.argv[2:])]
     failed = 0
+    have_signals_as_a_terminal_gives_them()
     try:
         build_helpers()
         have_shared_memory_of_our_own()
@@ -2043,6 +2148,8 @@ def main(functions):
                 failed += 1
                 text = f"{type(problem).__name__}: {problem}".replace("\n", "\n# ")
                 print(f"not ok {i} - {name}\n# {text}", flush=True)
+            finally:
+                end_what_was_started()
     finally:
         shutil.rmtree(TMP, ignore_errors=True)
     if failed:

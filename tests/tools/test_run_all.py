@@ -4,6 +4,7 @@
 import importlib.machinery
 import importlib.util
 import os
+import signal
 import sys
 import tempfile
 
@@ -53,6 +54,26 @@ def test_missing_command(folder):
     assert status == 127 and "cannot start" in text, (status, text)
 
 
+def test_signals_are_as_usual(folder):
+    """Also when run-all itself is run by nohup or in the background."""
+    def state():
+        command = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
+        status, text = run_all.run_logged({"cmd": command, "env": {}, "timeout": 5, "workdir": None}, folder,
+                                          os.path.join(folder, "log"))
+        assert status == 0, status
+        return text
+    before = state()
+    old = {sig: signal.signal(sig, signal.SIG_IGN) for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        after = state()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        for sig, handler in old.items():
+            signal.signal(sig, handler)
+    assert before == after, (before, after)
+
+
 def main():
     failed = 0
     checks = []
@@ -60,7 +81,7 @@ def main():
         counts, _ = run_all.judge(status, text)
         checks.append((name, (counts.passed, counts.failed, counts.skipped) == expected, str(counts)))
     with tempfile.TemporaryDirectory() as folder:
-        for test in (test_timeout_ends_everything, test_missing_command):
+        for test in (test_timeout_ends_everything, test_missing_command, test_signals_are_as_usual):
             try:
                 test(folder)
                 checks.append((test.__name__, True, ""))
