@@ -3,8 +3,8 @@
  * rescue.c - the watchdog: when a thread of the agent has ended where it should not have, put every page back and leave
  * the process for good (docs/protocol.md, "Rescue").
  *
- * It sleeps, is woken by crash.c, and looks once a second whether all are alive: the kernel clears a word of each when it
- * ends. Nothing is asked of the other threads while all is well.
+ * It sleeps, is woken by crash.c, and looks once a second whether all are alive, the kernel clears a word of each when it ends,
+ * and get on (linux/pulse.h). Nothing is asked of the other threads while all is well.
  */
 #include <linux/futex.h>
 #include <signal.h>
@@ -12,12 +12,12 @@
 #include <time.h>
 
 #include "agent/agent.h"
+#include "linux/pulse.h"
 #include "linux/sys.h"
 
 #define LOOK_MS 1000u
 #define READ_MOST 64u
 #define STUCK_MS 10000u /* so long is waited for a thread of ours to sleep or end; then it is ended by force */
-#define SPIN_NS 20000000000u /* of CPU time without ever going to sleep: it will not come to an end by itself */
 
 static void sleep_ms(long ms)
 {
@@ -166,28 +166,16 @@ static void rescue(struct hn_worker *w, struct hn_worker *const *workers, uint32
 
 /* ---- watching ---- */
 
-/* By how much CPU time it has had, so that one that is not let run, or stopped with the process, is not taken for stuck. */
-struct pulse {
-	uint32_t beats;
-	uint64_t cpu_ns; /* when it was last seen to have gone to sleep, or asleep */
-};
-
-static const struct hn_own_thread *find_spinning(struct pulse *pulses)
+static const struct hn_own_thread *find_spinning(struct hn_pulse *pulses)
 {
 	uint32_t i;
 
 	for (i = 0; i < hn_load_acquire(&hn_own_threads.nr) && i < HN_AGENT_THREADS; i++) {
 		const struct hn_own_thread *t = &hn_own_threads.thread[i];
-		struct pulse *p = &pulses[i];
-		uint32_t beats = hn_load_relaxed(&t->beats);
-		bool well = beats != p->beats || hn_load_acquire(&t->asleep);
 
-		p->beats = beats;
-		if (well)
-			p->cpu_ns = 0;
-		else if (!p->cpu_ns)
-			p->cpu_ns = hn_thread_cpu_ns(t->tid);
-		else if (hn_thread_cpu_ns(t->tid) - p->cpu_ns > SPIN_NS)
+		if (t != hn_fault_of_ours.watchdog && t->tid &&
+		    hn_pulse_look(&pulses[i], hn_load_relaxed(&t->beats), hn_load_relaxed(&t->steps),
+				  hn_load_acquire(&t->asleep) != 0, hn_thread_cpu_ns(t->tid)))
 			return t;
 	}
 	return NULL;
@@ -207,7 +195,7 @@ static const struct hn_own_thread *find_dead(void)
 void hn_watch(struct hn_worker *w, const struct hn_word *over, struct hn_worker *const *workers, uint32_t nr_workers)
 {
 	struct timespec look = { LOOK_MS / 1000, LOOK_MS % 1000 * 1000000 };
-	struct pulse pulses[HN_AGENT_THREADS] = { 0 };
+	struct hn_pulse pulses[HN_AGENT_THREADS] = { 0 };
 
 	hn_fault_of_ours.watchdog = hn_own_self();
 	hn_store_release(&hn_fault_of_ours.watched, 1);

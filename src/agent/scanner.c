@@ -121,6 +121,7 @@ static void scanner_main(void *arg)
 		uint32_t kick = hn_load_acquire(&hn_agent.control.kick);
 		bool go_on;
 
+		hn_own_beat(); /* one that is late with everything does not sleep between two passes */
 		if (hn_watch_the_watchdog(w, hn_run->readers, hn_run->config.handlers))
 			return;
 		if (hn_control_wanted()) {

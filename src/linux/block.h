@@ -17,7 +17,8 @@
 struct hn_own_thread {
 	struct hn_word alive;  /* 1 from before its first step; the kernel clears it and wakes (shared futex) after its last */
 	struct hn_word asleep; /* 1: in a call that leaves everything as it is, and after which it looks at `leave` */
-	struct hn_word beats;  /* raised each time that it goes to sleep */
+	struct hn_word beats;  /* raised by itself: each time that it goes to sleep, reads a message, begins a pass; ... */
+	struct hn_word steps;  /* ... with each system call that has done what it was asked for (pulse.h) */
 	uint32_t tid;
 	const char *name;      /* set by itself; NULL before */
 };
@@ -36,6 +37,9 @@ extern struct hn_own_threads hn_own_threads;
 
 /* NULL on threads of the program. Any thread, also in a signal handler. */
 struct hn_own_thread *hn_own_self(void);
+/* The calling thread gets on, if it is the agent's: nothing on the program's. */
+void hn_own_beat(void);
+void hn_own_step(void);
 /* A system call that may sleep, and that it does no harm to break off: futex waits, poll, nanosleep, sched_yield. */
 long hn_sys_block(long nr, long a, long b, long c, long d, long e, long f);
 #define HN_SYS_BLOCK(nr, a, b, c, d, e, f) \

@@ -2,7 +2,18 @@
 /*
  * call_native.c - system calls, for real. Kept apart from all else so that tests/inject can put itself in between.
  */
+#include "linux/block.h"
 #include "linux/sys.h"
+
+/*
+ * To have done something is to get on, for the watchdog. To be told the time is not, nor to be refused: a loop that goes round
+ * for ever because the kernel always says no is found by that.
+ */
+static inline void note_step(long nr, long ret)
+{
+	if (ret >= 0 && nr != SYS_clock_gettime)
+		hn_own_step();
+}
 
 long hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 {
@@ -15,6 +26,7 @@ long hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 			 : "=a"(ret)
 			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
 			 : "rcx", "r11", "memory");
+	note_step(nr, ret);
 	return ret;
 }
 

@@ -64,6 +64,7 @@ bool hn_live_read_message(void *be, struct hn_message *m)
 
 	if (read_one(w) != (long)sizeof(w->in_hand))
 		return false;
+	hn_own_beat(); /* where events follow one another none may go to sleep for long */
 	translate(&w->in_hand, m);
 	if (m->kind == HN_MSG_FAULT)
 		w->in_hand.event = 0; /* to forget it costs a wake-up, no more */
