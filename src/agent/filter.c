@@ -147,8 +147,8 @@ static void try_memory(void)
 static void try_descriptors(void)
 {
 	static const unsigned long request[] = { UFFDIO_API, UFFDIO_REGISTER, UFFDIO_UNREGISTER, UFFDIO_COPY, UFFDIO_ZEROPAGE,
-						 UFFDIO_WAKE, HN_UFFDIO_MOVE, HN_UFFDIO_RWPROTECT, HN_PAGEMAP_SCAN,
-						 HN_PROCMAP_QUERY, HN_USERFAULTFD_IOC_NEW };
+						 UFFDIO_WAKE, HN_UFFDIO_MOVE, HN_UFFDIO_POISON, HN_UFFDIO_RWPROTECT,
+						 HN_PAGEMAP_SCAN, HN_PROCMAP_QUERY, HN_USERFAULTFD_IOC_NEW };
 	static const long plain[] = { SYS_close, SYS_read, SYS_write, SYS_pread64, SYS_lseek, SYS_getdents64, SYS_fcntl };
 	uint32_t i;
 

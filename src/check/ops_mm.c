@@ -100,6 +100,21 @@ static void mm_drop(void *be, hn_addr src)
 		ck_drop_cell(world(), p, c);
 }
 
+/* The machine has no such errors. */
+static bool mm_is_lost(void *be, hn_addr src)
+{
+	(void)be;
+	(void)src;
+	return false;
+}
+
+static int mm_mark_lost(void *be, hn_addr dst)
+{
+	(void)be;
+	(void)dst;
+	return 0;
+}
+
 /* Both ways on are explored anyhow: what is in the way goes on in between, or does not. */
 static bool mm_again(void *be, uint32_t tries)
 {
@@ -122,6 +137,8 @@ static const struct hn_mm_ops mm_ops = {
 	.trash = mm_trash,
 	.empty_trash = mm_empty_trash,
 	.drop = mm_drop,
+	.is_lost = mm_is_lost,
+	.mark_lost = mm_mark_lost,
 	.again = mm_again,
 	.note = mm_note,
 };

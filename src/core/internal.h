@@ -11,6 +11,7 @@
 
 #define HN_ENOENT (-2)
 #define HN_EAGAIN (-11)
+#define HN_EFAULT (-14)
 #define HN_EBUSY (-16)
 #define HN_EEXIST (-17)
 #define HN_EINVAL (-22)

@@ -8,6 +8,10 @@
  * goes by what is where, asked for in one look, and never by what a call that failed says to have done (I1, I2). What the
  * program has in place always wins: it is newer.
  *
+ * A base page may also have a hardware memory error: what it held is lost, in staging as it would have been in the program. Then
+ * the program's place is marked, so that whoever touches it gets the signal that he would have got without us, and nobody else
+ * anything.
+ *
  * Addresses are of the process, `piece` divides all of them. Results are 0 or a negative errno.
  */
 #ifndef HN_CORE_MM_H
@@ -50,6 +54,13 @@ struct hn_mm_ops {
 	void (*empty_trash)(void *be, hn_addr src);
 	/* Free a huge page's worth of staging some other way: what cannot be moved, because it is pinned or on its way to swap. */
 	void (*drop)(void *be, hn_addr src);
+	/*
+	 * MADV_POPULATE_READ of a piece that is there: true only when what it held is lost to a hardware memory error, never
+	 * because it cannot be read for another reason. And UFFDIO_POISON of as much in the program: 0, or HN_EEXIST and others as
+	 * for copy.
+	 */
+	bool (*is_lost)(void *be, hn_addr src);
+	int (*mark_lost)(void *be, hn_addr dst);
 	/* Is what failed for a passing reason to be tried once more, after so many times? Lets others run. */
 	bool (*again)(void *be, uint32_t tries);
 	void (*note)(void *be, enum hn_mm_note what, uint64_t n);

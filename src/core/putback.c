@@ -24,11 +24,22 @@ static uint64_t in_place(const struct hn_mm *mm, hn_addr start, hn_addr end)
 	return r.end - start;
 }
 
+/* The copy of one piece cannot be read. 0: because it is lost, and the program's place says so now, or has something newer. */
+static int give_up_piece(const struct hn_mm *mm, hn_addr dst, hn_addr src)
+{
+	int err;
+
+	if (!mm->ops->is_lost(mm->be, src))
+		return HN_EAGAIN; /* no memory to read it in from swap, say */
+	err = mm->ops->mark_lost(mm->be, dst);
+	return err == HN_EEXIST ? 0 : err;
+}
+
 /*
  * A range that no longer lies in one mapping (mprotect or munmap of a part) is refused whole by the kernel, so it is then
  * tried piece by piece.
  */
-int hn_mm_copy_in(const struct hn_mm *mm, hn_addr dst, hn_addr src, uint64_t len)
+static int copy_in(const struct hn_mm *mm, hn_addr dst, hn_addr src, uint64_t len, bool only_home)
 {
 	uint64_t off = 0, step = len, done;
 	int ret = 0;
@@ -39,17 +50,24 @@ int hn_mm_copy_in(const struct hn_mm *mm, hn_addr dst, hn_addr src, uint64_t len
 		off += done;
 		if (err == 0 || done)
 			continue;
-		if (err != HN_EEXIST && err != HN_ENOENT && err != HN_EINVAL)
+		if (err != HN_EEXIST && err != HN_ENOENT && err != HN_EINVAL && (err != HN_EFAULT || !only_home))
 			return HN_EAGAIN; /* an event first, or no memory: not now */
 		if (err != HN_EEXIST && step > mm->piece) {
 			step = mm->piece;
 			continue;
 		}
+		if (err == HN_EFAULT)
+			err = give_up_piece(mm, dst + off, src + off);
+		if (err == HN_EAGAIN)
+			return HN_EAGAIN;
 		if (err == HN_EEXIST) {
 			uint64_t there = in_place(mm, dst + off, dst + len);
 
 			mm->ops->note(mm->be, HN_MM_COLLISION, there / mm->piece);
 			off += there;
+		} else if (err == 0) {
+			off += mm->piece;
+			step = len;
 		} else {
 			ret = HN_EAGAIN; /* this piece is not ours any more: an event will say so */
 			off += mm->piece;
@@ -58,11 +76,16 @@ int hn_mm_copy_in(const struct hn_mm *mm, hn_addr dst, hn_addr src, uint64_t len
 	return ret;
 }
 
+int hn_mm_copy_in(const struct hn_mm *mm, hn_addr dst, hn_addr src, uint64_t len)
+{
+	return copy_in(mm, dst, src, len, true);
+}
+
 /*
  * Something of the page may already be in place. Where src holds a piece and the program does not, bring it; the pieces are
  * copied, not moved, because a move that must split a page can spin in some kernels.
  */
-static int bring(const struct hn_mm *mm, hn_addr haddr, hn_addr src)
+static int bring(const struct hn_mm *mm, hn_addr haddr, hn_addr src, bool only_home)
 {
 	hn_addr at = src, end = src + HN_PAGE_SIZE;
 	struct hn_range r[RUNS];
@@ -72,16 +95,19 @@ static int bring(const struct hn_mm *mm, hn_addr haddr, hn_addr src)
 
 		/* It cannot be seen what is where: then all of it. A hole gives zeros, and only where the program has none. */
 		if (n < 0)
-			return hn_mm_copy_in(mm, haddr, src, HN_PAGE_SIZE);
+			return copy_in(mm, haddr, src, HN_PAGE_SIZE, only_home);
 		for (i = 0; i < n; i++)
-			if (hn_mm_copy_in(mm, haddr + (r[i].start - src), r[i].start, r[i].end - r[i].start))
+			if (copy_in(mm, haddr + (r[i].start - src), r[i].start, r[i].end - r[i].start, only_home))
 				return HN_EAGAIN;
 	}
 	return 0;
 }
 
-/* MOVE said `err` with `moved` bytes in place. 0: all is; *copied: src still holds some of it, and nobody has been woken. */
-static int put_slow(const struct hn_mm *mm, hn_addr haddr, hn_addr src, uint64_t moved, int err, bool *copied)
+/*
+ * MOVE said `err` with `moved` bytes in place. 0: all is; *copied: src still holds some of it, and nobody has been woken.
+ * only_home: what is lost in src is lost; else it is somewhere else still, and -EAGAIN leaves that to the one who knows.
+ */
+static int put_slow(const struct hn_mm *mm, hn_addr haddr, hn_addr src, uint64_t moved, int err, bool only_home, bool *copied)
 {
 	uint64_t off = moved;
 	uint32_t tries = 0;
@@ -99,9 +125,9 @@ static int put_slow(const struct hn_mm *mm, hn_addr haddr, hn_addr src, uint64_t
 	*copied = true;
 	mm->ops->note(mm->be, HN_MM_FIXUP, 1);
 	if (err == HN_EEXIST || err == HN_ENOENT)
-		return bring(mm, haddr, src);
+		return bring(mm, haddr, src, only_home);
 	/* EINVAL: protection or locking differ now; a copy does not mind. Others: a copy is the best we can do. */
-	return hn_mm_copy_in(mm, haddr + off, src + off, HN_PAGE_SIZE - off);
+	return copy_in(mm, haddr + off, src + off, HN_PAGE_SIZE - off, only_home);
 }
 
 int hn_mm_putback(const struct hn_mm *mm, hn_addr haddr, hn_addr staged)
@@ -112,7 +138,7 @@ int hn_mm_putback(const struct hn_mm *mm, hn_addr haddr, hn_addr staged)
 
 	if (err == 0)
 		return 0;
-	err = put_slow(mm, haddr, staged, moved, err, &copied);
+	err = put_slow(mm, haddr, staged, moved, err, true, &copied);
 	if (err || !copied)
 		return err;
 	mm->ops->wake(mm->be, haddr, HN_PAGE_SIZE);
@@ -130,7 +156,7 @@ int hn_mm_put_new(const struct hn_mm *mm, hn_addr haddr, hn_addr src, bool *copi
 	if (err == 0 || moved == 0)
 		return err;
 	/* Part of it is in the program. Finish it if that can be; if not, the old page is still whole, and goes beside it. */
-	if (put_slow(mm, haddr, src, moved, err, &wakes))
+	if (put_slow(mm, haddr, src, moved, err, false, &wakes))
 		return HN_EAGAIN;
 	if (wakes)
 		mm->ops->wake(mm->be, haddr, HN_PAGE_SIZE);

@@ -79,21 +79,23 @@ uint32_t hn_mm_take_out(const struct hn_mm *mm, hn_addr haddr, hn_addr staged, u
 	return (uint32_t)(done >> HN_PAGE_SHIFT);
 }
 
-/* What staging still holds: it was split, or filled by mlockall. */
-static void discard_pieces(const struct hn_mm *mm, hn_addr staged)
+/* What staging still holds: it was split, or filled by mlockall. False: it cannot be moved, because of a hardware memory error. */
+static bool discard_pieces(const struct hn_mm *mm, hn_addr staged)
 {
 	hn_addr at = staged, end = staged + HN_PAGE_SIZE;
 	struct hn_range r[RUNS];
+	bool can = true;
 	uint64_t moved;
 
 	while (at < end) {
 		int n = mm->ops->look(mm->be, HN_MM_THERE, at, end, r, RUNS, &at), i;
 
 		if (n < 0)
-			return;
+			break;
 		for (i = 0; i < n; i++)
-			mm->ops->trash(mm->be, r[i].start, r[i].end - r[i].start, &moved);
+			can &= mm->ops->trash(mm->be, r[i].start, r[i].end - r[i].start, &moved) != HN_EFAULT;
 	}
+	return can;
 }
 
 /*
@@ -101,18 +103,19 @@ static void discard_pieces(const struct hn_mm *mm, hn_addr staged)
  */
 void hn_mm_discard(const struct hn_mm *mm, hn_addr staged)
 {
+	bool can = true;
 	uint32_t tries = 0;
 	uint64_t moved;
 	int err = mm->ops->trash(mm->be, staged, HN_PAGE_SIZE, &moved);
 
 	mm->ops->empty_trash(mm->be, staged);
 	while (err && !hn_mm_is_empty(mm, staged, staged + HN_PAGE_SIZE)) {
-		if (tries && !mm->ops->again(mm->be, tries)) {
+		if (!can || (tries && !mm->ops->again(mm->be, tries))) {
 			mm->ops->drop(mm->be, staged);
 			return;
 		}
 		tries++;
-		discard_pieces(mm, staged);
+		can = discard_pieces(mm, staged);
 		mm->ops->empty_trash(mm->be, staged);
 	}
 }

@@ -100,7 +100,8 @@ static bool wait_a_moment(struct child *c)
  * What is there already is newer. Anything else that is not for a moment is asked again: the child would read zeros. Only
  * where there is nothing mapped in the child (MADV_DONTFORK, or its parent unmapped it just before), once for each base
  * page after the first has to do, as the gate is held all the while. Nothing is missed between: from a change of the
- * child's address space on, until its event has been read, copies say EAGAIN.
+ * child's address space on, until its event has been read, copies say EAGAIN. What is lost in staging (a hardware memory
+ * error) is lost in the child, too.
  */
 static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 {
@@ -114,6 +115,8 @@ static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 		if (at == 0)
 			return;
 		err = hn_uffd_copy(c->fd, at, src, HN_BASE_SIZE, &done);
+		if (err == -EFAULT && hn_is_lost(src))
+			err = hn_uffd_poison(c->fd, at, HN_BASE_SIZE);
 		if (err == -ENOENT && c->absent)
 			return;
 		if (err == 0 || err == -EEXIST)
@@ -129,21 +132,20 @@ static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 
 static void give(struct child *c, hn_addr addr, hn_addr src, uint64_t len)
 {
-	uint64_t off = 0, done;
+	uint64_t off = 0, done = 0;
 
-	/* The short way, as long as the child has changed nothing. */
-	while (off < len && c->nr == 0 && c->nr_wiped == 0) {
-		int err = hn_uffd_copy(c->fd, addr + off, src + off, len - off, &done);
+	while (off < len && !c->gone) {
+		/* The short way, as long as the child has changed nothing; past a base page that stops it. */
+		if (c->nr == 0 && c->nr_wiped == 0 && !c->absent) {
+			int err = hn_uffd_copy(c->fd, addr + off, src + off, len - off, &done);
 
-		off += done;
-		if (err && done == 0) {
-			if (err == -EAGAIN)
-				read_events(c);
-			break;
+			off += done;
+			if (!err || done)
+				continue;
 		}
-	}
-	for (; off < len && !c->gone; off += HN_BASE_SIZE)
 		give_base_page(c, addr + off, src + off);
+		off += HN_BASE_SIZE;
+	}
 }
 
 static void give_part(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)

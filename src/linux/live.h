@@ -341,6 +341,8 @@ int hn_uffd_move_mode(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t m
 int hn_uffd_rwprotect(int fd, hn_addr start, uint64_t len, uint64_t mode);
 int hn_uffd_copy(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copied);
 int hn_uffd_zero(int fd, hn_addr dst, uint64_t len);
+/* Whoever touches it gets SIGBUS. */
+int hn_uffd_poison(int fd, hn_addr dst, uint64_t len);
 /* True while an event is unread: the kernel says EAGAIN before it looks at anything else. */
 bool hn_uffd_changing(int fd);
 void hn_uffd_wake(int fd, hn_addr start, uint64_t len);
@@ -390,6 +392,10 @@ int hn_putback(struct hn_live *live, hn_addr haddr, hn_addr src);
 int hn_put_new(struct hn_live *live, hn_addr haddr, hn_addr src, bool *copied);
 int hn_copy_in(struct hn_live *live, hn_addr dst, hn_addr src, uint64_t len);
 void hn_staging_discard(struct hn_live *live, uint32_t page);
+/* As ops.zero, of a page that is in staging. */
+void hn_staging_zero(struct hn_live *live, uint32_t page, uint32_t from, uint32_t to);
+/* True: what was in this base page, which is there, is lost to a hardware memory error. */
+bool hn_is_lost(hn_addr piece);
 bool hn_is_empty(struct hn_live *live, hn_addr start, hn_addr end);
 
 /* ---- holes.c: first touches, ops of struct hn_ops ---- */

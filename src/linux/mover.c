@@ -137,6 +137,30 @@ static int copy_page(char *to, const char *from, uint64_t until_ns)
 	return off < HN_PAGE_SIZE ? -ETIME : 0;
 }
 
+/*
+ * A base page with a hardware memory error ends who reads it: this page goes home, and the program's place says so then
+ * (core/putback.c). The kernel splits such a page first, so one that is whole has none that is known.
+ */
+static bool has_lost(struct hn_live *live, uint32_t page)
+{
+	hn_addr at = (hn_addr)(uintptr_t)hn_staging(live, page), end = at + HN_PAGE_SIZE, a;
+	struct hn_range r[16];
+
+	if (hn_pagemap_is_huge(live->fd_pagemap, at))
+		return false;
+	while (at < end) {
+		int n = hn_pagemap_look(live->fd_pagemap, HN_MM_SWAPPED, at, end, r, 16, &at), i;
+
+		for (i = 0; i < n; i++)
+			for (a = r[i].start; a < r[i].end; a += HN_BASE_SIZE)
+				if (hn_is_lost(a))
+					return true;
+		if (n < 0)
+			break;
+	}
+	return false;
+}
+
 int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid, uint64_t until_ns)
 {
 	struct hn_live *live = w->live;
@@ -144,5 +168,7 @@ int hn_mover_copy(struct hn_worker *w, uint32_t page, uint32_t target, int nid, 
 	hn_lead_release(&w->hn); /* other faults must not wait behind this */
 	if (live->setup.kernel_mover)
 		return kernel_migrate(live, page, target, nid, until_ns);
+	if (has_lost(live, page))
+		return -EIO;
 	return copy_page(hn_pool_addr(live, target), hn_staging(live, page), until_ns);
 }

@@ -2,6 +2,8 @@
 /*
  * putback.c - the system calls by which core/mm.h takes pages out of the program and brings them back.
  */
+#include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "linux/block.h"
@@ -50,15 +52,29 @@ static void mm_empty_trash(void *be, hn_addr src)
 }
 
 /* Unregistered meanwhile, so that no event is raised: three mappings of staging for a moment. */
-static void mm_drop(void *be, hn_addr src)
+static void drop(struct hn_live *live, hn_addr start, uint64_t len)
 {
-	struct hn_live *live = be;
-
-	if (hn_uffd_unregister(live->fd, src, HN_PAGE_SIZE))
+	if (hn_uffd_unregister(live->fd, start, len))
 		return;
-	hn_sys_madvise((void *)(uintptr_t)src, HN_PAGE_SIZE, HN_MADV_DONTNEED_LOCKED);
-	hn_uffd_register(live->fd, src, HN_PAGE_SIZE, UFFDIO_REGISTER_MODE_WP);
+	hn_sys_madvise((void *)(uintptr_t)start, len, HN_MADV_DONTNEED_LOCKED);
+	hn_uffd_register(live->fd, start, len, UFFDIO_REGISTER_MODE_WP);
 }
+
+static void mm_drop(void *be, hn_addr src) { drop(be, src, HN_PAGE_SIZE); }
+
+/* The one call that tells such an error from all others; where it cannot be made nothing is taken for one. */
+bool hn_is_lost(hn_addr piece)
+{
+	return hn_sys_madvise((void *)(uintptr_t)piece, HN_BASE_SIZE, HN_MADV_POPULATE_READ) == -EHWPOISON;
+}
+
+static bool mm_is_lost(void *be, hn_addr src)
+{
+	(void)be;
+	return hn_is_lost(src);
+}
+
+static int mm_mark_lost(void *be, hn_addr dst) { return hn_uffd_poison(((struct hn_live *)be)->fd, dst, HN_BASE_SIZE); }
 
 static bool mm_again(void *be, uint32_t tries)
 {
@@ -84,6 +100,8 @@ static const struct hn_mm_ops mm_ops = {
 	.trash = mm_trash,
 	.empty_trash = mm_empty_trash,
 	.drop = mm_drop,
+	.is_lost = mm_is_lost,
+	.mark_lost = mm_mark_lost,
 	.again = mm_again,
 	.note = mm_note,
 };
@@ -98,6 +116,31 @@ void hn_staging_discard(struct hn_live *live, uint32_t page)
 	struct hn_mm mm = hn_live_mm(live);
 
 	hn_mm_discard(&mm, (hn_addr)(uintptr_t)hn_staging(live, page));
+}
+
+/*
+ * A page with a hardware memory error is no huge page any more. What it lost is dropped now: the program finds zeros there, as
+ * it would have. What is not there is as good as zeros.
+ */
+void hn_staging_zero(struct hn_live *live, uint32_t page, uint32_t from, uint32_t to)
+{
+	char *at = hn_staging(live, page);
+	uint32_t off;
+
+	if (hn_pagemap_is_huge(live->fd_pagemap, (hn_addr)(uintptr_t)at)) {
+		memset(at + from, 0, to - from);
+		return;
+	}
+	for (off = from; off < to; off += HN_BASE_SIZE) {
+		hn_addr piece = (hn_addr)(uintptr_t)at + off;
+
+		if (hn_is_empty(live, piece, piece + HN_BASE_SIZE))
+			continue;
+		if (hn_is_lost(piece))
+			drop(live, piece, HN_BASE_SIZE);
+		else
+			memset(at + off, 0, HN_BASE_SIZE);
+	}
 }
 
 bool hn_is_empty(struct hn_live *live, hn_addr start, hn_addr end)

@@ -96,6 +96,13 @@ int hn_uffd_copy(int fd, hn_addr dst, hn_addr src, uint64_t len, uint64_t *copie
 	return err;
 }
 
+int hn_uffd_poison(int fd, hn_addr dst, uint64_t len)
+{
+	struct hn_uffdio_poison p = { .start = dst, .len = len };
+
+	return (int)hn_sys_ioctl(fd, HN_UFFDIO_POISON, &p);
+}
+
 int hn_uffd_zero(int fd, hn_addr dst, uint64_t len)
 {
 	struct uffdio_zeropage z = { .range = { dst, len } };

@@ -2,8 +2,6 @@
 /*
  * way_move.c - arming by UFFDIO_MOVE: the page goes to staging, its place in the program is empty (Linux 6.8).
  */
-#include <string.h>
-
 #include "linux/live.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
@@ -50,7 +48,7 @@ static void op_discard(void *be, uint32_t page)
 
 static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 {
-	memset(hn_staging(hn_live_of(be), page) + from, 0, to - from);
+	hn_staging_zero(hn_live_of(be), page, from, to);
 }
 
 static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)

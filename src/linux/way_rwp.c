@@ -17,7 +17,6 @@
  * and changes nothing then). In discard the last reference is gone, and nobody else looks.
  */
 #include <errno.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "linux/live.h"
@@ -142,7 +141,7 @@ static void op_zero(void *be, uint32_t page, uint32_t from, uint32_t to)
 	struct hn_live *live = hn_live_of(be);
 
 	if (live->lifted[page])
-		memset(hn_staging(live, page) + from, 0, to - from);
+		hn_staging_zero(live, page, from, to);
 }
 
 /* A part of a page that is in place went where it is wanted by itself, and is only protected there. */

@@ -49,6 +49,18 @@ struct hn_uffdio_move {
 _Static_assert(sizeof(struct hn_uffdio_move) == 40, "UFFDIO_MOVE argument");
 _Static_assert(offsetof(struct hn_uffdio_move, move) == 32, "UFFDIO_MOVE argument");
 
+/* UFFDIO_POISON (Linux 6.6): from now on an access is SIGBUS (BUS_MCEERR_AR), as of memory with a hardware error. */
+struct hn_uffdio_poison {
+	uint64_t start;
+	uint64_t len;  /* bytes */
+	uint64_t mode;
+	int64_t updated; /* out: bytes marked, or a negative errno when none were */
+};
+
+#define HN_UFFDIO_POISON _IOWR(0xAA, 0x08, struct hn_uffdio_poison)
+
+_Static_assert(sizeof(struct hn_uffdio_poison) == 32, "UFFDIO_POISON argument");
+
 /*
  * UFFDIO_RWPROTECT (Linux 7.3): make what is present in a range inaccessible where it lies, or accessible again, which
  * wakes. The next access is a fault with HN_UFFD_PAGEFAULT_FLAG_RWP. Every mapping in the range must be registered with

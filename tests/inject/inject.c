@@ -5,10 +5,12 @@
  *
  *   HUGENUMA_INJECT=KIND@N[/K]:WHAT[,...]   the N-th call of KIND, and with /K one in K from there on, as if at random
  *   WHAT: an errno as a number, nothing is called then; short: of half the length; silent: a move of one base page, of which
- *         nothing is said; unread: the same, and as if an
- *         event had begun just then, so that moves and copies say EAGAIN until a message is read; sleep=MS before the call;
+ *         nothing is said; unread: the same, and as if an event had begun just then, so that moves and copies say EAGAIN
+ *         until a message is read; lost (of a move to or from staging): the sixth base page has a hardware memory error from
+ *         then on; sleep=MS before the call;
  *         segv, bus, ill: a fault in agent code; segv+: the same, just after the call; exit: the thread ends without a
- *         word; spin: it goes round for ever. All from sleep on only on threads of the agent's own, and counted there only.
+ *         word; spin: it goes round for ever; refused: the same, with a call that fails each time; burn=MS: the scanner
+ *         takes so much more CPU time before the call. All from sleep on only on threads of the agent's own, and counted there only.
  *   KIND event: a read that has just brought an event, not a fault; WHAT can only be what is done after a call (segv+)
  *   HUGENUMA_INJECT_COUNTS=FILE             made by the runner: for each kind how many calls, and how many were hit
  *
@@ -24,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/run.h"
 #include "linux/live.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
@@ -40,6 +43,7 @@ static const struct kind {
 	{ "move", SYS_ioctl, HN_UFFDIO_MOVE },
 	{ "copy", SYS_ioctl, UFFDIO_COPY },
 	{ "zeropage", SYS_ioctl, UFFDIO_ZEROPAGE },
+	{ "poison", SYS_ioctl, HN_UFFDIO_POISON },
 	{ "wake", SYS_ioctl, UFFDIO_WAKE },
 	{ "register", SYS_ioctl, UFFDIO_REGISTER },
 	{ "unregister", SYS_ioctl, UFFDIO_UNREGISTER },
@@ -99,14 +103,14 @@ static const struct kind {
 
 #define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-enum what { FAIL, SHORT, SILENT, UNREAD, SLEEP, SEGV, SEGV_AFTER, BUS, ILL, EXIT, SPIN };
+enum what { FAIL, SHORT, SILENT, UNREAD, LOST, SLEEP, BURN, SEGV, SEGV_AFTER, BUS, ILL, EXIT, SPIN, REFUSED };
 
 static const struct {
 	const char *name;
 	enum what what;
 } words[] = {
-	{ "short", SHORT }, { "silent", SILENT }, { "unread", UNREAD }, { "sleep=", SLEEP }, { "segv+", SEGV_AFTER }, { "segv", SEGV }, { "bus", BUS },
-	{ "ill", ILL },     { "exit", EXIT },    { "spin", SPIN },
+	{ "short", SHORT }, { "silent", SILENT }, { "unread", UNREAD }, { "lost", LOST }, { "sleep=", SLEEP }, { "burn=", BURN }, { "segv+", SEGV_AFTER }, { "segv", SEGV }, { "bus", BUS },
+	{ "ill", ILL },     { "exit", EXIT },    { "spin", SPIN },       { "refused", REFUSED },
 };
 
 static struct rule {
@@ -155,8 +159,8 @@ static bool parse_what(const char *p, struct rule *r)
 
 		if (strncmp(p, words[i].name, len) == 0) {
 			r->what = words[i].what;
-			r->arg = r->what == SLEEP ? strtol(p + len, NULL, 10) : 0;
-			return r->what != SLEEP || r->arg > 0;
+			r->arg = r->what == SLEEP || r->what == BURN ? strtol(p + len, NULL, 10) : 0;
+			return (r->what != SLEEP && r->what != BURN) || r->arg > 0;
 		}
 	}
 	r->what = FAIL;
@@ -224,15 +228,27 @@ static uint32_t kind_of(long nr, long b)
 	return i;
 }
 
-static bool on_agent_thread(void)
+static bool is_on_stack(uint32_t i)
 {
 	char here, *p = &here;
+
+	return p < stack_top[i] && p > stack_top[i] - ((size_t)128 << 10);
+}
+
+static bool on_agent_thread(void)
+{
 	uint32_t i;
 
 	for (i = 0; i < nr_stacks && i < MAX_STACKS; i++)
-		if (p < stack_top[i] && p > stack_top[i] - ((size_t)128 << 10))
+		if (is_on_stack(i))
 			return true;
 	return false;
+}
+
+/* The scanner is the first of them. */
+static bool is_for_this_thread(enum what what)
+{
+	return what < SLEEP || (what == BURN ? nr_stacks && is_on_stack(0) : on_agent_thread());
 }
 
 /* ---- doing it ---- */
@@ -242,6 +258,22 @@ static void sleep_ms(long ms)
 	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
 
 	while (__real_hn_syscall6(SYS_nanosleep, (long)&t, (long)&t, 0, 0, 0, 0) == -EINTR)
+		;
+}
+
+static uint64_t own_cpu_ns(void)
+{
+	struct timespec t = { 0, 0 };
+
+	__real_hn_syscall6(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, (long)&t, 0, 0, 0, 0);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void burn_ms(long ms)
+{
+	uint64_t end = own_cpu_ns() + (uint64_t)ms * 1000000;
+
+	while (own_cpu_ns() < end)
 		;
 }
 
@@ -265,6 +297,9 @@ static void die(enum what what)
 	case SPIN:
 		for (;;)
 			__asm__ volatile("pause");
+	case REFUSED:
+		for (;;)
+			__real_hn_syscall6(SYS_close, -1, 0, 0, 0, 0, 0);
 	default: break;
 	}
 }
@@ -310,6 +345,48 @@ static long call_silent(long nr, long a, long b, long c, long d, long e, long f)
 	return ret;
 }
 
+/*
+ * As if the memory of one base page in staging had failed: what the kernel leaves behind for an access to find is the same as
+ * what UFFDIO_POISON does. Not the first one of a page: there the victim has what it cannot know again.
+ */
+static void lose(long fd, hn_addr staged)
+{
+	struct uffdio_range range = { staged + 5 * HN_BASE_SIZE, HN_BASE_SIZE };
+	struct uffdio_register again = { .range = range, .mode = UFFDIO_REGISTER_MODE_WP };
+	struct hn_uffdio_poison poison = { .start = range.start, .len = range.len };
+	char was[HN_BASE_SIZE];
+
+	if (!hn_pagemap_is_huge(hn_run->live.fd_pagemap, staged))
+		return; /* part of it may be elsewhere */
+	memcpy(was, (const void *)(uintptr_t)range.start, sizeof(was));
+	__real_hn_syscall6(SYS_ioctl, fd, (long)UFFDIO_UNREGISTER, (long)&range, 0, 0, 0);
+	__real_hn_syscall6(SYS_madvise, (long)range.start, HN_BASE_SIZE, MADV_DONTNEED, 0, 0, 0);
+	__real_hn_syscall6(SYS_ioctl, fd, (long)UFFDIO_REGISTER, (long)&again, 0, 0, 0);
+	if (__real_hn_syscall6(SYS_ioctl, fd, (long)HN_UFFDIO_POISON, (long)&poison, 0, 0, 0))
+		memcpy((void *)(uintptr_t)range.start, was, sizeof(was)); /* an event is unread */
+}
+
+static bool is_staging(hn_addr a)
+{
+	hn_addr start = (hn_addr)(uintptr_t)hn_run->live.staging;
+
+	return a >= start && a < start + (uint64_t)hn_run->live.setup.nr_pages * HN_PAGE_SIZE;
+}
+
+/* On its way out of the program, once it is there; or on its way back, before that. */
+static long call_lost(long nr, long a, long b, long c, long d, long e, long f)
+{
+	struct hn_uffdio_move *m = (struct hn_uffdio_move *)c;
+	long ret;
+
+	if (m->len >= HN_PAGE_SIZE && is_staging(m->src) && !is_staging(m->dst) && a == hn_run->live.fd)
+		lose(a, m->src);
+	ret = __real_hn_syscall6(nr, a, b, c, d, e, f);
+	if (ret == 0 && m->len >= HN_PAGE_SIZE && is_staging(m->dst))
+		lose(a, m->dst);
+	return ret;
+}
+
 /* Not evenly: what is tried again and again would hit upon the same calls each time. */
 static bool is_drawn(uint64_t n, uint64_t k) { return k == 1 || (n * 0x9e3779b97f4a7c15ull >> 32) % k == 0; }
 
@@ -322,7 +399,7 @@ static bool waits_for_event(long nr, long b, long c)
 		__atomic_store_n(&unread, 0, __ATOMIC_RELAXED);
 	return nr == SYS_ioctl && __atomic_load_n(&unread, __ATOMIC_RELAXED) &&
 	       (request == HN_UFFDIO_MOVE || request == UFFDIO_COPY || request == UFFDIO_ZEROPAGE ||
-		request == HN_UFFDIO_RWPROTECT);
+		request == HN_UFFDIO_POISON || request == HN_UFFDIO_RWPROTECT);
 }
 
 static struct rule *rule_for(uint32_t kind)
@@ -333,7 +410,7 @@ static struct rule *rule_for(uint32_t kind)
 		struct rule *r = &rules[i];
 		uint64_t n;
 
-		if (r->kind != kind || (r->what >= SLEEP && !on_agent_thread()))
+		if (r->kind != kind || !is_for_this_thread(r->what))
 			continue;
 		n = __atomic_add_fetch(&r->seen, 1, __ATOMIC_RELAXED);
 		if (n == r->n || (r->k && n > r->n && is_drawn(n, r->k)))
@@ -388,6 +465,8 @@ long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 		return call_short(nr, a, b, c, d, e, f);
 	if (r->what == SILENT)
 		return call_silent(nr, a, b, c, d, e, f);
+	if (r->what == LOST)
+		return call_lost(nr, a, b, c, d, e, f);
 	if (r->what == UNREAD) {
 		long ret = call_short(nr, a, b, c, d, e, f);
 
@@ -398,6 +477,8 @@ long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 		__real_hn_syscall6(nr, a, b, c, d, e, f);
 	if (r->what == SLEEP)
 		sleep_ms(r->arg);
+	else if (r->what == BURN)
+		burn_ms(r->arg);
 	else
 		die(r->what);
 	return call(nr, a, b, c, d, e, f);

@@ -12,8 +12,9 @@ import harness  # noqa: E402  pylint: disable=wrong-import-position
 
 # From the manual pages and from what the kernel's userfaultfd does.
 ERRORS = {
-    "move": "EAGAIN EBUSY ENOENT EEXIST EINVAL ENOMEM ESRCH short silent unread",
-    "copy": "EAGAIN ENOENT EINVAL ENOMEM ESRCH short",
+    "move": "EAGAIN EBUSY ENOENT EEXIST EINVAL ENOMEM ESRCH EFAULT short silent unread",
+    "copy": "EAGAIN ENOENT EINVAL ENOMEM ESRCH EFAULT short",
+    "poison": "EAGAIN ENOENT EINVAL ENOMEM",
     "zeropage": "EAGAIN EEXIST EINVAL ENOENT ENOMEM ESRCH",
     "register": "EINVAL ENOMEM EBUSY EPERM",
     "unregister": "EINVAL ENOMEM",
@@ -99,6 +100,8 @@ class Scene:
 # The kernel refuses to tell of forks: then a bare one is not right, and docs/compatibility.md says so.
 NOT_PLAIN = {"uffd_api"}
 PLAIN = Scene("plain", None, [*harness.VIRTUAL, *EAGER])
+# Not one of SCENES: what is slow in it is in the rule.
+SLOW = Scene("slow", (), PLAIN.options, ("45000", "still"))
 SCENES = (
     PLAIN,
     Scene("forks not told", ("uffd_api",), PLAIN.options, ("500", "libc")),
@@ -120,6 +123,9 @@ SCENES = (
     Scene("kept back", ("copy",), PLAIN.options, ("100", "kept back"), most={"copy": 2 * 32 * 512, "read": 32 * 512}),
     Scene("born with a filter", ("wait4",), PLAIN.options, ("300", "filter")),
     Scene("signals", ("rt_sigqueueinfo",), PLAIN.options, ("300", "signals")),
+    # A base page of what is in staging has a hardware memory error, again and again.
+    Scene("memory lost", ("poison", "move", "copy", "madvise", "unregister"), PLAIN.options, ("500", "lost"), standing="move@20/5:lost",
+          not_for_ever=(*NOT_FOR_EVER, "poison", "move", "madvise")),  # the last tells such an error from others
     Scene("rescue", ("write", "nanosleep", "move", "copy", "read", "unregister", "close", "futex_wait", "madvise", "pagemap_scan"),
           PLAIN.options, standing="pagemap_scan@400:segv", modes=MODES_OF_RESCUE),
     # Handlers of the program that are called once (SA_RESETHAND), not used up by a fault of ours; others go round meanwhile.

@@ -9,6 +9,9 @@
  *   libc     forks only by way of libc
  *   users    two threads at a time set the user to what it is
  *   filter   runs itself under a system call filter that allows everything
+ *   lost     expects hardware memory errors, in the sixth base page of a huge page of the workers' and nowhere else: it fills
+ *            what it has lost anew
+ *   still    does nothing but wait
  *   signals  is sent SIGBUS while all its threads block it, and gets each
  *   one shot   has a SIGSEGV itself at the end, and a handler that is called once
  *   kept back  forks behind libc with memory that a child does not get
@@ -30,6 +33,10 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 #define HUGE ((size_t)2 << 20)
 #define PAGES 24u
@@ -379,6 +386,86 @@ static void use_one_shot(void)
 		fail("one shot", NULL, (uint64_t)signals_seen, 1);
 }
 
+static pid_t filler; /* the thread that fills what was lost, or makes a child; 0: none */
+
+/* True: it was this thread's already, which loses what it fills. */
+static bool begin_filling(void)
+{
+	pid_t self = (pid_t)syscall(SYS_gettid), none = 0;
+
+	if (__atomic_load_n(&filler, __ATOMIC_SEQ_CST) == self)
+		return true;
+	while (!__atomic_compare_exchange_n(&filler, &none, self, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+		none = 0;
+		pause_ms(1);
+	}
+	return false;
+}
+
+static void end_filling(bool already)
+{
+	if (!already)
+		__atomic_store_n(&filler, 0, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * What was lost is dropped and written again, unless another thread has done so; and the access goes on. In a child, too. A kernel
+ * that knows of no such errors calls the mark an address error.
+ */
+static void fill_lost(int sig, siginfo_t *info, void *context)
+{
+	char *at = (char *)((uintptr_t)info->si_addr & ~(uintptr_t)4095);
+	size_t off = (size_t)(at - arena) % HUGE, page = (size_t)(at - arena) / HUGE, i;
+	uint64_t *w = (uint64_t *)(void *)at;
+	bool already;
+
+	(void)sig;
+	(void)context;
+	if ((info->si_code != BUS_MCEERR_AR && info->si_code != BUS_ADRERR) || at < arena || page >= PAGES || off != (size_t)5 * 4096)
+		fail("signal", info->si_addr, (uint64_t)info->si_code, BUS_MCEERR_AR);
+	already = begin_filling();
+	if (madvise(at, 4096, MADV_POPULATE_READ)) {
+		if (madvise(at, 4096, MADV_DONTNEED))
+			fail("madvise", at, 1, 0);
+		for (i = 0; i < 4096 / sizeof(*w); i++)
+			w[i] = word(page % OWN, (off - 4096) / sizeof(*w) + i);
+	}
+	end_filling(already);
+}
+
+static void expect_losses(void)
+{
+	struct sigaction act = { .sa_flags = SA_SIGINFO | SA_NODEFER }; /* it may be lost again meanwhile */
+
+	act.sa_sigaction = fill_lost;
+	sigaction(SIGBUS, &act, NULL);
+}
+
+/*
+ * The kernel gives a child what its parent has, and some of it is in staging. Not often: what has been shared with a child is not
+ * armed for a while.
+ */
+static void round_of_losses(void)
+{
+	static unsigned int round;
+	unsigned int page;
+	bool already;
+	pid_t pid;
+
+	pause_ms(50);
+	if (++round % 4)
+		return;
+	already = begin_filling(); /* not of a page that has been dropped and is not written again yet */
+	pid = (pid_t)syscall(SYS_fork);
+	end_filling(already);
+	if (pid == 0) {
+		for (page = 2 * OWN; page < PAGES; page++)
+			verify("bare child", arena + page * HUGE + 4096, HUGE - 4096, page % OWN, STEP);
+		_exit(0);
+	}
+	reap(pid);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int id[2] = { 0, 1 }, page;
@@ -392,6 +479,8 @@ int main(int argc, char **argv)
 		block_signals();
 	if (!strcmp(mode, "one shot"))
 		set_one_shot();
+	if (!strcmp(mode, "lost"))
+		expect_losses();
 	end_ms = now_ms() + (argc > 1 ? (uint64_t)atoi(argv[1]) : 500);
 	arena = reserve(PAGES);
 	for (page = 0; page < PAGES; page++) {
@@ -400,11 +489,16 @@ int main(int argc, char **argv)
 		memset(at, 0, 4096);
 		fill(at + 4096, HUGE - 4096, page % OWN);
 	}
+	while (!strcmp(mode, "still") && now_ms() < end_ms)
+		pause_ms(100);
 	for (page = 0; page < 2; page++)
 		if (pthread_create(&thread[page], NULL, worker, &id[page]))
 			exit(3);
 	do {
-		round_of_changes();
+		if (!strcmp(mode, "lost"))
+			round_of_losses();
+		else
+			round_of_changes();
 		if (!strcmp(mode, "users"))
 			users();
 		if (!strcmp(mode, "signals"))

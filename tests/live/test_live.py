@@ -95,6 +95,8 @@ class Bench:
     def environment(self, extra=None):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HUGENUMA", "LD_PRELOAD", "LIVE_", "GLIBC_"))}
         env.update(HUGENUMA_AGENT=self.agent, HUGENUMA_CONFIG="", LC_ALL="C", TMPDIR=self.tmp, LIVE_SLOW=str(SLOW))
+        if os.environ.get("LIVE_HWPOISON"):  # this machine may lose memory for good
+            env["LIVE_HWPOISON"] = "1"
         env.update(extra or {})
         return env
 
@@ -224,6 +226,7 @@ def case_tests(b):
         "access": (["always"],),
         "change": (["always"],),
         "fds": (["random"],),
+        "hwpoison": (["always"], ["observe"]),
         "forks": (["always"], ["random", "--mover", "kernel"]),
         "pressure": (["always"],),
         "signals": (["always"],),

@@ -17,7 +17,7 @@ QUICK = (
     "start malloc", "two halves", "stay huge when written, copy mover", "stay huge when written, kernel mover", "end by exec",
     "mapping: munmap inside a page", "mapping: mremap to an aligned place", "mapping: MADV_DONTNEED across pages",
     "mapping: mprotect read-only, 12 KiB", "access: send and recv", "fds: no foreign descriptors", "forks: parent and child",
-    "stacks: 32 threads",
+    "stacks: 32 threads", "hwpoison: lost while armed, touched", "hwpoison: lost in a child",
 )
 
 
@@ -26,6 +26,7 @@ def main():
     # malloc asks for huge pages, and grows the heap by whole ones, only where programs have to ask.
     harness.write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise")
     os.environ.setdefault("LIVE_SLOW", str(SLOWER))
+    os.environ["LIVE_HWPOISON"] = "1"  # this machine is gone soon anyway
     sys.path.insert(0, os.path.join(TESTS, "live"))
     import test_live  # pylint: disable=import-outside-toplevel
 
