@@ -21,7 +21,7 @@
 #include "core/types.h"
 
 #define HN_SHM_ENV "HUGENUMA_SHM"
-#define HN_SHM_MAGIC 0x0000000541554e48ULL /* "HNUA", then the layout version */
+#define HN_SHM_MAGIC 0x0000000641554e48ULL /* "HNUA", then the layout version */
 #define HN_SHM_SLOTS 128
 #define HN_MAX_CPUS 4096
 #define HN_PLUGIN_PATH 256

@@ -6,6 +6,7 @@
 #include "control/say.h"
 #include "control/settings.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -222,9 +223,24 @@ bool hn_slot_is_alive(const struct hn_shm *shm, const struct hn_slot *slot)
 
 bool hn_slot_is_used(const struct hn_slot *slot) { return slot_state(slot) != HN_SLOT_FREE; }
 
+#define COPY_TRIES 8 /* of a record whose scanner is at work: it rests for 250 ms at least when it has published */
+
+static void copy_whole(struct hn_record *to, const struct hn_record *r)
+{
+	for (int i = 0; i < COPY_TRIES; i++) {
+		uint32_t seq = hn_load_acquire(&r->table_seq);
+
+		memcpy(to, r, sizeof(*to));
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (!(seq & 1) && hn_load_relaxed(&r->table_seq) == seq)
+			return;
+		sched_yield();
+	}
+}
+
 /*
- * Rows and heat may be of different moments where the agent is at work; decisions carry their own proof (hn_record_read),
- * and one that was being written stays unreadable in the copy.
+ * Rows and heat are of one moment, but where the agent does not get on with publishing them; decisions carry their own proof
+ * (hn_record_read), and one that was being written stays unreadable in the copy.
  */
 struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot, bool ended)
 {
@@ -237,11 +253,12 @@ struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot,
 	copy = aligned_alloc(4096, sizeof(*copy));
 	if (!copy)
 		return NULL;
-	memcpy(copy, r, sizeof(*copy));
+	copy_whole(copy, r);
 	for (uint32_t i = 0; i < HN_RING_MAX; i++)
 		if (hn_load_acquire(&r->ring.place[i].seq) != copy->ring.place[i].seq.v)
 			copy->ring.place[i].seq.v = 0; /* written meanwhile */
-	copy->table_seq.v = 0;
+	if (!ended)
+		copy->table_seq.v = 0;
 	nr = hn_record_copy_regions(r, copy->region);
 	/* killed while it wrote them: what is there is as good as it gets */
 	if (ended && nr > HN_RECORD_REGIONS)

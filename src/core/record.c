@@ -16,14 +16,16 @@
 #include <stddef.h>
 #include <string.h>
 
+typedef uint64_t __attribute__((may_alias)) any_word; /* of whatever type it is made */
+
 /*
  * What a reader may look at meanwhile goes in whole words: each store comes after the odd seq (release), each load before
  * the second look at it (acquire). On x86-64 these are plain moves.
  */
 static void store_words(void *to, const void *from, size_t bytes)
 {
-	const uint64_t *src = from;
-	uint64_t *dst = to;
+	const any_word *src = from;
+	any_word *dst = to;
 
 	for (; bytes; bytes -= sizeof(*dst))
 		__atomic_store_n(dst++, *src++, __ATOMIC_RELEASE);
@@ -31,15 +33,16 @@ static void store_words(void *to, const void *from, size_t bytes)
 
 static void load_words(void *to, const void *from, size_t bytes)
 {
-	const uint64_t *src = from;
-	uint64_t *dst = to;
+	const any_word *src = from;
+	any_word *dst = to;
 
 	for (; bytes; bytes -= sizeof(*dst))
 		*dst++ = __atomic_load_n(src++, __ATOMIC_ACQUIRE);
 }
 
 _Static_assert(sizeof(struct hn_region_row) % 8 == 0 && sizeof(struct hn_thread_row) % 8 == 0 &&
-		       sizeof(struct hn_answer) % 8 == 0, "copied in whole words");
+		       sizeof(struct hn_answer) % 8 == 0 && offsetof(struct hn_heat, local) % 8 == 0 && HN_HEAT_ROWS % 4 == 0,
+	       "copied in whole words");
 
 /* ---- decisions ---- */
 
@@ -406,32 +409,39 @@ static void begin_heat(struct hn_record_cursor *c, const struct hn_heat *h)
 		c->heat.nodes = 0;
 }
 
-/* Points that are not in use any more have become zeros. */
+/*
+ * Points that are not in use any more have become zeros. Where cells change places the map is empty meanwhile: one half of
+ * either would count samples twice.
+ */
 static void publish_heat(struct hn_heat *to, struct hn_record_cursor *c)
 {
 	const struct hn_heat *from = &c->heat;
 
+	if (to->shift != from->shift || to->step_ms != from->step_ms || to->nr_rows != from->nr_rows) {
+		__atomic_store_n(&to->nr_rows, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&to->nr_points, 0, __ATOMIC_RELEASE);
+	}
 	if (from->nr_points > c->heat_points)
 		c->heat_points = from->nr_points;
-	memcpy(to->cell, from->cell, (size_t)c->heat_points * from->rows * from->nodes * sizeof(*to->cell));
-	memcpy(to->local, from->local, (size_t)c->heat_points * from->rows * sizeof(*to->local));
-	memcpy(to, from, offsetof(struct hn_heat, local));
+	store_words(to->cell, from->cell, (size_t)c->heat_points * from->rows * from->nodes * sizeof(*to->cell));
+	store_words(to->local, from->local, (size_t)c->heat_points * from->rows * sizeof(*to->local));
+	store_words(to, from, offsetof(struct hn_heat, local));
 	c->heat_points = from->nr_points;
 }
 
-static void take_in(struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms)
+static void take_in(const struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms)
 {
-	uint32_t next, first = hn_record_first(r, &next), begin = c->next, i;
+	uint32_t next, first = hn_record_first(r, &next), i;
 	struct hn_decision d;
 
 	begin_heat(c, &r->heat);
 	if (c->next < first) {
-		r->missed += first - c->next;
+		c->missed += first - c->next;
 		c->next = first;
 	}
 	for (; c->next < next; c->next++) {
 		if (!hn_record_read(r, c->next, &d)) {
-			r->missed++;
+			c->missed++;
 			continue;
 		}
 		if (d.outcome == HN_FAULT_WAITED)
@@ -441,18 +451,12 @@ static void take_in(struct hn_record *r, struct hn_record_cursor *c, uint64_t st
 			c->now.young[i][d.outcome != HN_FAULT_LOCAL]++;
 		count_in_heat(&c->heat, &d, started_ms);
 	}
-	if (c->next != begin && c->heat.nodes)
-		publish_heat(&r->heat, c);
-	r->followed = c->next;
 }
 
-void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms, uint64_t now_ms)
+static void publish_rows(struct hn_record *r, struct hn_record_cursor *c)
 {
 	uint32_t i;
 
-	age_recent(c, now_ms);
-	seq_begin(&r->table_seq);
-	take_in(r, c, started_ms);
 	for (i = 0; i < c->now.nr; i++) {
 		struct hn_region_row *row = &c->now.row[i];
 
@@ -460,7 +464,27 @@ void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t 
 		row->recent_remote = c->now.young[i][1] + c->now.old[i][1];
 		store_words(&r->region[i], row, sizeof(*row));
 	}
-	r->nr_regions = c->now.nr;
+	__atomic_store_n(&r->nr_regions, c->now.nr, __ATOMIC_RELEASE);
+}
+
+/*
+ * The process may end at any of these stores, and who finds the tables then must know what they may have and what not
+ * (hn_record_finish): so rows come before the map, that before the numbers, and all between the two steps of the sequence.
+ * Each is a release, after what comes before it.
+ */
+void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms, uint64_t now_ms)
+{
+	uint32_t begin = c->next;
+
+	age_recent(c, now_ms);
+	take_in(r, c, started_ms);
+	__atomic_store_n(&r->taking, c->next, __ATOMIC_RELAXED);
+	hn_store_release(&r->table_seq, hn_load_relaxed(&r->table_seq) + 1);
+	publish_rows(r, c);
+	if (c->next != begin && c->heat.nodes)
+		publish_heat(&r->heat, c);
+	__atomic_store_n(&r->missed, c->missed, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->followed, c->next, __ATOMIC_RELEASE);
 	seq_end(&r->table_seq);
 }
 
@@ -471,28 +495,76 @@ bool hn_heat_is_sane(const struct hn_heat *h)
 	       h->step_ms && (uint64_t)h->rows * h->points * h->nodes <= HN_HEAT_CELLS;
 }
 
+static void clear_heat(struct hn_heat *h)
+{
+	h->nr_rows = 0;
+	memset(h->cell, 0, sizeof(h->cell));
+	memset(h->local, 0, sizeof(h->local));
+}
+
+static uint64_t heat_sum(const struct hn_heat *h)
+{
+	uint32_t p, k, row = h->rows * h->nodes;
+	uint64_t sum = 0;
+
+	for (p = 0; p < h->nr_points; p++)
+		for (k = 0; k < h->nr_rows * h->nodes; k++)
+			sum += h->cell[p * row + k];
+	return sum;
+}
+
+static uint64_t samples_of(const struct hn_record *r)
+{
+	uint64_t sum = 0;
+	uint32_t n;
+
+	for (n = 0; n < HN_MAX_NODES; n++)
+		sum += r->node[n].samples;
+	return sum;
+}
+
+static void finish_one(struct hn_record *r, const struct hn_decision *d, uint64_t started_ms, bool sane)
+{
+	uint32_t i = count_in_region(r->region, r->nr_regions, d);
+
+	if (i < r->nr_regions) {
+		r->region[i].recent_local += d->outcome == HN_FAULT_LOCAL;
+		r->region[i].recent_remote += d->outcome != HN_FAULT_LOCAL;
+	}
+	if (sane)
+		count_in_heat(&r->heat, d, started_ms);
+}
+
+/*
+ * Where the scanner was ended while it published, what it had taken in then is not taken in again: it may be there. What
+ * the map lacks in the end is known by the samples that handlers have counted themselves.
+ */
 void hn_record_finish(struct hn_record *r, uint64_t started_ms)
 {
 	uint32_t next, first = hn_record_first(r, &next), n = r->followed;
-	bool sane = hn_heat_is_sane(&r->heat);
+	bool torn = hn_load_relaxed(&r->table_seq) & 1, sane = hn_heat_is_sane(&r->heat);
+	uint64_t there, due = samples_of(r);
 	struct hn_decision d;
 
-	if (n < first)
+	if (torn && n < r->taking)
+		n = r->taking;
+	if (torn && !r->heat.nr_points)
+		clear_heat(&r->heat);
+	if (n < first) {
+		r->missed += first - n;
 		n = first;
-	for (; n < next; n++) {
-		uint32_t i;
-
-		if (!hn_record_read(r, n, &d) || d.outcome == HN_FAULT_WAITED)
-			continue;
-		i = count_in_region(r->region, r->nr_regions, &d);
-		if (i < r->nr_regions) {
-			r->region[i].recent_local += d.outcome == HN_FAULT_LOCAL;
-			r->region[i].recent_remote += d.outcome != HN_FAULT_LOCAL;
-		}
-		if (sane)
-			count_in_heat(&r->heat, &d, started_ms);
 	}
+	for (; n < next; n++) {
+		if (!hn_record_read(r, n, &d))
+			r->missed++;
+		else if (d.outcome != HN_FAULT_WAITED)
+			finish_one(r, &d, started_ms, sane);
+	}
+	there = torn && sane ? heat_sum(&r->heat) : 0;
+	if (torn)
+		r->missed = due > there ? due - there : 0;
 	r->followed = next;
+	hn_store_relaxed(&r->table_seq, 0);
 }
 
 /* ---- questions about one address ---- */

@@ -158,7 +158,8 @@ struct hn_record {
 	struct hn_word table_seq;  /* odd: the regions are being written */
 	uint32_t nr_regions;       /* rows valid */
 	uint32_t nr_regions_total; /* regions there are; written by the backend */
-	uint32_t followed;         /* decisions below this number are in region rows and heat */
+	uint32_t followed;         /* decisions below this number are in region rows and heat, or counted in missed ... */
+	uint32_t taking, pad;      /* ... and, while table_seq is odd, some of those below this one */
 	uint64_t missed; /* decisions that came and went before the scanner looked: not in region rows and heat */
 	struct hn_region_row region[HN_RECORD_REGIONS];
 	struct hn_word thread_seq; /* odd: the threads are being written */
@@ -180,6 +181,7 @@ struct hn_region_table {
 /* The scanner's own: what it has taken in. */
 struct hn_record_cursor {
 	uint32_t next;      /* decision to take in next */
+	uint64_t missed;
 	uint64_t recent_ms; /* when the present generation began */
 	struct hn_heat heat; /* what is published: the copy in shared memory is others' to write, too */
 	uint32_t heat_points; /* published at most so far */
@@ -213,8 +215,9 @@ void hn_record_set_threads(struct hn_record *r, const struct hn_thread_row *in, 
 /* Take in what was decided since the last call, and publish it. Times are CLOCK_MONOTONIC. */
 void hn_record_follow(struct hn_record *r, struct hn_record_cursor *c, uint64_t started_ms, uint64_t now_ms);
 /*
- * In a copy of the record of a process that has ended: take in what its scanner did not come to any more. The copy may
- * have been written to by whatever the process did: nothing in it is trusted.
+ * In a copy of the record of a process that has ended, as it has left it: take in what its scanner did not come to any
+ * more, and count what is not there any more. The copy may have been written to by whatever the process did: nothing in it
+ * is trusted.
  */
 void hn_record_finish(struct hn_record *r, uint64_t started_ms);
 /* Are the dimensions of a heat map what they can be? */

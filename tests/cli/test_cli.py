@@ -1335,6 +1335,15 @@ def test_report_json_is_the_same_live_and_from_a_file():
     same((p["kernel"], p["decisions_total_count"], p["decisions_missed_count"]), (None, 6, 0))
 
 
+def test_what_an_ended_process_decided_last_is_shown_or_missed():
+    """More than the ring holds since the last look of its scanner: the controller counts what is gone."""
+    report, _ = report_of("--topology=node:2 pu:1", "--", "sleep", "1", env={"FAKE_ONLY": "sleep", "FAKE_MORE": "5000 5000 0"})
+    p = report["processes"][0]
+    on_the_map = sum(n for row in p["heat"]["rows"] for point in row["samples_from_node_count"] for n in point)
+    same((p["decisions_total_count"], p["decisions_missed_count"], on_the_map), (5006, 5000 - 4096, 5 + 4096))
+    same(on_the_map + p["decisions_missed_count"], sum(n["samples_count"] for n in p["nodes"]))
+
+
 NASTY = '=cmd("<b>&\x1b[31m'  # 15 bytes at most: a formula, markup, an escape sequence
 
 

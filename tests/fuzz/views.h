@@ -13,7 +13,7 @@ void fuzz_view(const struct hn_attached *a, struct hn_seen *seen, size_t nr, uns
  * number: new ones go to the end.
  */
 #define FUZZ_RECORD_PLACES \
-	RECORD(nr_regions), RECORD(table_seq), RECORD(followed), RECORD(ring.next), RECORD(ring.place[3].seq), \
+	RECORD(nr_regions), RECORD(table_seq), RECORD(followed), RECORD(taking), RECORD(ring.next), RECORD(ring.place[3].seq), \
 		RECORD(ring.place[3].d.haddr), RECORD(ring.place[3].d.thread_nid), RECORD(ring.place[3].d.outcome), RECORD(ring.place[3].d.policy), \
 		RECORD(region[0].start), RECORD(region[0].end), RECORD(region[0].pages), RECORD(heat.nodes), RECORD(heat.rows), \
 		RECORD(heat.points), RECORD(heat.shift), RECORD(heat.nr_rows), RECORD(heat.nr_points), RECORD(heat.step_ms), \

@@ -3,11 +3,16 @@
 #include "fake.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define MIB ((hn_addr)1 << 20)
 #define WRITES 1000000u /* by each of two threads */
+#define KILLS 300u
 
 static struct hn_record *rec;
 static struct hn_record_cursor *cur;
@@ -271,18 +276,28 @@ static void test_the_rest_is_taken_in(void **state)
 	assert_true(heat[rec->heat.nodes + 2] == 2);
 }
 
-/* ---- heat ---- */
-
+/* Of what a reader looks at. */
 static uint64_t heat_sum(const struct hn_heat *h, uint64_t *local)
 {
+	uint32_t p, i, n;
 	uint64_t sum = 0;
-	uint32_t i;
 
 	*local = 0;
-	for (i = 0; i < h->points * h->rows * h->nodes; i++)
-		sum += h->cell[i];
-	for (i = 0; i < h->points * h->rows; i++)
-		*local += h->local[i];
+	for (p = 0; p < h->nr_points; p++)
+		for (i = 0; i < h->nr_rows; i++) {
+			*local += h->local[p * h->rows + i];
+			for (n = 0; n < h->nodes; n++)
+				sum += h->cell[(p * h->rows + i) * h->nodes + n];
+		}
+	return sum;
+}
+
+static uint64_t samples(void)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t n = 0; n < 4; n++)
+		sum += rec->node[n].samples;
 	return sum;
 }
 
@@ -294,6 +309,125 @@ static void check_rows(const struct hn_heat *h)
 	for (i = 0; i + 1 < h->nr_rows; i++)
 		assert_true(h->key[i] < h->key[i + 1]);
 }
+
+static uint64_t on_the_map(void)
+{
+	uint64_t local;
+
+	return heat_sum(&rec->heat, &local);
+}
+
+/* Every sample is on the map or missed, also of those that went after the last look, or were never whole. */
+static void test_what_is_gone_at_the_end_is_counted_missed(void **state)
+{
+	uint32_t i;
+
+	(void)state;
+	for (i = 0; i < 30; i++)
+		sample(100 * MIB, 1, 1, HN_FAULT_LOCAL, 1000);
+	hn_record_follow(rec, cur, 0, 1250);
+	for (i = 0; i < HN_RING_MAX + 182; i++)
+		sample(100 * MIB, 1, 1, HN_FAULT_LOCAL, 1500);
+	rec->ring.place[500].seq.v++; /* killed while it wrote it */
+	hn_record_finish(rec, 0);
+	assert_int_equal(rec->missed, 183);
+	assert_int_equal(on_the_map() + rec->missed, rec->node[1].samples);
+}
+
+/* Places and times that have the map coarsened, halved and its rows moved all the time. */
+static void roam(uint64_t ms)
+{
+	static uint64_t x = 88172645463325252ull;
+
+	for (unsigned i = 0; i < 50; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		sample((100 + x % 4000 * (1 + ms / 10000)) * MIB, (int)(x >> 60) & 3, 1, i % 3 ? HN_FAULT_LOCAL : HN_FAULT_MIGRATED, ms);
+	}
+}
+
+/* Killed with all published but the numbers; and with a map that was just to be written anew. */
+static void test_killed_at_the_end_of_publishing(void **state)
+{
+	uint32_t followed;
+
+	(void)state;
+	roam(0);
+	hn_record_follow(rec, cur, 0, 250);
+	followed = rec->followed;
+	roam(1000);
+	hn_record_follow(rec, cur, 0, 500);
+	rec->followed = followed;
+	rec->table_seq.v++;
+	hn_record_finish(rec, 0);
+	assert_true(on_the_map() == samples() && !rec->missed);
+	roam(2000);
+	rec->taking = rec->followed;
+	rec->heat.nr_rows = rec->heat.nr_points = 0;
+	rec->table_seq.v++;
+	hn_record_finish(rec, 0);
+	assert_true(on_the_map() == 50 && rec->missed == 100);
+}
+
+struct victim {
+	struct hn_record record;
+	int renewed; /* odd: it is being made new, and nothing in it counts */
+};
+
+/* Decides and publishes, until it is killed. */
+static void publish_for_ever(struct victim *v)
+{
+	rec = &v->record;
+	for (;;) {
+		__atomic_add_fetch(&v->renewed, 1, __ATOMIC_SEQ_CST);
+		hn_record_init(rec, 4);
+		memset(cur, 0, sizeof(*cur));
+		__atomic_add_fetch(&v->renewed, 1, __ATOMIC_SEQ_CST);
+		for (uint64_t ms = 0; ms < 1 << 30; ms += ms / 2 + 10000) {
+			roam(ms);
+			hn_record_follow(rec, cur, 0, ms);
+		}
+	}
+}
+
+/* Killed at whatever store: a sample counts once, but for the one that was just being counted. */
+static void test_killed_while_publishing(void **state)
+{
+	struct victim *v = mmap(NULL, sizeof(*v), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned nr_torn = 0, nr_lacking = 0;
+
+	(void)state;
+	assert_true(v != MAP_FAILED);
+	for (unsigned i = 0; i < KILLS; i++) {
+		uint64_t sum;
+		pid_t pid;
+
+		v->renewed = 0;
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0)
+			publish_for_ever(v);
+		usleep(i * 7919 % 3000);
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		if (v->renewed && !(v->renewed & 1)) {
+			memcpy(rec, &v->record, sizeof(*rec));
+			nr_torn += rec->table_seq.v & 1;
+			hn_record_finish(rec, 0);
+			nr_lacking += rec->missed != 0;
+			sum = on_the_map() + rec->missed;
+			if (sum != samples() && sum != samples() + 1)
+				fail_msg("%u: %lu on the map and missed, of %lu", i, (unsigned long)sum, (unsigned long)samples());
+			assert_int_equal(rec->table_seq.v, 0);
+			check_rows(&rec->heat);
+		}
+	}
+	assert_true(nr_torn && nr_lacking);
+	munmap(v, sizeof(*v));
+}
+
+/* ---- heat ---- */
 
 static void test_heat_loses_nothing_when_it_coarsens(void **state)
 {
@@ -362,6 +496,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lately_forgets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_comes_and_goes_is_counted_missed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_rest_is_taken_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_gone_at_the_end_is_counted_missed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_killed_at_the_end_of_publishing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_killed_while_publishing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_heat_loses_nothing_when_it_coarsens, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_heat_knows_when_and_where, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_question_and_answer, setup, teardown),
