@@ -5,9 +5,11 @@
 
 #include <curses.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define KEY_ESCAPE 27
@@ -240,28 +242,57 @@ static void start_colours(struct view *v)
 	init_pair(PAIR_BAD, COLOR_RED, -1);
 }
 
-static void view_loop(struct view *v, const struct hn_top_wish *w)
+/*
+ * Signals come while we wait, and at no other time: one that came after the look at `ended` would be noticed at the next key
+ * or refresh only, which may be an hour away.
+ */
+static void catch_signals(sigset_t *mask)
+{
+	static const int caught[] = { SIGTERM, SIGHUP, SIGINT };
+	struct sigaction act = { .sa_handler = on_signal };
+	sigset_t held;
+
+	sigemptyset(&held);
+	sigaddset(&held, SIGWINCH); /* of curses */
+	for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++) {
+		sigaddset(&held, caught[i]);
+		sigaction(caught[i], &act, NULL);
+	}
+	sigprocmask(SIG_BLOCK, &held, mask);
+}
+
+static void wait_for_key(uint64_t until_ms, const sigset_t *mask)
+{
+	uint64_t now = hn_now_ms(), ms = until_ms > now ? until_ms - now : 0;
+	const struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
+	struct pollfd terminal = { .fd = STDIN_FILENO, .events = POLLIN };
+
+	ppoll(&terminal, 1, &t, mask);
+}
+
+static void view_loop(struct view *v, const struct hn_top_wish *w, const sigset_t *mask)
 {
 	uint64_t next = hn_now_ms() + v->delay_ms;
 	unsigned looks = 1;
+	bool waited = false;
 
-	while (!v->quit && !ended) {
-		uint64_t now;
-		int key;
+	timeout(0);
+	for (draw(v); !v->quit && !ended; draw(v)) {
+		int key = getch(); /* of those that curses has read, too */
 
-		draw(v);
-		now = hn_now_ms();
-		timeout(next > now ? (int)(next - now) : 0);
-		key = getch();
 		if (key != ERR) {
 			view_key(v, key);
+			waited = false;
 			continue;
 		}
-		/* the terminal is gone */
-		if (hn_now_ms() < next && !isatty(STDIN_FILENO))
-			return;
-		if (hn_now_ms() < next)
+		if (hn_now_ms() < next) {
+			/* the terminal is gone */
+			if (waited && !isatty(STDIN_FILENO))
+				return;
+			wait_for_key(next, mask);
+			waited = true;
 			continue;
+		}
 		if (w->iterations && looks++ >= w->iterations)
 			return;
 		view_refresh(v);
@@ -269,19 +300,11 @@ static void view_loop(struct view *v, const struct hn_top_wish *w)
 	}
 }
 
-static void catch_signals(void)
-{
-	struct sigaction act = { .sa_handler = on_signal };
-
-	sigaction(SIGTERM, &act, NULL);
-	sigaction(SIGHUP, &act, NULL);
-	sigaction(SIGINT, &act, NULL);
-}
-
 int hn_top_screen_run(const struct hn_top_wish *w)
 {
 	struct view v = { .delay_ms = w->delay_ms, .selected = w->pid };
 	const char *term = getenv("TERM");
+	sigset_t mask;
 	SCREEN *s;
 
 	if (!term || !*term || strcmp(term, "dumb") == 0)
@@ -290,7 +313,7 @@ int hn_top_screen_run(const struct hn_top_wish *w)
 	if (!s)
 		return -1;
 	set_term(s);
-	catch_signals();
+	catch_signals(&mask);
 	cbreak();
 	noecho();
 	keypad(stdscr, TRUE);
@@ -304,7 +327,7 @@ int hn_top_screen_run(const struct hn_top_wish *w)
 	v.pid = w->pid ? w->pid : hn_top_biggest(&v.top);
 	v.screen = w->screen;
 	view_table(&v);
-	view_loop(&v, w);
+	view_loop(&v, w, &mask);
 	endwin();
 	delscreen(s);
 	hn_top_table_fini(&v.table);

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,20 +243,29 @@ int hn_attach_order(const struct hn_target *t, uint32_t mode, unsigned ms)
 	return attach_wait(t, &t->slot->mode, mode, ms);
 }
 
-/* The sequence is odd while the settings are written, and the agent copies none then. */
+/* The sequence is odd while the settings are written, and the agent copies none then: a ^C must not leave it so. */
 int hn_attach_configure(const struct hn_target *t, const struct hn_config *c, unsigned ms)
 {
 	struct hn_slot *s = t->slot;
 	uint64_t end = hn_now_ms() + ms;
+	sigset_t all, mask;
 	uint32_t seq;
 
-	do {
+	sigfillset(&all);
+	for (;;) {
 		seq = hn_load_acquire(&s->config_seq);
 		if (hn_now_ms() > end)
 			return -ETIMEDOUT;
-	} while ((seq & 1) || !hn_cas_acquire(&s->config_seq, seq, seq + 1));
+		if (seq & 1)
+			continue;
+		sigprocmask(SIG_BLOCK, &all, &mask);
+		if (hn_cas_acquire(&s->config_seq, seq, seq + 1))
+			break;
+		sigprocmask(SIG_SETMASK, &mask, NULL);
+	}
 	s->config = *c;
 	hn_store_release(&s->config_seq, seq + 2);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 	return attach_wait(t, &s->config_seen, seq + 2, ms);
 }
 

@@ -174,6 +174,17 @@ static void signals_give_back(void)
 	sigprocmask(SIG_SETMASK, &saved_mask, NULL);
 }
 
+void hn_signals_hold(const int *sig, size_t nr, sigset_t *held)
+{
+	struct sigaction now;
+
+	sigemptyset(held);
+	for (size_t i = 0; i < nr; i++)
+		if (sigaction(sig[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+			sigaddset(held, sig[i]);
+	sigprocmask(SIG_BLOCK, held, NULL);
+}
+
 /* ---- the child ---- */
 
 static bool preload_has(const char *list, const char *agent)

@@ -42,6 +42,12 @@ void hn_signals_take(void);
 int hn_signals_early(void);
 
 /*
+ * For commands that wait for signals: block those of `sig` that are not ignored, and say which. A blocked signal is kept for
+ * who waits for it even where it is ignored (nohup, a background job of a shell): those must be left alone.
+ */
+void hn_signals_hold(const int *sig, size_t nr, sigset_t *held);
+
+/*
  * Fork and exec; returns once exec has succeeded or failed (c->exec_errno). Returns 0, or -errno when there is no child.
  */
 int hn_child_start(struct hn_child *c, const struct hn_launch *l);

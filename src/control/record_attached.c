@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "control/record_attached.h"
 
+#include "control/launch.h"
 #include "control/proc.h"
 #include "control/report_view.h"
 #include "control/say.h"
@@ -185,22 +186,15 @@ static void watch_look(struct watch *w)
 		look(&w->recorder, &w->attached, o->pid, o->nr_pids);
 }
 
-static int watch_record(struct watch *w)
+static int watch_record(struct watch *w, const sigset_t *signals)
 {
 	const struct hn_record_options *o = w->options;
 	uint64_t end = o->seconds ? hn_now_ms() + o->seconds * 1000ull : UINT64_MAX;
-	sigset_t signals;
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGHUP);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like any other */
 	hn_recorder_begin(&w->recorder);
 	do
 		watch_look(w);
-	while (!w->recorder.failed && w->nr_targets && hn_now_ms() < end && !watch_wait(&signals));
+	while (!w->recorder.failed && w->nr_targets && hn_now_ms() < end && !watch_wait(signals));
 	w->find_ms = 0;
 	watch_look(w);
 	look(&w->recorder, &w->attached, o->pid, o->nr_pids);
@@ -214,15 +208,20 @@ static int watch_record(struct watch *w)
 int hn_record_attached(const struct hn_record_options *o)
 {
 	struct watch w = { .options = o, .recorder = { .file = { .fd = -1 } } };
+	const int ending[] = { SIGINT, SIGTERM, SIGHUP };
+	sigset_t signals;
 	char err[512];
 	int status = 1;
 
+	/* before there is a file to leave behind */
+	hn_signals_hold(ending, 3, &signals);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like any other */
 	if (watch_begin(&w) != 0)
 		goto out;
 	if (hn_recorder_open(&w.recorder, o->path, o->max_mib, err, sizeof(err)) != 0)
 		hn_say("%s", err);
 	else
-		status = watch_record(&w);
+		status = watch_record(&w, &signals);
 out:
 	hn_recorder_close(&w.recorder);
 	hn_attach_close(&w.attached);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "control/serve.h"
 
+#include "control/launch.h"
 #include "control/metrics.h"
 #include "control/say.h"
 
@@ -129,15 +130,12 @@ static void say_where(struct MHD_Daemon *d, const struct sockaddr_storage *at)
 
 bool hn_serve_http(const struct sockaddr_storage *at)
 {
+	const int ending[] = { SIGTERM, SIGINT };
 	struct MHD_Daemon *d;
 	sigset_t set;
-	int sig;
 
 	/* before there are threads, so that none of them is interrupted */
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	hn_signals_hold(ending, 2, &set);
 	errno = 0;
 	d = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | (at->ss_family == AF_INET6 ? MHD_USE_IPv6 : 0), 0, NULL,
 			     NULL, on_request, NULL, MHD_OPTION_SOCK_ADDR, at, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
@@ -147,7 +145,8 @@ bool hn_serve_http(const struct sockaddr_storage *at)
 		return false;
 	}
 	say_where(d, at);
-	sigwait(&set, &sig);
+	while (sigwaitinfo(&set, NULL) < 0)
+		;
 	MHD_stop_daemon(d);
 	return true;
 }

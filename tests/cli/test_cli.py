@@ -239,7 +239,7 @@ def signalled_on_the_way(sig, send, *args, env, **kw):
 
 def test_no_signal_is_lost_before_the_program_runs():
     """^C goes to the whole group, which may be us alone, or us and a child that is not yet the program."""
-    slow = compiled("slow.so", SLOW)
+    slow = compiled("slow.so", SLOW, include="")
     policy = compiled("slow-policy.so", """
 #include <fcntl.h>
 #include <stdlib.h>
@@ -1122,11 +1122,11 @@ def test_plugin_policy_is_shown():
     found("^  policy rules      mine   often 31 stayed, other 2 stayed 5 moved$", run("--", "true", env={"FAKE_PLUGIN": "1"}).stderr)
 
 
-def compiled(name, source):
+def compiled(name, source, include='#include "hugenuma/policy.h"\n'):
     """A shared object of a few lines."""
     file = path(name)
     with open(file + ".c", "w", encoding="ascii") as f:
-        f.write('#include "hugenuma/policy.h"\n' + source)
+        f.write(include + source)
     subprocess.run(["cc", "-O1", "-fPIC", "-shared", "-I" + os.path.join(ROOT, "include"), "-o", file, file + ".c"], check=True)
     os.chmod(file, 0o755)
     return file
@@ -1618,6 +1618,36 @@ def test_top_sees_processes_end():
         s.shows(r"^hugenuma top: \d+ process")
 
 
+def test_top_hears_a_signal_at_any_time():
+    """Also one that comes when it has just looked whether there was one, with nothing to do for an hour."""
+    slow = compiled("slow-draw.so", SLOW.split("pid_t fork")[0] + """
+int wrefresh(void *w)
+{
+	int ret = ((int (*)(void *))dlsym(RTLD_NEXT, "wrefresh"))(w);
+
+	here("wrefresh");
+	return ret;
+}
+""", include="")
+    mark, go = path("drawn"), path("go-on")
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        screen, terminal = os.openpty()
+        p = subprocess.Popen([HUGENUMA, "top", "-d3600"], stdin=terminal, stdout=terminal, start_new_session=True,
+                             env=environment(TERM="xterm", LD_PRELOAD=slow, SLOW_IN="wrefresh", SLOW_MARK=mark, SLOW_GO=go))
+        STARTED.append(p)
+        while not os.path.exists(mark):
+            same(p.poll(), None, "ended early")
+            time.sleep(0.01)
+        p.send_signal(sig)
+        time.sleep(0.1)
+        open(go, "w", encoding="ascii").close()
+        same(p.wait(10), 0, sig)
+        for fd in (screen, terminal):
+            os.close(fd)
+        for file in (mark, go):
+            os.unlink(file)
+
+
 # ---- advise ----
 
 def test_advise():
@@ -1796,6 +1826,16 @@ def test_serve():
         found("^hugenuma: cannot listen there: Address already in use$", r.stderr)
     finally:
         p.terminate()
+    same(p.wait(TIMEOUT), 0)
+    # as a shell in the background starts it: ^C is meant for others
+    p = subprocess.Popen([HUGENUMA, "serve", "--listen=127.0.0.1:0"], env=environment(), stderr=subprocess.PIPE, text=True,
+                         start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    STARTED.append(p)
+    port = int(found(r":(\d+)/metrics$", p.stderr.readline()).group(1))
+    p.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    same((p.poll(), get("/")[0]), (None, 200), "after an ignored signal")
+    p.terminate()
     same(p.wait(TIMEOUT), 0)
     for bad in ("", "127.0.0.1", "localhost:1", "127.0.0.1:65536", "127.0.0.1:-1", "[::1:1", "::1:9", "1.2.3.4:"):
         same(command("serve", f"--listen={bad}").returncode, 125, bad)

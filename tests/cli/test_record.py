@@ -201,6 +201,21 @@ def test_record_attaches_and_disturbs_nobody():
         same(totals(name)[0]["decisions_count"], 6, "written anew")
 
 
+def test_an_ignored_signal_ends_no_recording():
+    """As after nohup."""
+    name = path("nohup.rec")
+    with Living() as p:
+        r = subprocess.Popen([cli.HUGENUMA, "record", "-o", name, p.pid], env=cli.environment(), stderr=subprocess.PIPE,
+                             text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        time.sleep(0.4)
+        r.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        same(r.poll(), None, "after SIGHUP")
+        r.terminate()
+        _, err = r.communicate(timeout=cli.TIMEOUT)
+        same((r.returncode, totals(name)[0]["complete"]), (0, True), err)
+
+
 def test_record_ends_with_the_process():
     name = path("ends.rec")
     p = cli.started("sleep 1.5; exit 0", env={"FAKE_ONLY": "sleep", "FAKE_MORE": "3000 50 20000"})
