@@ -361,7 +361,7 @@ void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
 		uint32_t state = slot_state(slot);
 		bool ended;
 
-		if (state == HN_SLOT_FREE)
+		if (state == HN_SLOT_FREE || l->taken[i])
 			continue;
 		/* first see it dead, then read: its last words must be in */
 		ended = slot_has_ended(shm, slot);
@@ -374,7 +374,9 @@ void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
 			l->ended(l->ended_arg, &p, record);
 		ledger_add(l, &p, hn_load_acquire(&slot->state), record);
 		hn_messages_forget_slot(&l->messages, i);
-		slot_free(shm, slot);
+		l->taken[i] = l->keep_slots;
+		if (!l->keep_slots)
+			slot_free(shm, slot);
 	}
 }
 
@@ -393,12 +395,15 @@ void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm)
 	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
 		uint32_t state = slot_state(&shm->slot[i]);
 
-		if (state == HN_SLOT_FREE)
+		if (state == HN_SLOT_FREE || l->taken[i])
 			continue;
 		hn_process_read(&p, &shm->slot[i], true);
 		hn_process_locate(&p);
 		ledger_add(l, &p, state, hn_record_copy(shm, &shm->slot[i], false));
 	}
+	for (unsigned i = 0; i < HN_SHM_SLOTS && l->nr_running; i++)
+		if (l->taken[i])
+			slot_free(shm, &shm->slot[i]);
 	if (l->nr)
 		qsort(l->list, l->nr, sizeof(*l->list), compare_started);
 }

@@ -44,6 +44,9 @@ struct hn_ledger {
 	/* told of each process that has ended, before its slot is freed; NULL: nobody is */
 	void (*ended)(void *arg, const struct hn_process *p, const struct hn_record *record);
 	void *ended_arg;
+	/* the run has ended, nobody needs a slot any more: what is taken in stays there, for who looks on (`record PID') */
+	bool keep_slots;
+	bool taken[HN_SHM_SLOTS]; /* and has been counted */
 	const char *keep_dir;    /* where what has ended is left for `hugenuma report' (ended.h); NULL: nowhere */
 	struct hn_process *list; /* processes that have ended, and at the end also those still running */
 	size_t nr;
@@ -59,7 +62,10 @@ struct hn_ledger {
 /* Take in everything new in shared memory: messages, and slots of processes that have ended. */
 void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm);
 
-/* The last poll: also takes in, without freeing their slots, the processes that still run. Sorts the list by start. */
+/*
+ * The last poll: also takes in, without freeing their slots, the processes that still run. Where there are any, their
+ * children may need what keep_slots has kept: that is freed. Sorts the list by start.
+ */
 void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm);
 
 /* Count a process that was read elsewhere. Its record becomes the ledger's. */

@@ -164,6 +164,7 @@ static void run_watch(struct run *r)
 	for (; !r->child.ended; now = hn_now_ms()) {
 		hn_child_wait(&r->child, hn_progress_wait_ms(&r->progress, now, poll_ms));
 		now = hn_now_ms();
+		r->ledger.keep_slots = r->child.ended;
 		if (r->options->record)
 			run_record(r);
 		if (!r->options->record || r->child.ended || now - polled >= POLL_MS) {

@@ -231,6 +231,33 @@ def test_record_ends_with_the_process():
         raise AssertionError(f"{about}: of 3006")
 
 
+def test_record_has_the_last_words_of_a_run():
+    """The program decides until it is killed, and its run ends with it: every decision is recorded or counted."""
+    name, report = path("last.rec"), path("last.json")
+    p = cli.started("exec sleep 60", args=["--report", report], env={"FAKE_ONLY": "sleep", "FAKE_MORE": "1000000 10 1000"})
+    while not re.search(r"(?m)^ *\d+ +sleep ", command("list").stdout):
+        same(p.poll(), None)
+    r = subprocess.Popen([cli.HUGENUMA, "record", "-q", "-o", name, str(p.pid)], env=cli.environment())
+    while not os.path.exists(name) or os.path.getsize(name) < 100:
+        same(r.poll(), None)
+        time.sleep(0.01)
+    time.sleep(0.1)
+    r.send_signal(signal.SIGSTOP)  # as if it got no CPU
+    time.sleep(0.05)
+    p.terminate()
+    same(p.wait(cli.TIMEOUT), 128 + signal.SIGTERM)
+    r.send_signal(signal.SIGCONT)
+    same(r.wait(cli.TIMEOUT), 0)
+    with open(report, encoding="utf-8") as f:
+        decided = json.load(f)["processes"][0]["decisions_total_count"]
+    about = totals(name)[0]
+    first = min(t for ds in decisions(frames(content(name))).values() for t, a, _ in ds if t not in (101, 102, 103))
+    if first == 0:  # the ring was not full when the recording began: that has all of it
+        same(about["decisions_count"] + about["lost_count"], decided)
+    elif not decided - first - 8 <= about["decisions_count"] + about["lost_count"] <= decided:
+        raise AssertionError(f"{about}, from the {first}th of {decided}")
+
+
 def test_what_is_lost_is_counted():
     """More at once than a ring holds: what could not be read is counted, to the last decision."""
     name, err = recorded("sleep", "1", env={"FAKE_ONLY": "sleep", "FAKE_MORE": "30000 30000 0"})
