@@ -11,7 +11,8 @@
  * Pages that were armed in place are in the child as well, still armed; closing its descriptor ends that.
  *
  * The child runs meanwhile. What it does to its own address space before it is served comes as events on its descriptor;
- * they are kept and applied to the addresses that are still to come. Memory that a child is to find zeroed
+ * they are kept and applied to the addresses that are still to come. Children that it has by then have its holes, and are
+ * served after it in the same way, each from what its parent had done until then. Memory that a child is to find zeroed
  * (MADV_WIPEONFORK) is registered in it like all the rest, and only smaps tells.
  */
 #include <errno.h>
@@ -26,6 +27,14 @@
 
 #define PATIENCE_S 10 /* in all */
 #define TRIES 8u      /* of a base page that the kernel will not have */
+#define SURE 2u       /* ... when the one before was not in the child at all */
+#define HEIRS 256u    /* children of a child at a time; each waits for its event to be read in its fork */
+
+/* Somebody who was made by a child that had holes still. nr: how many changes there were then. */
+struct heir {
+	int fd;
+	uint32_t nr;
+};
 
 struct child {
 	struct hn_live *live;
@@ -33,13 +42,17 @@ struct child {
 	uint64_t patience_end_ns;
 	uint32_t nr, nr_wiped;
 	bool gone;   /* it has ended already: the gate must not be held for it, page by page */
-	bool absent; /* the base page before was not in the child at all */
+	bool absent; /* this page has base pages that are not in the child at all */
+	/* A stack: who comes later has at least as many changes, so what it adds does not touch those of who is below. */
+	uint32_t nr_heirs;
+	struct heir heir[HEIRS];
 };
 
-/* Memory is most often dropped piece by piece, upwards: that is one change. */
+/* Memory is most often dropped piece by piece, upwards: that is one change, unless an heir has the first part only. */
 static void note(struct child *c, hn_addr from, hn_addr end, hn_addr to)
 {
-	struct hn_change *last = c->nr ? &c->live->fork_change[c->nr - 1] : NULL;
+	uint32_t inherited = c->nr_heirs ? c->heir[c->nr_heirs - 1].nr : 0;
+	struct hn_change *last = c->nr > inherited ? &c->live->fork_change[c->nr - 1] : NULL;
 
 	if (last && to == 0 && last->to == 0 && from <= last->end && end >= last->from) {
 		last->from = from < last->from ? from : last->from;
@@ -49,17 +62,25 @@ static void note(struct child *c, hn_addr from, hn_addr end, hn_addr to)
 	}
 }
 
+static void inherit(struct child *c, int fd)
+{
+	if (c->nr_heirs < HEIRS)
+		c->heir[c->nr_heirs++] = (struct heir){ fd, c->nr };
+	else
+		hn_sys_close(fd); /* it sees zeros */
+}
+
 static void read_events(struct child *c)
 {
 	struct uffd_msg m;
 
-	while (hn_sys_read(c->fd, &m, sizeof(m)) == (long)sizeof(m)) {
+	while (hn_uffd_read(c->fd, &m) == (long)sizeof(m)) {
 		if (m.event == UFFD_EVENT_REMOVE || m.event == UFFD_EVENT_UNMAP)
 			note(c, m.arg.remove.start, m.arg.remove.end, 0);
 		else if (m.event == UFFD_EVENT_REMAP)
 			note(c, m.arg.remap.from, m.arg.remap.from + m.arg.remap.len, m.arg.remap.to);
 		else if (m.event == UFFD_EVENT_FORK)
-			hn_sys_close((int)m.arg.fork.ufd); /* a grandchild this early sees zeros; nothing better is left */
+			inherit(c, (int)m.arg.fork.ufd);
 	}
 }
 
@@ -97,11 +118,11 @@ static bool wait_a_moment(struct child *c)
 }
 
 /*
- * What is there already is newer. Anything else that is not for a moment is asked again: the child would read zeros. Only
- * where there is nothing mapped in the child (MADV_DONTFORK, or its parent unmapped it just before), once for each base
- * page after the first has to do, as the gate is held all the while. Nothing is missed between: from a change of the
- * child's address space on, until its event has been read, copies say EAGAIN. What is lost in staging (a hardware memory
- * error) is lost in the child, too.
+ * What is there already is newer. Anything else that is not for a moment is asked again: the child would read zeros. Where
+ * there is nothing mapped in the child (MADV_DONTFORK, or its parent unmapped it just before) that must not take long, as the
+ * gate is held all the while. Twice is enough: from a change of the child's address space on, until its event has been read,
+ * a copy says EAGAIN before it looks at anything, so ENOENT can come from a change only once. What is lost in staging (a
+ * hardware memory error) is lost in the child, too.
  */
 static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 {
@@ -117,15 +138,13 @@ static void give_base_page(struct child *c, hn_addr addr, hn_addr src)
 		err = hn_uffd_copy(c->fd, at, src, HN_BASE_SIZE, &done);
 		if (err == -EFAULT && hn_is_lost(src))
 			err = hn_uffd_poison(c->fd, at, HN_BASE_SIZE);
-		if (err == -ENOENT && c->absent)
-			return;
 		if (err == 0 || err == -EEXIST)
 			break;
 		if (err == -EAGAIN)
 			read_events(c);
 		if ((err == -EAGAIN || err == -ENOMEM) && !wait_a_moment(c))
 			return;
-	} while (err == -EAGAIN || err == -ENOMEM || ++tries < TRIES);
+	} while (err == -EAGAIN || err == -ENOMEM || ++tries < (c->absent ? SURE : TRIES));
 	c->absent = err == -ENOENT;
 	c->gone = err == -ESRCH;
 }
@@ -134,6 +153,7 @@ static void give(struct child *c, hn_addr addr, hn_addr src, uint64_t len)
 {
 	uint64_t off = 0, done = 0;
 
+	c->absent = false;
 	while (off < len && !c->gone) {
 		/* The short way, as long as the child has changed nothing; past a base page that stops it. */
 		if (c->nr == 0 && c->nr_wiped == 0 && !c->absent) {
@@ -180,12 +200,27 @@ static void find_wiped(struct child *c)
 	hn_sys_close((int)fd);
 }
 
+/* The child's memory is its own afterwards: no more faults to us, sleepers wake. */
+static void serve(struct hn_worker *w, struct child *c)
+{
+	c->gone = false;
+	c->patience_end_ns = hn_live_now_ns(w) + PATIENCE_S * 1000000000ull;
+	HN_SYS(SYS_fcntl, c->fd, F_SETFL, O_NONBLOCK, 0, 0, 0);
+	hn_for_each_armed(&w->hn, give_part, c);
+	hn_sys_close(c->fd);
+}
+
 void hn_fork_serve(struct hn_worker *w, int fd)
 {
-	struct child c = { .live = w->live, .fd = fd, .patience_end_ns = hn_live_now_ns(w) + PATIENCE_S * 1000000000ull };
+	struct child c = { .live = w->live, .fd = fd };
 
-	HN_SYS(SYS_fcntl, fd, F_SETFL, O_NONBLOCK, 0, 0, 0);
 	find_wiped(&c);
-	hn_for_each_armed(&w->hn, give_part, &c);
-	hn_sys_close(fd); /* the child's memory is its own now: no more faults to us, sleepers wake */
+	serve(w, &c);
+	while (c.nr_heirs) {
+		const struct heir *h = &c.heir[--c.nr_heirs];
+
+		c.fd = h->fd;
+		c.nr = h->nr;
+		serve(w, &c);
+	}
 }

@@ -421,9 +421,13 @@ void hn_live_stop_handlers(struct hn_live *live);
 void hn_live_note_event(void *be, const struct hn_message *m);
 /* The event that worker w has read and not seen through, if there is one. The worker's thread, or when that has ended. */
 bool hn_live_in_hand(const struct hn_worker *w, struct hn_message *m);
+/* Read one message of a descriptor that does not block; what read(2) returns. That of a fork comes with a descriptor, and stays
+   in the queue when there is no number for one. */
+long hn_uffd_read(int fd, struct uffd_msg *m);
 
 /* ---- forked.c ---- */
-/* Give the child whose userfaultfd is `fd` copies of all that is armed or displaced; closes fd. Gate exclusive. */
+/* Give the child whose userfaultfd is `fd`, and children that it has had by then, copies of all that is armed or displaced;
+   closes fd. Gate exclusive. */
 void hn_fork_serve(struct hn_worker *w, int fd);
 
 /* ---- discover.c; scanner thread ---- */

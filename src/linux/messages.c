@@ -45,15 +45,14 @@ static void translate(const struct uffd_msg *from, struct hn_message *m)
 	}
 }
 
-/* The message of a fork comes with a descriptor. It stays in the queue when there is no number for one. */
-static long read_one(struct hn_worker *w)
+long hn_uffd_read(int fd, struct uffd_msg *m)
 {
 	struct hn_nofile was, now;
-	long n = hn_sys_read(w->live->fd, &w->in_hand, sizeof(w->in_hand));
+	long n = hn_sys_read(fd, m, sizeof(*m));
 
 	if (n != -EMFILE || !hn_nofile_raise(&was, &now))
 		return n;
-	n = hn_sys_read(w->live->fd, &w->in_hand, sizeof(w->in_hand));
+	n = hn_sys_read(fd, m, sizeof(*m));
 	hn_nofile_restore(&was, &now);
 	return n;
 }
@@ -62,7 +61,7 @@ bool hn_live_read_message(void *be, struct hn_message *m)
 {
 	struct hn_worker *w = be;
 
-	if (read_one(w) != (long)sizeof(w->in_hand))
+	if (hn_uffd_read(w->live->fd, &w->in_hand) != (long)sizeof(w->in_hand))
 		return false;
 	hn_own_beat(); /* where events follow one another none may go to sleep for long */
 	translate(&w->in_hand, m);

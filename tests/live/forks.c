@@ -401,6 +401,60 @@ static void bare_fork_and_change(void)
 	live_verify(arena, BYTES, SEED);
 }
 
+#define LINE 24u /* pages: while they are given to one, the next is made */
+
+/* What the child of this depth finds: the first moved page 5, those after it dropped a page each. */
+static void verify_line(unsigned int depth, const char *moved)
+{
+	unsigned int i;
+
+	if (depth == 1) /* after its fork, so page 6 is there for those after it */
+		CHECK(madvise(arena + 6 * HUGE, HUGE, MADV_DONTNEED) == 0);
+	for (i = LINE - 1; i > 0; i--) {
+		if (i >= 2 && i <= depth)
+			live_verify_zero(arena + i * HUGE, HUGE);
+		else if (i != 5 && !(i == 6 && depth == 1))
+			live_verify_from(arena + i * HUGE, HUGE, SEED, i * HUGE / 8);
+	}
+	live_verify_from(moved, HUGE, SEED, 5 * HUGE / 8);
+}
+
+/* Each changes something and has a child before it has been given anything. */
+static void bare_line(void)
+{
+	char *to = live_reserve(HUGE);
+	unsigned int depth = 0;
+	pid_t pid = 0;
+
+	while (depth < 3 && (pid = (pid_t)syscall(SYS_fork)) == 0) {
+		if (++depth == 1)
+			CHECK(mremap(arena + 5 * HUGE, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+		else
+			CHECK(madvise(arena + depth * HUGE, HUGE, MADV_DONTNEED) == 0);
+	}
+	if (depth)
+		verify_line(depth, to);
+	if (pid)
+		live_reap(pid);
+	if (depth)
+		_exit(0);
+}
+
+static void bare_forks_in_a_line(void)
+{
+	unsigned int i;
+
+	if (geteuid() != 0)
+		live_skip("only root can be told about bare forks");
+	for (i = 0; i < live_rounds(4); i++) {
+		arena = live_arena(LINE, SEED);
+		live_wait_absent(arena, LINE * HUGE);
+		bare_line();
+		live_verify(arena, LINE * HUGE, SEED);
+		CHECK(munmap(arena, LINE * HUGE) == 0);
+	}
+}
+
 /* mlockall in one thread, fork in another: the child must be able to lock its memory too. */
 static void *lock_and_unlock(void *arg)
 {
@@ -494,6 +548,7 @@ static const struct live_case cases[] = {
 	{ "MADV_WIPEONFORK and MADV_DONTFORK", wipe_on_fork },
 	{ "MADV_WIPEONFORK and a bare fork", wipe_on_bare_fork },
 	{ "a child of a bare fork changes its memory at once", bare_fork_and_change },
+	{ "bare forks of children that have holes still", bare_forks_in_a_line },
 	{ "forks beside mlockall", forks_beside_mlockall },
 	{ NULL, NULL },
 };
