@@ -18,8 +18,7 @@
 #define HOLES_PER_S 30u          /* first touches served per second, for long, that mean "still growing" ... */
 #define HOLES_AT_ONCE 8u         /* ... and so many more for a moment; each costs twice what the kernel's would */
 #define EAGER_HOLES_PER_S 10000u /* the same with short scan periods, where being managed matters more */
-#define BACKOFF_MS 2000u         /* first time a region is given back; doubles */
-#define COLLAPSE_PER_LOOK 2u     /* pages made huge again per look: each takes milliseconds */
+#define REST_MS 250u             /* without growth before a region that was given back is registered again; doubles each time */
 #define RANGES 64
 
 static bool overlaps(const struct hn_range *r, uint32_t nr, hn_addr start, hn_addr end)
@@ -112,24 +111,42 @@ static void measure(struct hn_live *live, const struct hn_vma *vma, uint64_t *hu
 	}
 }
 
-/* Mostly huge among what is populated, and not growing any more since the last look. */
+/* Growth of a mapping that is left alone is at rest for as long as this, if registering it was a mistake before. */
+static uint32_t rest_ms(const struct hn_candidate *c) { return c->backoff ? REST_MS << (c->backoff - 1) : 0; }
+
+/* More pages than would be served as first touches for long, were it registered. */
+static bool has_grown(const struct hn_candidate *c, uint32_t pages, uint32_t now)
+{
+	uint64_t served = (uint64_t)HOLES_PER_S * (now - c->seen_ms) / 1000;
+
+	return !c->huge || pages > c->huge + (served < c->huge / 64 ? served : c->huge / 64);
+}
+
+/*
+ * Mostly huge among what is populated, and not growing any more since the last look. What was taken for that too early, because
+ * the program or the host paused in the middle, has to be at rest for longer the next time; but counted from its last growth, so
+ * that no more than that is lost when it is filled at last.
+ */
 static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 {
 	uint32_t pages, now = hn_live_now_ms();
 	struct hn_candidate *c;
 	uint64_t huge, present, all;
-	bool steady;
+	bool steady, rests;
 
 	measure(live, vma, &huge, &present, &all);
 	pages = (uint32_t)(huge >> HN_PAGE_SHIFT);
 	if (!pages || !hn_huge_enough(live, hn_page_up(vma->start), hn_page_down(vma->end), pages))
 		return false;
 	c = candidate(live, vma->start);
-	steady = c->huge && pages <= c->huge + c->huge / 64;
+	steady = !has_grown(c, pages, now);
+	if (!steady && c->backoff)
+		c->not_before_ms = now + rest_ms(c);
 	c->huge = pages;
 	c->seen_ms = now;
-	live->growing += !steady;
-	if ((int32_t)(now - c->not_before_ms) < 0 || (!steady && !live->setup.eager))
+	rests = (int32_t)(now - c->not_before_ms) < 0;
+	live->growing += !steady || rests;
+	if (rests || (!steady && !live->setup.eager))
 		return false;
 	return present <= huge + huge / 3 || present == all;
 }
@@ -261,7 +278,7 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 	return true;
 }
 
-/* ---- regions that were a mistake, and pages that were lost ---- */
+/* ---- regions that were a mistake ---- */
 
 /* Put back what is armed in the region, then let the kernel have it. */
 static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
@@ -314,62 +331,7 @@ static void review_regions(struct hn_worker *w)
 		give_back(w, r.start, r.end);
 		c = candidate(live, r.start);
 		c->backoff = c->backoff < 6 ? c->backoff + 1 : 6;
-		c->not_before_ms = hn_live_now_ms() + (BACKOFF_MS << c->backoff);
-	}
-}
-
-/* A managed page that is mapped small now: try to have it huge again, off everybody's path; else forget it. */
-static void recover(struct hn_worker *w, hn_addr haddr, uint32_t *tries)
-{
-	struct hn_live *live = w->live;
-	enum hn_state state;
-
-	hn_gate_read_lock(&w->hn);
-	state = hn_state_of(&w->hn, haddr);
-	hn_gate_read_unlock(&w->hn);
-	if (state != HN_MAPPED || hn_pagemap_is_huge(live->fd_pagemap, haddr))
-		return;
-	if (hn_pagemap_present_bytes(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE, UINT64_MAX) == HN_PAGE_SIZE &&
-	    *tries && (*tries)--) {
-		if (hn_sys_madvise((void *)(uintptr_t)haddr, HN_PAGE_SIZE, HN_MADV_COLLAPSE) == 0) {
-			hn_stat_add(live->cnt.collapses, 1);
-			return;
-		}
-	}
-	hn_gate_read_lock(&w->hn);
-	if (!hn_pagemap_is_huge(live->fd_pagemap, haddr) && hn_state_of(&w->hn, haddr) == HN_MAPPED) {
-		hn_stat_add(&live->stats->pages_lost_huge, 1);
-		hn_unmanage(&w->hn, haddr);
-	}
-	hn_gate_read_unlock(&w->hn);
-}
-
-static void find_lost(struct hn_worker *w)
-{
-	struct hn_live *live = w->live;
-	uint32_t i, tries = COLLAPSE_PER_LOOK;
-
-	for (i = 0;; i++) {
-		struct hn_range r[RANGES];
-		hn_addr at, end, a;
-		int n, k;
-
-		hn_gate_read_lock(&w->hn);
-		at = i < live->nr_regions ? hn_page_up(live->region[i].start) : 0;
-		end = i < live->nr_regions ? hn_page_down(live->region[i].end) : 0;
-		hn_gate_read_unlock(&w->hn);
-		if (!end)
-			return;
-		while (at < end) {
-			/* Runs that are not huge: small pages, holes, and what is armed at this moment. */
-			n = hn_pagemap_runs(live->fd_pagemap, at, end, HN_PAGE_IS_HUGE | HN_PAGE_IS_PRESENT, HN_PAGE_IS_HUGE, r, RANGES,
-					    &at);
-			for (k = 0; k < n; k++)
-				for (a = hn_page_down(r[k].start); a < r[k].end; a += HN_PAGE_SIZE)
-					recover(w, a, &tries);
-			if (n <= 0)
-				break;
-		}
+		c->not_before_ms = hn_live_now_ms() + rest_ms(c);
 	}
 }
 
@@ -432,7 +394,7 @@ void hn_discover(struct hn_worker *w)
 	enforce_excludes(w);
 	hn_ranges_enforce(w);
 	review_regions(w);
-	find_lost(w);
+	hn_find_lost(w);
 	hn_maps_walk(live->fd_maps, live->maps_buf, sizeof(live->maps_buf), visit_vma, w);
 	if (live->core->nr_chunks_used == live->core->geo.nr_chunks) {
 		hn_gate_write_lock(&w->hn);

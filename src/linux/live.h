@@ -90,10 +90,18 @@ struct hn_region {
 struct hn_candidate {
 	hn_addr start;
 	uint32_t huge;
-	uint32_t not_before_ms; /* registering it was a mistake: not again before */
+	uint32_t not_before_ms; /* registering it was a mistake: not again before; later with all growth ... */
 	uint32_t seen_ms;
-	uint32_t backoff;
+	uint32_t backoff;       /* ... so often it was, six at most */
 };
+
+/* A managed page that was found mapped small, and what is tried about that. */
+struct hn_lost {
+	hn_addr haddr; /* 0: none */
+	uint32_t since_ms, next_ms;
+};
+
+#define HN_MAX_LOST 32u
 
 /* A range of which the program has said what is to become of it. */
 struct hn_wanted {
@@ -182,6 +190,8 @@ struct hn_live {
 	uint32_t reviewed_ms; /* scanner only, from here */
 	uint64_t seen_mapped, seen_resident; /* base pages of the program at the last look, ... */
 	uint32_t growing;     /* ... and mappings that it left alone because they had grown since the one before */
+	struct hn_lost lost[HN_MAX_LOST];
+	uint64_t most_zero_bytes; /* of a page that is made huge again may have no memory of their own; as of the last look */
 	uint32_t nr_candidates;
 	struct hn_candidate candidate[HN_MAX_CANDIDATES];
 	uint32_t nr_excludes;
@@ -365,6 +375,10 @@ bool hn_pagemap_is_huge(int fd, hn_addr haddr);
 uint64_t hn_pagemap_huge_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough);
 /* Bytes present in any form. */
 uint64_t hn_pagemap_present_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough);
+/* Some of it is not there at all, not even in swap; or that is not known. */
+bool hn_pagemap_has_hole(int fd, hn_addr start, hn_addr end);
+/* Of them, bytes that have no memory of their own: mapped to the kernel's page of zeros. */
+uint64_t hn_pagemap_zero_bytes(int fd, hn_addr start, hn_addr end);
 
 /* ---- maps.c: /proc/self/maps without libc ---- */
 struct hn_vma {
@@ -430,9 +444,14 @@ long hn_uffd_read(int fd, struct uffd_msg *m);
    closes fd. Gate exclusive. */
 void hn_fork_serve(struct hn_worker *w, int fd);
 
+/* ---- lost.c; scanner thread ---- */
+/* See to pages of registered memory that are mapped small. */
+void hn_find_lost(struct hn_worker *w);
+
 /* ---- discover.c; scanner thread ---- */
 /* Look for huge pages: register new mappings, manage new pages, give up bad regions. */
 void hn_discover(struct hn_worker *w);
+
 /*
  * Is there likely to be something to find? Much less work than a look: a mapping was waiting to stop growing, or there is more or
  * less mapped than at the last look, or more in place by HN_GROWN_PAGES huge pages.

@@ -100,6 +100,28 @@ uint64_t hn_pagemap_huge_bytes(int fd, hn_addr start, hn_addr end, uint64_t enou
 	return count_bytes(fd, start, end, HN_MM_HUGE, enough);
 }
 
+bool hn_pagemap_has_hole(int fd, hn_addr start, hn_addr end)
+{
+	return count_bytes(fd, start, end, HN_MM_THERE, UINT64_MAX) != end - start;
+}
+
+/* Mapped to the kernel's page of zeros. */
+uint64_t hn_pagemap_zero_bytes(int fd, hn_addr start, hn_addr end)
+{
+	struct hn_range r[RUNS];
+	uint64_t sum = 0;
+
+	while (start < end) {
+		int n = hn_pagemap_runs(fd, start, end, HN_PAGE_IS_PFNZERO, 0, r, RUNS, &start), i;
+
+		for (i = 0; i < n; i++)
+			sum += r[i].end - r[i].start;
+		if (n <= 0)
+			break;
+	}
+	return sum;
+}
+
 uint64_t hn_pagemap_present_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough)
 {
 	return count_bytes(fd, start, end, HN_MM_PRESENT, enough);

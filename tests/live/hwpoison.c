@@ -288,6 +288,33 @@ static void taken_offline(void)
 	live_verify(arena, PAGES * HUGE, SEED + 1);
 }
 
+/*
+ * Split for that, a page is huge again soon, also where parts of it are all zeros: for these the kernel (from 6.12 on) takes its
+ * page of zeros, and then leaves a page alone that a userfaultfd watches.
+ */
+static void huge_again(void)
+{
+	char *arena = live_arena(PAGES, SEED), *page = arena + HUGE;
+	uint64_t end;
+
+	if (!getenv("LIVE_HWPOISON"))
+		live_skip("memory is lost for good: in guests only");
+	if (live_is_bare())
+		live_skip("khugepaged takes its time");
+	live_wait_absent(page, HUGE);
+	memset(page + 100 * BASE, 0, 20 * BASE);
+	if (madvise(page + AT, BASE, MADV_SOFT_OFFLINE))
+		live_skip("this kernel takes no memory offline (CONFIG_MEMORY_FAILURE)");
+	end = live_now_ms() + 5000 * live_slow();
+	while (live_huge(page, HUGE) < HUGE && !live_absent_within(page, HUGE, 50)) { /* armed: it is huge */
+		CHECK(live_now_ms() < end);
+		CHECK(page[100 * BASE] == 0);
+	}
+	live_verify_from(page, 100 * BASE, SEED, WORDS_BEFORE(HUGE));
+	live_verify_zero(page + 100 * BASE, 20 * BASE);
+	live_verify_from(page + 120 * BASE, HUGE - 120 * BASE, SEED, WORDS_BEFORE(HUGE + 120 * BASE));
+}
+
 static const struct live_case cases[] = {
 	{ "lost in place", lost_in_place },
 	{ "lost while armed", lost_while_armed },
@@ -297,6 +324,7 @@ static const struct live_case cases[] = {
 	{ "lost without a handler", lost_without_handler },
 	{ "lost in a child", lost_in_child },
 	{ "taken offline", taken_offline },
+	{ "huge again", huge_again },
 	{ NULL, NULL },
 };
 

@@ -263,6 +263,36 @@ static void reserve_after_malloc(void)
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
 }
 
+#define BURST 64u /* pages */
+#define BURSTS 3u
+#define AFTER_MS 2000u
+
+/*
+ * Memory that comes with pauses, long enough to be taken for the end. When it is all there it is managed soon: it does not
+ * matter how often it was thought to be before.
+ */
+static void filled_in_bursts(void)
+{
+	char *p = live_reserve(BURSTS * BURST * HUGE);
+	unsigned int i;
+	uint64_t end;
+
+	for (i = 0; i < BURSTS * BURST; i++) {
+		if (i && i % BURST == 0)
+			live_sleep_ms(350);
+		memset(p + i * HUGE, (int)i + 1, HUGE);
+		live_sleep_ms(5);
+	}
+	end = live_now_ms();
+	/* Half of them: the first ones may be away since a pause. */
+	while (live_present(p, BURSTS * BURST * HUGE) > BURSTS * BURST * HUGE / 2) {
+		CHECK(live_now_ms() - end < AFTER_MS * live_slow());
+		live_sleep_ms(10);
+	}
+	for (i = 0; i < BURSTS * BURST; i++)
+		CHECK(p[i * HUGE + 77] == (char)(i + 1));
+}
+
 static void status_7(void)
 {
 	printf("hello\n");
@@ -284,6 +314,7 @@ static const struct live_case cases[] = {
 	{ "preloaded", preloaded },
 	{ "small pages", small_pages },
 	{ "reserve after malloc", reserve_after_malloc },
+	{ "filled in bursts", filled_in_bursts },
 	{ "status 7", status_7 },
 	{ NULL, NULL },
 };

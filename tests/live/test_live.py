@@ -359,6 +359,11 @@ def test_start_exec(b):
     same(len({p["pid"] for p in result.processes()}), 1, "process ids")
 
 
+def test_start_after_bursts(b):
+    """With the default period: with short ones all is managed at first sight."""
+    good(b.run([*VIRTUAL, "--start-now"], [b.program("start"), "filled in bursts"]))
+
+
 def test_start_cancel(b):
     """Thread cancellation has the signal that the late start borrows."""
     good(b.run(FAST, [b.program("start"), "cancel"]))
