@@ -153,8 +153,8 @@ static bool has_lost(struct hn_live *live, uint32_t page)
 
 		for (i = 0; i < n; i++)
 			for (a = r[i].start; a < r[i].end; a += HN_BASE_SIZE)
-				if (hn_is_lost(a))
-					return true;
+				if (hn_sys_madvise((void *)(uintptr_t)a, HN_BASE_SIZE, HN_MADV_POPULATE_READ))
+					return true; /* lost, or not to be had now: nobody may find out by reading it */
 		if (n < 0)
 			break;
 	}

@@ -136,10 +136,10 @@ void hn_staging_zero(struct hn_live *live, uint32_t page, uint32_t from, uint32_
 
 		if (hn_is_empty(live, piece, piece + HN_BASE_SIZE))
 			continue;
-		if (hn_is_lost(piece))
-			drop(live, piece, HN_BASE_SIZE);
-		else
+		if (hn_pagemap_present_bytes(live->fd_pagemap, piece, piece + HN_BASE_SIZE, UINT64_MAX))
 			memset(at + off, 0, HN_BASE_SIZE);
+		else /* lost, or in swap */
+			drop(live, piece, HN_BASE_SIZE);
 	}
 }
 
