@@ -20,14 +20,15 @@ typedef uint64_t __attribute__((may_alias)) any_word; /* of whatever type it is 
 
 /*
  * What a reader may look at meanwhile goes in whole words: each store comes after the odd seq (release), each load before
- * the second look at it (acquire). On x86-64 these are plain moves.
+ * the second look at it (acquire). On x86-64 these are plain moves. The last word may go beyond `bytes`.
  */
 static void store_words(void *to, const void *from, size_t bytes)
 {
 	const any_word *src = from;
 	any_word *dst = to;
+	size_t i;
 
-	for (; bytes; bytes -= sizeof(*dst))
+	for (i = 0; i < bytes; i += sizeof(*dst))
 		__atomic_store_n(dst++, *src++, __ATOMIC_RELEASE);
 }
 
@@ -35,13 +36,16 @@ static void load_words(void *to, const void *from, size_t bytes)
 {
 	const any_word *src = from;
 	any_word *dst = to;
+	size_t i;
 
-	for (; bytes; bytes -= sizeof(*dst))
+	for (i = 0; i < bytes; i += sizeof(*dst))
 		*dst++ = __atomic_load_n(src++, __ATOMIC_ACQUIRE);
 }
 
 _Static_assert(sizeof(struct hn_region_row) % 8 == 0 && sizeof(struct hn_thread_row) % 8 == 0 &&
-		       sizeof(struct hn_answer) % 8 == 0 && offsetof(struct hn_heat, local) % 8 == 0 && HN_HEAT_ROWS % 4 == 0,
+		       sizeof(struct hn_answer) % 8 == 0 && offsetof(struct hn_heat, nr_rows) % 8 == 0 &&
+		       offsetof(struct hn_heat, step_ms) % 8 == 0 && offsetof(struct hn_heat, key) % 8 == 0 &&
+		       HN_HEAT_ROWS % 4 == 0 && HN_HEAT_CELLS % 2 == 0,
 	       "copied in whole words");
 
 /* ---- decisions ---- */
@@ -411,7 +415,7 @@ static void begin_heat(struct hn_record_cursor *c, const struct hn_heat *h)
 
 /*
  * Points that are not in use any more have become zeros. Where cells change places the map is empty meanwhile: one half of
- * either would count samples twice.
+ * either would count samples twice. So how much of it is in use comes last, after the keys, too.
  */
 static void publish_heat(struct hn_heat *to, struct hn_record_cursor *c)
 {
@@ -425,7 +429,9 @@ static void publish_heat(struct hn_heat *to, struct hn_record_cursor *c)
 		c->heat_points = from->nr_points;
 	store_words(to->cell, from->cell, (size_t)c->heat_points * from->rows * from->nodes * sizeof(*to->cell));
 	store_words(to->local, from->local, (size_t)c->heat_points * from->rows * sizeof(*to->local));
-	store_words(to, from, offsetof(struct hn_heat, local));
+	store_words(to->key, from->key, sizeof(to->key));
+	store_words(&to->step_ms, &from->step_ms, offsetof(struct hn_heat, key) - offsetof(struct hn_heat, step_ms));
+	store_words(to, from, offsetof(struct hn_heat, step_ms));
 	c->heat_points = from->nr_points;
 }
 
@@ -548,7 +554,7 @@ void hn_record_finish(struct hn_record *r, uint64_t started_ms)
 
 	if (torn && n < r->taking)
 		n = r->taking;
-	if (torn && !r->heat.nr_points)
+	if (torn && !r->heat.nr_rows)
 		clear_heat(&r->heat);
 	if (n < first) {
 		r->missed += first - n;

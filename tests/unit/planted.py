@@ -137,7 +137,7 @@ BUGS = [
     ("what may be in torn tables is taken in again", "record_test",
      [("record.c", "\tif (torn && n < r->taking)\n\t\tn = r->taking;\n", "")]),
     ("what is left of a map that is written anew counts", "record_test",
-     [("record.c", "\tif (torn && !r->heat.nr_points)\n\t\tclear_heat(&r->heat);\n", "")]),
+     [("record.c", "\tif (torn && !r->heat.nr_rows)\n\t\tclear_heat(&r->heat);\n", "")]),
     ("what was given up is tried again at once", "limit_test",
      [("migrate.c", "if (out == HN_FAULT_FAILED)\n", "if (out == HN_FAULT_FAILED && why != HN_FAIL_STALL)\n")]),
     ("a page is taken out although it is too late already", "limit_test",
