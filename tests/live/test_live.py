@@ -1013,17 +1013,16 @@ def cpus_of_threads(pid):
 def kept_until(b, what, *order):
     """One thread or both are kept on the only CPU of the node that their memory is on, until that order."""
     child = b.start([b.hugenuma, "run", "-q", *TWO_NODES, *MOVE_THREADS, "--", b.program("roam"), "2"])
-    found = []
-
-    def kept():
-        found[:] = [line.split()[0] for line in b.bare([b.hugenuma, "list"]).out.splitlines() if "live-roam" in line]
-        return bool(found) and len(set(cpus_of_threads(found[0]))) > 1
-
-    want(wait_for(kept, 40), f"{what}: no thread is kept")
-    same(b.bare([b.hugenuma, *(found[0] if word == "PID" else word for word in order)]).status, 0, what)
-    want(wait_for(lambda: len(set(cpus_of_threads(found[0]))) == 1, 10), f"{what}: they are still kept")
-    child.send_signal(signal.SIGTERM)
-    same(b.finish(child)[0], 0, "the program")
+    try:
+        want(wait_for(lambda: children_of(child.pid), 10), f"{what}: the program has not started")
+        pid = children_of(child.pid)[0]
+        want(wait_for(lambda: len(set(cpus_of_threads(pid))) > 1, 40), f"{what}: no thread is kept")
+        same(b.bare([b.hugenuma, *(pid if word == "PID" else word for word in order)]).status, 0, what)
+        want(wait_for(lambda: len(set(cpus_of_threads(pid))) == 1, 10), f"{what}: they are still kept")
+    finally:
+        child.send_signal(signal.SIGTERM)
+        status = b.finish(child)[0]
+    same(status, 0, "the program")
 
 
 def test_move_threads(b):
