@@ -246,6 +246,12 @@ static inline bool hn_agent_has_begun(void)
 }
 
 /* ---- control.c; program side ---- */
+/*
+ * A lock of ours on a thread of the program: signals are held meanwhile, as a handler may fork, or set handlers, and must not
+ * find its own thread in possession of the lock. Returns the mask that was, for unlock.
+ */
+uint64_t hn_lock_undisturbed(struct hn_word *lock);
+void hn_unlock_undisturbed(struct hn_word *lock, uint64_t old);
 /* Return with every page in place, and keep it so until resume. False: the agent did not answer in time. */
 bool hn_agent_pause(void);
 /* Wake the scanner; sleep while *w == v, for a moment at most. */

@@ -12,22 +12,19 @@
 
 #define PATIENCE_S 20 /* for an agent that does not get a CPU; one that runs answers in microseconds */
 
-/*
- * A signal handler may fork too: while its thread holds the lock it must not get the chance. Raw, as the program's own
- * idea of its mask is none of our business.
- */
-static uint64_t lock_control(void)
+/* Raw, as the program's own idea of its mask is none of our business. */
+uint64_t hn_lock_undisturbed(struct hn_word *lock)
 {
 	uint64_t all = ~0ull, old = 0;
 
 	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
-	hn_lock(&hn_agent.control.lock);
+	hn_lock(lock);
 	return old;
 }
 
-static void unlock_control(uint64_t old)
+void hn_unlock_undisturbed(struct hn_word *lock, uint64_t old)
 {
-	hn_unlock(&hn_agent.control.lock);
+	hn_unlock(lock);
 	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
 }
 
@@ -66,9 +63,9 @@ bool hn_agent_pause(void)
 	struct timespec step = { .tv_nsec = 50000000 };
 	uint64_t old;
 
-	old = lock_control();
+	old = hn_lock_undisturbed(&c->lock);
 	hn_add_acq_rel(&c->wanted, 1);
-	unlock_control(old);
+	hn_unlock_undisturbed(&c->lock, old);
 	if (!may_arm())
 		return true;
 	hn_control_kick();
@@ -83,10 +80,10 @@ bool hn_agent_pause(void)
 void hn_agent_resume(void)
 {
 	struct hn_control *c = &hn_agent.control;
-	uint64_t old = lock_control();
+	uint64_t old = hn_lock_undisturbed(&c->lock);
 
 	hn_add_acq_rel(&c->wanted, (uint32_t)-1);
-	unlock_control(old);
+	hn_unlock_undisturbed(&c->lock, old);
 	hn_control_kick();
 }
 

@@ -60,21 +60,8 @@ static int index_of(int sig)
 	return i;
 }
 
-/* A handler may set handlers: while its thread holds the lock it must not get the chance. */
-static uint64_t lock_program(void)
-{
-	uint64_t all = ~0ull, old = 0;
-
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
-	hn_lock(&program.lock);
-	return old;
-}
-
-static void unlock_program(uint64_t old)
-{
-	hn_unlock(&program.lock);
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
-}
+/* A child that libc knows nothing of, or of a vfork: the memory may be its parent's, what is set in the kernel is its own. */
+static bool is_other_process(void) { return program.pid != (uint32_t)hn_sys_getpid(); }
 
 /* ---- in the handler ---- */
 
@@ -128,20 +115,19 @@ __attribute__((used, visibility("hidden"))) program_handler *hn_take_once(int si
 	program_handler *h;
 	uint64_t mask;
 
-	/* The child of a vfork: the memory is its parent's, what is set in the kernel its own. */
-	if (program.pid != (uint32_t)hn_sys_getpid()) {
+	if (is_other_process()) {
 		h = own->sa_sigaction;
 		set_default(sig);
 		return h;
 	}
-	mask = lock_program();
+	mask = hn_lock_undisturbed(&program.lock);
 	h = hn_program_handler[sig];
 	if (h == once) {
 		h = own->sa_sigaction;
 		own->sa_handler = SIG_DFL;
 		hn_program_handler[sig] = as_without_handler;
 	}
-	unlock_program(mask);
+	hn_unlock_undisturbed(&program.lock, mask);
 	return h;
 }
 
@@ -190,7 +176,7 @@ __attribute__((used, visibility("hidden"))) void hn_on_our_thread(int sig, sigin
 	ucontext_t *c = context;
 
 	/* A child made behind libc: there is nothing of ours in it, and its stacks may be where ours were. */
-	if (program.pid != (uint32_t)hn_sys_getpid()) {
+	if (is_other_process()) {
 		hn_program_handler[sig](sig, info, context);
 		return;
 	}
@@ -284,7 +270,7 @@ static void set_own(int i, const struct sigaction *own)
 
 void hn_crash_catch(void)
 {
-	uint64_t old = lock_program();
+	uint64_t old = hn_lock_undisturbed(&program.lock);
 	struct sigaction now;
 	int i;
 
@@ -296,7 +282,7 @@ void hn_crash_catch(void)
 				set_own(i, &now);
 		hn_store_release(&program.catching, 1);
 	}
-	unlock_program(old);
+	hn_unlock_undisturbed(&program.lock, old);
 }
 
 void hn_crash_release(void)
@@ -307,12 +293,12 @@ void hn_crash_release(void)
 
 	if (!hn_load_acquire(&program.catching))
 		return;
-	old = lock_program();
+	old = hn_lock_undisturbed(&program.lock);
 	for (i = 0; i < NR; i++)
 		if (real_sigaction(caught[i], NULL, &now) == 0 && is_ours(&now))
 			real_sigaction(caught[i], &program.own[i], NULL);
 	hn_store_release(&program.catching, 0);
-	unlock_program(old);
+	hn_unlock_undisturbed(&program.lock, old);
 }
 
 /* Where a filter forbids it our entry stays: all that it does there is to jump on. */
@@ -332,12 +318,12 @@ void hn_crash_reset(void)
 /* The child of a vfork has our memory and signals of its own: what it sets is not the program's. */
 static bool is_caught(int sig)
 {
-	return index_of(sig) < NR && hn_load_acquire(&program.catching) && program.pid == (uint32_t)hn_sys_getpid();
+	return index_of(sig) < NR && hn_load_acquire(&program.catching) && !is_other_process();
 }
 
 static int act_for_program(int sig, const struct sigaction *act, struct sigaction *old)
 {
-	uint64_t mask = lock_program();
+	uint64_t mask = hn_lock_undisturbed(&program.lock);
 	int i = index_of(sig), ret;
 	struct sigaction now;
 
@@ -350,7 +336,7 @@ static int act_for_program(int sig, const struct sigaction *act, struct sigactio
 		else
 			ret = real_sigaction(sig, act, NULL);
 	}
-	unlock_program(mask);
+	hn_unlock_undisturbed(&program.lock, mask);
 	if (ret == 0 && old)
 		*old = now;
 	return ret;

@@ -223,14 +223,15 @@ static void run_start_recording(struct run *r)
 
 static int run_all(struct run *r)
 {
-	int failed;
+	int failed, early;
 
 	/* before there is anything to clean up: a line written to a closed pipe must not end us half-way */
 	hn_signals_take();
 	hn_run_dir_sweep();
 	failed = run_prepare(r) != 0 ? HUGENUMA_EXIT_FAILED : 0;
-	if (hn_signals_early())
-		failed = HN_EXIT_SIGNAL_BASE + hn_signals_early();
+	early = hn_signals_early();
+	if (early)
+		failed = HN_EXIT_SIGNAL_BASE + early;
 	if (failed) {
 		if (r->dir.shm)
 			hn_run_dir_close(&r->dir, true);

@@ -25,7 +25,7 @@
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
-#define PATIENCE_S 10 /* in all */
+#define PATIENCE_S 10 /* with each child */
 #define TRIES 8u      /* of a base page that the kernel will not have */
 #define SURE 2u       /* ... when the one before was not in the child at all */
 #define HEIRS 256u    /* children of a child at a time; each waits for its event to be read in its fork */
@@ -42,7 +42,7 @@ struct child {
 	uint64_t patience_end_ns;
 	uint32_t nr, nr_wiped;
 	bool gone;   /* it has ended already: the gate must not be held for it, page by page */
-	bool absent; /* this page has base pages that are not in the child at all */
+	bool absent; /* the base page before, of the same page, was not in the child at all */
 	/* A stack: who comes later has at least as many changes, so what it adds does not touch those of who is below. */
 	uint32_t nr_heirs;
 	struct heir heir[HEIRS];

@@ -191,7 +191,7 @@ struct hn_live {
 	uint64_t seen_mapped, seen_resident; /* base pages of the program at the last look, ... */
 	uint32_t growing;     /* ... and mappings that it left alone because they had grown since the one before */
 	struct hn_lost lost[HN_MAX_LOST];
-	uint64_t most_zero_bytes; /* of a page that is made huge again may have no memory of their own; as of the last look */
+	uint64_t most_zero_bytes; /* of a page that is made huge again may have no memory of their own; lost.c, for a look */
 	uint32_t nr_candidates;
 	struct hn_candidate candidate[HN_MAX_CANDIDATES];
 	uint32_t nr_excludes;
@@ -435,13 +435,17 @@ void hn_live_stop_handlers(struct hn_live *live);
 void hn_live_note_event(void *be, const struct hn_message *m);
 /* The event that worker w has read and not seen through, if there is one. The worker's thread, or when that has ended. */
 bool hn_live_in_hand(const struct hn_worker *w, struct hn_message *m);
-/* Read one message of a descriptor that does not block; what read(2) returns. That of a fork comes with a descriptor, and stays
-   in the queue when there is no number for one. */
+/*
+ * Read one message of a descriptor that does not block; what read(2) returns. That of a fork comes with a descriptor, and
+ * stays in the queue when there is no number for one.
+ */
 long hn_uffd_read(int fd, struct uffd_msg *m);
 
 /* ---- forked.c ---- */
-/* Give the child whose userfaultfd is `fd`, and children that it has had by then, copies of all that is armed or displaced;
-   closes fd. Gate exclusive. */
+/*
+ * Give the child whose userfaultfd is `fd`, and children that it has had by then, copies of all that is armed or displaced;
+ * closes fd. Gate exclusive.
+ */
 void hn_fork_serve(struct hn_worker *w, int fd);
 
 /* ---- lost.c; scanner thread ---- */
@@ -451,7 +455,6 @@ void hn_find_lost(struct hn_worker *w);
 /* ---- discover.c; scanner thread ---- */
 /* Look for huge pages: register new mappings, manage new pages, give up bad regions. */
 void hn_discover(struct hn_worker *w);
-
 /*
  * Is there likely to be something to find? Much less work than a look: a mapping was waiting to stop growing, or there is more or
  * less mapped than at the last look, or more in place by HN_GROWN_PAGES huge pages.

@@ -13,6 +13,7 @@
 #define COLLAPSE_PER_LOOK 2u /* pages made huge again per look: each takes milliseconds */
 #define LOST_MS 2000u        /* for so long it is tried: the kernel may be in the middle of something */
 #define LOST_AGAIN_MS 200u
+#define NOT_ASKED UINT64_MAX
 #define RANGES 64
 
 /*
@@ -27,20 +28,25 @@ static void write_nothing(hn_addr base_page)
 	HN_SYS(SYS_futex, &nobody, FUTEX_WAKE_OP_PRIVATE, 0, 0, base_page, FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_LT, -2048));
 }
 
-/* As many parts without memory as the kernel itself would give some, were the page not registered. */
-static uint64_t most_zero_bytes(void)
+/* As many parts without memory as the kernel itself would give some, were the page not registered. Asked once a look at most. */
+static uint64_t most_zero_bytes(struct hn_live *live)
 {
 	uint64_t pages = HN_PAGE_SIZE / HN_BASE_SIZE - 1;
 	char buf[32];
 
+	if (live->most_zero_bytes != NOT_ASKED)
+		return live->most_zero_bytes;
 	if (hn_sys_read_file("/sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_none", buf, sizeof(buf)))
 		hn_read_number(buf, &pages);
-	return pages * HN_BASE_SIZE;
+	live->most_zero_bytes = pages * HN_BASE_SIZE;
+	return live->most_zero_bytes;
 }
 
-static bool has_too_many_zeros(const struct hn_live *live, hn_addr haddr)
+static bool has_too_many_zeros(struct hn_live *live, hn_addr haddr)
 {
-	return hn_pagemap_zero_bytes(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE) > live->most_zero_bytes;
+	uint64_t bytes = hn_pagemap_zero_bytes(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE);
+
+	return bytes && bytes > most_zero_bytes(live);
 }
 
 static void fill_zero_parts(struct hn_live *live, hn_addr haddr)
@@ -65,7 +71,7 @@ static bool is_all_present(const struct hn_live *live, hn_addr haddr)
 	return hn_pagemap_present_bytes(live->fd_pagemap, haddr, haddr + HN_PAGE_SIZE, UINT64_MAX) == HN_PAGE_SIZE;
 }
 
-static bool can_be_huge(const struct hn_live *live, hn_addr haddr)
+static bool can_be_huge(struct hn_live *live, hn_addr haddr)
 {
 	return is_all_present(live, haddr) && !has_too_many_zeros(live, haddr);
 }
@@ -213,7 +219,7 @@ static void find_small(struct hn_worker *w, unsigned which)
 
 void hn_find_lost(struct hn_worker *w)
 {
-	w->live->most_zero_bytes = most_zero_bytes();
+	w->live->most_zero_bytes = NOT_ASKED;
 	find_small(w, 0);
 	find_small(w, 1);
 }

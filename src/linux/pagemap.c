@@ -51,17 +51,17 @@ int hn_pagemap_runs(int fd, hn_addr start, hn_addr end, uint64_t mask, uint64_t 
  * Presence and swap are asked for together where both count: a page that the kernel is just splitting or moving is called
  * swapped, and a moment later present, and who asked for the one and then for the other would see neither.
  */
+static const struct hn_pm_scan_arg kinds[] = {
+	[HN_MM_PRESENT] = { .category_mask = HN_PAGE_IS_PRESENT },
+	[HN_MM_SWAPPED] = { .category_mask = HN_PAGE_IS_SWAPPED },
+	[HN_MM_THERE] = { .category_anyof_mask = HN_PAGE_IS_PRESENT | HN_PAGE_IS_SWAPPED },
+	[HN_MM_HUGE] = { .category_mask = HUGE_MASK, .category_inverted = HN_PAGE_IS_PFNZERO },
+};
+
 int hn_pagemap_look(int fd, enum hn_mm_kind kind, hn_addr start, hn_addr end, struct hn_range *out, uint32_t nr,
 		    hn_addr *next)
 {
-	static const struct hn_pm_scan_arg what[] = {
-		[HN_MM_PRESENT] = { .category_mask = HN_PAGE_IS_PRESENT },
-		[HN_MM_SWAPPED] = { .category_mask = HN_PAGE_IS_SWAPPED },
-		[HN_MM_THERE] = { .category_anyof_mask = HN_PAGE_IS_PRESENT | HN_PAGE_IS_SWAPPED },
-		[HN_MM_HUGE] = { .category_mask = HUGE_MASK, .category_inverted = HN_PAGE_IS_PFNZERO },
-	};
-
-	return runs(fd, start, end, &what[kind], out, nr, next);
+	return runs(fd, start, end, &kinds[kind], out, nr, next);
 }
 
 uint64_t hn_pagemap_huge_prefix(int fd, hn_addr start, hn_addr end)
@@ -79,13 +79,13 @@ bool hn_pagemap_is_huge(int fd, hn_addr haddr)
 	return hn_pagemap_huge_prefix(fd, haddr, haddr + HN_PAGE_SIZE) == HN_PAGE_SIZE;
 }
 
-static uint64_t count_bytes(int fd, hn_addr start, hn_addr end, enum hn_mm_kind kind, uint64_t enough)
+static uint64_t count_bytes(int fd, hn_addr start, hn_addr end, const struct hn_pm_scan_arg *what, uint64_t enough)
 {
 	struct hn_range r[RUNS];
 	uint64_t sum = 0;
 
 	while (start < end && sum < enough) {
-		int n = hn_pagemap_look(fd, kind, start, end, r, RUNS, &start), i;
+		int n = runs(fd, start, end, what, r, RUNS, &start), i;
 
 		if (n < 0)
 			break;
@@ -97,32 +97,22 @@ static uint64_t count_bytes(int fd, hn_addr start, hn_addr end, enum hn_mm_kind 
 
 uint64_t hn_pagemap_huge_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough)
 {
-	return count_bytes(fd, start, end, HN_MM_HUGE, enough);
+	return count_bytes(fd, start, end, &kinds[HN_MM_HUGE], enough);
 }
 
 bool hn_pagemap_has_hole(int fd, hn_addr start, hn_addr end)
 {
-	return count_bytes(fd, start, end, HN_MM_THERE, UINT64_MAX) != end - start;
+	return count_bytes(fd, start, end, &kinds[HN_MM_THERE], UINT64_MAX) != end - start;
 }
 
-/* Mapped to the kernel's page of zeros. */
 uint64_t hn_pagemap_zero_bytes(int fd, hn_addr start, hn_addr end)
 {
-	struct hn_range r[RUNS];
-	uint64_t sum = 0;
+	static const struct hn_pm_scan_arg zero = { .category_mask = HN_PAGE_IS_PFNZERO };
 
-	while (start < end) {
-		int n = hn_pagemap_runs(fd, start, end, HN_PAGE_IS_PFNZERO, 0, r, RUNS, &start), i;
-
-		for (i = 0; i < n; i++)
-			sum += r[i].end - r[i].start;
-		if (n <= 0)
-			break;
-	}
-	return sum;
+	return count_bytes(fd, start, end, &zero, UINT64_MAX);
 }
 
 uint64_t hn_pagemap_present_bytes(int fd, hn_addr start, hn_addr end, uint64_t enough)
 {
-	return count_bytes(fd, start, end, HN_MM_PRESENT, enough);
+	return count_bytes(fd, start, end, &kinds[HN_MM_PRESENT], enough);
 }
