@@ -157,15 +157,19 @@ def test_options_after_program_are_its_own():
     same((r.returncode, r.stdout), (0, "--period-ms=0 -- x\n"))
 
 
+def until_made(p, file):
+    while not os.path.exists(file):
+        same(p.poll(), None, "ended early")
+        time.sleep(0.01)
+
+
 def started(script, before="", args=(), env=None, **kw):
     """A run of a shell script, returned when the shell has got past `before`."""
     ready = path("ready")
     p = subprocess.Popen([HUGENUMA, "run", "-q", *args, "--", "sh", "-c", f"{before} : > {ready}; {script}"],
                          env=environment(**(env or {})), start_new_session=True, **kw)
     STARTED.append(p)
-    while not os.path.exists(ready):
-        same(p.poll(), None, "ended early")
-        time.sleep(0.01)
+    until_made(p, ready)
     os.unlink(ready)
     return p
 
@@ -187,8 +191,8 @@ def test_a_signal_that_is_ignored_stays_so():
     same(p.wait(TIMEOUT), 128 + signal.SIGTERM)
 
 
-# Stops in one of two functions of libc for as long as it takes to send a signal.
-SLOW = """
+# Stops in the function that is named for as long as it takes to send a signal.
+HERE_C = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -203,6 +207,8 @@ static void here(const char *name)
 	for (int i = 0; i < 6000 && access(getenv("SLOW_GO"), F_OK) != 0; i++)
 		usleep(10000);
 }
+"""
+SLOW = HERE_C + """
 pid_t fork(void)
 {
 	here("fork");
@@ -223,9 +229,7 @@ def signalled_on_the_way(sig, send, *args, env, **kw):
                          env=environment(SLOW_MARK=mark, SLOW_GO=go, **env), **kw)
     STARTED.append(p)
     LAST.append(p.pid)
-    while not os.path.exists(mark):
-        same(p.poll(), None, "ended early")
-        time.sleep(0.01)
+    until_made(p, mark)
     send(p.pid, sig)
     time.sleep(0.1)
     open(go, "w", encoding="ascii").close()
@@ -240,19 +244,15 @@ def signalled_on_the_way(sig, send, *args, env, **kw):
 def test_no_signal_is_lost_before_the_program_runs():
     """^C goes to the whole group, which may be us alone, or us and a child that is not yet the program."""
     slow = compiled("slow.so", SLOW, include="")
-    policy = compiled("slow-policy.so", """
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
+    policy = compiled("slow-policy.so", HERE_C + """
+#include "hugenuma/policy.h"
 __attribute__((constructor)) static void wait_for_it(void)
 {
-	close(creat(getenv("SLOW_MARK"), 0600));
-	while (access(getenv("SLOW_GO"), F_OK) != 0)
-		usleep(10000);
+	here("policy");
 }
-""" + policy_source())
+""" + policy_source(), include="")
     places = (((), {"SLOW_IN": "fork", "LD_PRELOAD": slow}), ((), {"SLOW_IN": "HUGENUMA_SHM", "LD_PRELOAD": slow}),
-              (("--policy", policy), {}))
+              (("--policy", policy), {"SLOW_IN": "policy"}))
     for args, env in places:
         for sig in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
             same(signalled_on_the_way(sig, os.killpg, *args, env=env), (128 + sig, False), (args, env, sig))
@@ -1620,7 +1620,7 @@ def test_top_sees_processes_end():
 
 def test_top_hears_a_signal_at_any_time():
     """Also one that comes when it has just looked whether there was one, with nothing to do for an hour."""
-    slow = compiled("slow-draw.so", SLOW.split("pid_t fork")[0] + """
+    slow = compiled("slow-draw.so", HERE_C + """
 int wrefresh(void *w)
 {
 	int ret = ((int (*)(void *))dlsym(RTLD_NEXT, "wrefresh"))(w);
@@ -1635,9 +1635,7 @@ int wrefresh(void *w)
         p = subprocess.Popen([HUGENUMA, "top", "-d3600"], stdin=terminal, stdout=terminal, start_new_session=True,
                              env=environment(TERM="xterm", LD_PRELOAD=slow, SLOW_IN="wrefresh", SLOW_MARK=mark, SLOW_GO=go))
         STARTED.append(p)
-        while not os.path.exists(mark):
-            same(p.poll(), None, "ended early")
-            time.sleep(0.01)
+        until_made(p, mark)
         p.send_signal(sig)
         time.sleep(0.1)
         open(go, "w", encoding="ascii").close()

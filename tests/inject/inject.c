@@ -109,8 +109,9 @@ static const struct {
 	const char *name;
 	enum what what;
 } words[] = {
-	{ "short", SHORT }, { "silent", SILENT }, { "unread", UNREAD }, { "lost", LOST }, { "sleep=", SLEEP }, { "burn=", BURN }, { "segv+", SEGV_AFTER }, { "segv", SEGV }, { "bus", BUS },
-	{ "ill", ILL },     { "exit", EXIT },    { "spin", SPIN },       { "refused", REFUSED },
+	{ "short", SHORT }, { "silent", SILENT },     { "unread", UNREAD }, { "lost", LOST }, { "sleep=", SLEEP },
+	{ "burn=", BURN },  { "segv+", SEGV_AFTER }, { "segv", SEGV },     { "bus", BUS },   { "ill", ILL },
+	{ "exit", EXIT },   { "spin", SPIN },         { "refused", REFUSED },
 };
 
 static struct rule {

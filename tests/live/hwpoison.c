@@ -109,6 +109,15 @@ static bool lose_in_staging(char *page)
 	return staged != NULL;
 }
 
+/* The same where there is an agent; without one the page is lost where it is. */
+static void lose_while_armed(char *page)
+{
+	if (live_is_bare())
+		lose(page + AT);
+	else if (!lose_in_staging(page))
+		live_skip("armed pages are in their places");
+}
+
 static void verify_others(const char *page, uint64_t seed, size_t first)
 {
 	live_verify_from(page, AT, seed, first);
@@ -162,10 +171,7 @@ static void lost_while_armed(void)
 	char *arena = live_arena(PAGES, SEED);
 
 	with_handler();
-	if (!live_is_bare() && !lose_in_staging(arena + HUGE))
-		live_skip("armed pages are in their places");
-	if (live_is_bare())
-		lose(arena + HUGE + AT);
+	lose_while_armed(arena + HUGE);
 	verify_loss(arena, 1);
 	live_wait_absent(arena + 2 * HUGE, HUGE);
 	verify_loss(arena, 1);
@@ -178,10 +184,7 @@ static void lost_while_armed_touched(void)
 	char *arena = live_arena(PAGES, SEED);
 
 	with_handler();
-	if (live_is_bare())
-		lose(arena + HUGE + AT);
-	else if (!lose_in_staging(arena + HUGE))
-		live_skip("armed pages are in their places");
+	lose_while_armed(arena + HUGE);
 	CHECK(is_lost(arena + HUGE + AT + 8));
 	verify_loss(arena, 1);
 }
@@ -191,10 +194,7 @@ static void lost_while_armed_dropped(void)
 	char *arena = live_arena(PAGES, SEED), *page = arena + HUGE;
 
 	with_handler();
-	if (live_is_bare())
-		lose(page + AT);
-	else if (!lose_in_staging(page))
-		live_skip("armed pages are in their places");
+	lose_while_armed(page);
 	CHECK(madvise(page + AT - BASE, 3 * BASE, MADV_DONTNEED) == 0);
 	live_verify_zero(page + AT - BASE, 3 * BASE);
 	live_verify_from(page, AT - BASE, SEED, WORDS_BEFORE(HUGE));
@@ -207,10 +207,7 @@ static void lost_while_armed_moved(void)
 	char *arena = live_arena(PAGES, SEED), *page = arena + HUGE, *to = live_reserve(HUGE);
 
 	with_handler();
-	if (live_is_bare())
-		lose(page + AT);
-	else if (!lose_in_staging(page))
-		live_skip("armed pages are in their places");
+	lose_while_armed(page);
 	CHECK(mremap(page + AT - BASE, 3 * BASE, 3 * BASE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
 	live_verify_from(to, BASE, SEED, WORDS_BEFORE(HUGE + AT - BASE));
 	live_verify_from(to + 2 * BASE, BASE, SEED, WORDS_BEFORE(HUGE + AT + BASE));
@@ -248,10 +245,7 @@ static void lost_in_child(void)
 	int status = 0, pid;
 
 	with_handler();
-	if (live_is_bare())
-		lose(arena + HUGE + AT);
-	else if (!lose_in_staging(arena + HUGE))
-		live_skip("armed pages are in their places");
+	lose_while_armed(arena + HUGE);
 	pid = (int)syscall(SYS_fork);
 	if (pid == 0) {
 		verify_loss(arena, 1);

@@ -1085,7 +1085,7 @@ def test_plugin_policy_that_makes_no_sense(b):
     result = good(b.run([*EAGER, "--policy", nonsense(b)], [b.program("start"), "joinable workers"]))
     refused = sum(p["refused"]["policy_invalid_count"] for p in result.processes())
     moved = sum(rules_of(p)["anything"]["moved_pages"] for p in result.processes())
-    want(refused >= 20, f"only {refused} verdicts were nonsense")
+    want(refused > 100 / SLOW, f"only {refused} verdicts were nonsense")
     same(moved, sum(p["migrated_pages"] for p in result.processes()), "moved by the rule")
 
 
