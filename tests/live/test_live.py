@@ -286,15 +286,22 @@ def test_late_pipeline(b):
     nothing_started(b, ["sh", "-c", "seq 1 20000 | sort -rn | head -n 3; exit 4"])
 
 
-def thread_names(pid):
-    names = []
-    for path in glob.glob(f"/proc/{pid}/task/*/comm"):
+def proc_files(pattern):
+    """(path, text) of each of these files of /proc; processes and threads may end while they are looked at."""
+    for path in glob.glob(pattern):
         try:
-            with open(path, encoding="ascii") as f:
-                names.append(f.read().strip())
+            with open(path, encoding="utf-8", errors="replace") as f:
+                yield path, f.read().strip()
         except OSError:
             pass
-    return names
+
+
+def thread_names(pid):
+    return [name for _, name in proc_files(f"/proc/{pid}/task/*/comm")]
+
+
+def children_of(pid):
+    return [child for _, text in proc_files(f"/proc/{pid}/task/*/children") for child in text.split()]
 
 
 def test_late_threads_seen(b):
@@ -303,12 +310,7 @@ def test_late_threads_seen(b):
         child = b.start([b.hugenuma, "run", "-q", *FAST, "--", *command], MALLOC_HUGE)
         seen, end = set(), time.monotonic() + 5 * SLOW
         while child.poll() is None and time.monotonic() < end:
-            for task in glob.glob(f"/proc/{child.pid}/task/*/children"):
-                try:
-                    with open(task, encoding="ascii") as f:
-                        seen.update(n for pid in f.read().split() for n in thread_names(pid))
-                except OSError:
-                    pass
+            seen.update(n for pid in children_of(child.pid) for n in thread_names(pid))
             time.sleep(0.02)
         status, out, err = b.finish(child)
         same(status, 0, out + err)
@@ -621,19 +623,16 @@ PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x4000
 
 
 def agent_thread(pid, name):
-    for path in glob.glob(f"/proc/{pid}/task/*/comm"):
-        with open(path, encoding="ascii") as f:
-            if f.read().strip() == name:
-                return int(path.split("/")[4])
-    return None
+    return next((int(path.split("/")[4]) for path, text in proc_files(f"/proc/{pid}/task/*/comm") if text == name), None)
 
 
-def children_of(pid):
-    found = []
-    for path in glob.glob(f"/proc/{pid}/task/*/children"):
-        with open(path, encoding="ascii") as f:
-            found += f.read().split()
-    return found
+def program_of(child, name):
+    """Its process id, once `hugenuma run` has started it; before, that has children of its own, who look at the machine."""
+    def find():
+        return next((pid for pid in children_of(child.pid) if name in thread_names(pid)), None)
+
+    want(wait_for(find, 10 * SLOW), f"{name} has not started")
+    return find()
 
 
 def deaf_agent(b, wrap=()):
@@ -641,19 +640,16 @@ def deaf_agent(b, wrap=()):
     libc = ctypes.CDLL(None, use_errno=True)
     child = b.start([*wrap, b.hugenuma, "run", "-q", *EAGER, "--policy", "observe", "--", b.program("forks"),
                      "a fork on request"])
-    deadline, tid = time.monotonic() + 10, None
     try:
-        while tid is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-            pids = children_of(child.pid)
-            tid = agent_thread(pids[0], "hugenuma-scan") if pids else None
-        want(tid is not None, "the agent has not started")
+        pid = program_of(child, "live-forks")
+        want(wait_for(lambda: agent_thread(pid, "hugenuma-scan"), 10), "the agent has not started")
+        tid = agent_thread(pid, "hugenuma-scan")
         want(child.stdout.readline() == "absent\n", "the program did not get as far as its fork")
         if libc.ptrace(PTRACE_SEIZE, tid, None, None):
             raise Skip("no ptrace here")
         libc.ptrace(PTRACE_INTERRUPT, tid, None, None)
         os.waitpid(tid, WALL)
-        os.kill(int(pids[0]), signal.SIGUSR1)
+        os.kill(int(pid), signal.SIGUSR1)
         line = child.stdout.readline()
         if libc.ptrace(PTRACE_DETACH, tid, None, None):
             os.waitpid(tid, WALL)  # the program has ended since, and waits for us to know
@@ -999,23 +995,15 @@ MOVE_THREADS = ["--move-threads", "--period-ms", "200"]
 
 
 def cpus_of_threads(pid):
-    found = []
-    for tid in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as f:
-            name = f.read().strip()
-        with open(f"/proc/{pid}/task/{tid}/status", encoding="utf-8") as f:
-            cpus = re.search(r"^Cpus_allowed_list:\s*(\S+)", f.read(), re.M).group(1)
-        if not name.startswith("hugenuma"):
-            found.append(cpus)
-    return found
+    return [re.search(r"^Cpus_allowed_list:\s*(\S+)", text, re.M).group(1)
+            for _, text in proc_files(f"/proc/{pid}/task/*/status") if not re.match(r"Name:\s*hugenuma", text)]
 
 
 def kept_until(b, what, *order):
     """One thread or both are kept on the only CPU of the node that their memory is on, until that order."""
     child = b.start([b.hugenuma, "run", "-q", *TWO_NODES, *MOVE_THREADS, "--", b.program("roam"), "2"])
     try:
-        want(wait_for(lambda: children_of(child.pid), 10), f"{what}: the program has not started")
-        pid = children_of(child.pid)[0]
+        pid = program_of(child, "live-roam")
         want(wait_for(lambda: len(set(cpus_of_threads(pid))) > 1, 40), f"{what}: no thread is kept")
         same(b.bare([b.hugenuma, *(pid if word == "PID" else word for word in order)]).status, 0, what)
         want(wait_for(lambda: len(set(cpus_of_threads(pid))) == 1, 10), f"{what}: they are still kept")
