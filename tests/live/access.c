@@ -2,10 +2,8 @@
 /*
  * The kernel as the one who touches absent memory: system calls must neither fail nor fall short nor see other bytes.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/errqueue.h>
 #include <linux/futex.h>
 #include <linux/io_uring.h>
 #include <poll.h>
@@ -16,15 +14,12 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 #include <sys/select.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -40,17 +35,6 @@ static char *arena;
 static void get_arena(void) { arena = live_arena(PAGES, SEED); }
 
 static void absent(void) { live_wait_absent(arena, BYTES); }
-
-static int temporary(int flags)
-{
-	const char *dir = getenv("TMPDIR");
-	int fd = open(dir ? dir : "/tmp", O_TMPFILE | O_RDWR | flags, 0600);
-
-	if (fd < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
-		live_skip("the file system does not take these flags");
-	CHECK(fd >= 0);
-	return fd;
-}
 
 /* ---- files ---- */
 
@@ -76,24 +60,25 @@ static void file_rounds(int fd, unsigned int rounds)
 static void file_buffered(void)
 {
 	get_arena();
-	file_rounds(temporary(0), ROUNDS);
+	file_rounds(live_temporary(0), ROUNDS);
 }
 
 static void file_direct(void)
 {
 	get_arena();
-	file_rounds(temporary(O_DIRECT), PINNED_ROUNDS);
+	file_rounds(live_temporary(O_DIRECT), PINNED_ROUNDS);
 }
 
 static void file_vectors(void)
 {
 	struct iovec v[7];
+	size_t end;
 	char *copy;
 	int fd, i;
 
 	get_arena();
 	copy = live_reserve(BYTES);
-	fd = temporary(0);
+	fd = live_temporary(0);
 	/* Pieces of odd sizes, across all pages. */
 	for (i = 0; i < 7; i++)
 		v[i] = (struct iovec){ arena + (size_t)i * (BYTES / 8) + 24, BYTES / 8 + 8 * (size_t)i };
@@ -105,138 +90,15 @@ static void file_vectors(void)
 		      (ssize_t)v[i].iov_len);
 		live_verify_from(copy, v[i].iov_len, SEED, (size_t)((char *)v[i].iov_base - arena) / 8);
 	}
+	/* What comes back is something else than what is there, and nothing is touched beside it. */
+	live_fill(arena, BYTES, SEED + 1);
 	absent();
 	CHECK(lseek(fd, 0, SEEK_SET) == 0);
 	CHECK(readv(fd, v, 7) == (ssize_t)(7 * (BYTES / 8) + 8 * 21));
-	live_verify(arena, 24 + BYTES / 8, SEED);
-}
-
-/* ---- sockets and pipes ---- */
-
-static void *send_all(void *arg)
-{
-	size_t off = 0;
-	ssize_t n;
-
-	for (; off < BYTES; off += (size_t)n) {
-		n = send(*(int *)arg, arena + off, BYTES - off, 0);
-		CHECK(n > 0);
-	}
-	return NULL;
-}
-
-static void sockets(void)
-{
-	pthread_t t;
-	unsigned int i;
-	size_t off;
-	ssize_t n;
-	char *to;
-	int s[2];
-
-	get_arena();
-	to = live_arena(PAGES, 0);
-	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
-	for (i = 0; i < ROUNDS; i++) {
-		live_fill(arena, BYTES, SEED + i);
-		absent();
-		live_wait_absent(to, BYTES);
-		CHECK(pthread_create(&t, NULL, send_all, &s[0]) == 0);
-		for (off = 0; off < BYTES; off += (size_t)n) {
-			n = recv(s[1], to + off, BYTES - off, 0);
-			CHECK(n > 0);
-		}
-		CHECK(pthread_join(t, NULL) == 0);
-		live_verify(to, BYTES, SEED + i);
-	}
-}
-
-/* What was handed to a pipe by reference must arrive as it was, whatever happens to the pages meanwhile. */
-static void splice_pages(void)
-{
-	char *copy;
-	unsigned int i, k;
-	int p[2];
-
-	get_arena();
-	copy = live_reserve(HUGE);
-	CHECK(pipe(p) == 0);
-	for (i = 0; i < ROUNDS; i++) {
-		size_t size = 16 * BASE, off = 0;
-		struct iovec v = { arena + (i % PAGES) * HUGE + i * 3 * BASE, size };
-
-		live_fill(arena, BYTES, SEED + i);
-		absent();
-		CHECK(vmsplice(p[1], &v, 1, 0) == (ssize_t)size);
-		/* Taken away and given back, to other frames, while the pipe holds the old ones. */
-		for (k = 0; k < 4; k++) {
-			(void)live_absent_within(arena, BYTES, 200);
-			live_verify(arena, BYTES, SEED + i);
-		}
-		while (off < size) {
-			ssize_t n = read(p[0], copy + off, size - off);
-
-			CHECK(n > 0);
-			off += (size_t)n;
-		}
-		live_verify_from(copy, size, SEED + i, (size_t)((char *)v.iov_base - arena) / 8);
-	}
-}
-
-static void loopback(int s[2])
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(a);
-	int l = socket(AF_INET, SOCK_STREAM, 0), size = 8 << 20;
-
-	CHECK(l >= 0);
-	if (bind(l, (struct sockaddr *)&a, len) || listen(l, 1))
-		live_skip("no loopback device");
-	CHECK(getsockname(l, (struct sockaddr *)&a, &len) == 0);
-	s[0] = socket(AF_INET, SOCK_STREAM, 0);
-	(void)setsockopt(s[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	if (connect(s[0], (struct sockaddr *)&a, len))
-		live_skip("no loopback device");
-	s[1] = accept(l, NULL, NULL);
-	CHECK(s[1] >= 0);
-	close(l);
-}
-
-static void zero_copy(void)
-{
-	int s[2], one = 1;
-	unsigned int i, k;
-	char *to;
-
-	get_arena();
-	to = live_reserve(BYTES);
-	loopback(s);
-	if (setsockopt(s[0], SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)))
-		live_skip("no SO_ZEROCOPY");
-	for (i = 0; i < ROUNDS; i++) {
-		size_t sent = 0, got = 0;
-		ssize_t n;
-
-		live_fill(arena, BYTES, SEED + i);
-		absent();
-		while (sent < HUGE) {
-			n = send(s[0], arena + HUGE / 2 + sent, HUGE - sent, MSG_ZEROCOPY | MSG_DONTWAIT);
-			if (n < 0)
-				break;
-			sent += (size_t)n;
-		}
-		CHECK(sent > 0);
-		for (k = 0; k < 4; k++) {
-			(void)live_absent_within(arena, BYTES, 200);
-			live_verify(arena, BYTES, SEED + i);
-		}
-		while (got < sent) {
-			n = recv(s[1], to + got, sent - got, 0);
-			CHECK(n > 0);
-			got += (size_t)n;
-		}
-		live_verify_from(to, sent & ~(size_t)7, SEED + i, HUGE / 2 / 8);
-	}
+	end = (size_t)((char *)v[6].iov_base - arena) + v[6].iov_len;
+	live_verify(arena, 24, SEED + 1);
+	live_verify_from(arena + 24, end - 24, SEED, 3);
+	live_verify_from(arena + end, BYTES - end, SEED + 1, end / 8);
 }
 
 /* ---- small structures ---- */
@@ -476,123 +338,6 @@ static void exec_strings(void)
 	}
 }
 
-/* ---- other processes' eyes ---- */
-
-static void process_vm(pid_t pid)
-{
-	char *copy = live_reserve(BYTES);
-	struct iovec l = { copy, BYTES }, r = { arena, BYTES };
-
-	CHECK(process_vm_readv(pid, &l, 1, &r, 1, 0) == (ssize_t)BYTES);
-	live_verify(copy, BYTES, SEED);
-	live_fill(copy, BYTES, SEED + 1);
-	l.iov_len = r.iov_len = HUGE / 2;
-	CHECK(process_vm_writev(pid, &l, 1, &r, 1, 0) == (ssize_t)(HUGE / 2));
-}
-
-static void verify_half_written(void)
-{
-	live_verify(arena, HUGE / 2, SEED + 1);
-	live_verify_from(arena + HUGE / 2, BYTES - HUGE / 2, SEED, HUGE / 2 / 8);
-}
-
-static void process_vm_self(void)
-{
-	get_arena();
-	absent();
-	process_vm(getpid());
-	verify_half_written();
-}
-
-/* The child is older than the arena, so that it shares nothing of it. */
-static void process_vm_child(void)
-{
-	int go[2];
-	pid_t pid;
-
-	CHECK(pipe(go) == 0);
-	pid = fork();
-	if (pid == 0) {
-		CHECK(read(go[0], &arena, sizeof(arena)) == sizeof(arena));
-		process_vm(getppid());
-		_exit(0);
-	}
-	get_arena();
-	absent();
-	CHECK(write(go[1], &arena, sizeof(arena)) == sizeof(arena));
-	live_reap(pid);
-	verify_half_written();
-}
-
-/* No page for a debugger while it is absent, but never another one's. */
-static bool is_right_or_eio(ssize_t n, uint64_t got, uint64_t wanted)
-{
-	if (n < 0)
-		return errno == EIO || errno == EFAULT;
-	return n == 8 && got == wanted;
-}
-
-static void proc_mem(void)
-{
-	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-	unsigned int i, failed = 0;
-	uint64_t word;
-
-	get_arena();
-	CHECK(fd >= 0);
-	for (i = 0; i < 20 * ROUNDS; i++) {
-		size_t at = (i % PAGES) * HUGE + 8 * i;
-		ssize_t n;
-
-		if (i % 5 == 0)
-			absent();
-		n = pread(fd, &word, 8, (off_t)(uintptr_t)(arena + at));
-		CHECK(is_right_or_eio(n, word, live_word(SEED, at / 8)));
-		failed += n < 0;
-		if (i % 7 == 0)
-			live_verify(arena, BYTES, SEED);
-	}
-	CHECK(live_is_bare() || failed);
-}
-
-static void trace_parent(void)
-{
-	const pid_t parent = getppid();
-	unsigned int i;
-	int status;
-
-	for (i = 0; i < 10; i++) {
-		size_t at = (i % PAGES) * HUGE + 8 * i;
-		uint64_t word;
-
-		if (ptrace(PTRACE_ATTACH, parent, NULL, NULL))
-			_exit(EXIT_SKIPPED);
-		CHECK(waitpid(parent, &status, __WALL) == parent && WIFSTOPPED(status));
-		errno = 0;
-		word = (uint64_t)ptrace(PTRACE_PEEKDATA, parent, arena + at, NULL);
-		CHECK(is_right_or_eio(errno ? -1 : 8, word, live_word(SEED, at / 8)));
-		CHECK(ptrace(PTRACE_DETACH, parent, NULL, NULL) == 0);
-		live_sleep_ms(10);
-	}
-	_exit(0);
-}
-
-static void traced(void)
-{
-	int status = 0;
-	pid_t pid;
-
-	get_arena();
-	pid = fork();
-	if (pid == 0)
-		trace_parent();
-	while (waitpid(pid, &status, WNOHANG) == 0)
-		live_verify(arena, BYTES, SEED);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED)
-		live_skip("no ptrace here");
-	CHECK(status == 0);
-}
-
 /* ---- signals ---- */
 
 static volatile sig_atomic_t handled;
@@ -639,7 +384,7 @@ static void signals_meanwhile(void)
 
 	get_arena();
 	copy = live_reserve(BYTES);
-	fd = temporary(0);
+	fd = live_temporary(0);
 	CHECK(sigaction(SIGALRM, &sa, NULL) == 0 && setitimer(ITIMER_REAL, &it, NULL) == 0);
 	for (i = 0; i < 4 * ROUNDS; i++) {
 		live_fill(arena, BYTES, SEED + i);
@@ -720,7 +465,7 @@ static void ring_rounds(int write_op, int read_op, unsigned int rounds)
 	all.iov_base = arena;
 	copy = live_reserve(BYTES);
 	ring_open(&r);
-	fd = temporary(0);
+	fd = live_temporary(0);
 	for (i = 0; i < rounds; i++) {
 		live_fill(arena, BYTES, SEED + i);
 		absent();
@@ -751,9 +496,6 @@ static const struct live_case cases[] = {
 	{ "pread and pwrite of a file", file_buffered },
 	{ "pread and pwrite with O_DIRECT", file_direct },
 	{ "readv and writev", file_vectors },
-	{ "send and recv", sockets },
-	{ "vmsplice", splice_pages },
-	{ "MSG_ZEROCOPY over loopback", zero_copy },
 	{ "futex WAIT on a word", futex_wait },
 	{ "futex WAKE of a sleeper", futex_wake },
 	{ "futex WAKE_OP and LOCK_PI", futex_gives_up },
@@ -761,10 +503,6 @@ static const struct live_case cases[] = {
 	{ "path arguments and getcwd", paths },
 	{ "structures of poll, select, epoll, clock, ioctl", structures },
 	{ "execve strings", exec_strings },
-	{ "process_vm_readv by itself", process_vm_self },
-	{ "process_vm_readv by a child", process_vm_child },
-	{ "/proc/self/mem", proc_mem },
-	{ "a debugger looks", traced },
 	{ "alternate signal stack", alternate_stack },
 	{ "signals while system calls wait for pages", signals_meanwhile },
 	{ "io_uring read and write", ring_plain },

@@ -137,6 +137,17 @@ void live_verify_zero(const void *p, size_t bytes)
 		CHECK(is_word(&w[i], 0));
 }
 
+int live_temporary(int flags)
+{
+	const char *dir = getenv("TMPDIR");
+	int fd = open(dir ? dir : "/tmp", O_TMPFILE | O_RDWR | flags, 0600);
+
+	if (fd < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
+		live_skip("the file system does not take these flags");
+	CHECK(fd >= 0);
+	return fd;
+}
+
 /* ---- the page map ---- */
 
 static size_t mapped(const void *p, size_t bytes, uint64_t kind)

@@ -67,6 +67,9 @@ bool live_absent_within(const void *p, size_t bytes, unsigned int ms);
 size_t live_present(const void *p, size_t bytes);
 size_t live_huge(const void *p, size_t bytes);
 
+/* A file without a name, opened for reading and writing with these flags besides; skips where they are not taken. */
+int live_temporary(int flags);
+
 bool live_is_bare(void);
 /* LIVE_SLOW in the environment: the machine is so many times slower than most, and things take so much longer. 1 else. */
 unsigned int live_slow(void);

@@ -2,6 +2,7 @@
 /*
  * Processes made while pages are absent: a child must see what its parent saw, and each its own from then on.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -333,42 +334,56 @@ static void clone_process(void)
 	live_verify(arena, BYTES, SEED);
 }
 
-static void wipe_on_fork(void)
+/* Nothing is there in a child, and what it maps there is new. */
+static void verify_kept_back(char *p)
 {
-	pid_t pid;
+	unsigned char there[HUGE / BASE];
 
-	absent_arena();
-	CHECK(madvise(arena + HUGE, HUGE, MADV_WIPEONFORK) == 0);
-	CHECK(madvise(arena + 3 * HUGE, HUGE, MADV_DONTFORK) == 0);
-	pid = fork();
+	CHECK(mincore(p, HUGE, there) == -1 && errno == ENOMEM);
+	CHECK(mmap(p, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == p);
+	live_verify_zero(p, HUGE);
+}
+
+/* Two pages that children find wiped, one that they do not get. */
+static void advise_for_children(void)
+{
+	CHECK(madvise(arena + HUGE, 2 * HUGE, MADV_WIPEONFORK) == 0);
+	CHECK(madvise(arena + 4 * HUGE, HUGE, MADV_DONTFORK) == 0);
+}
+
+static void check_children(pid_t (*make)(void))
+{
+	pid_t pid = make();
+
 	if (pid == 0) {
+		verify_kept_back(arena + 4 * HUGE);
 		live_verify(arena, HUGE, SEED);
-		live_verify_zero(arena + HUGE, HUGE);
-		live_verify_from(arena + 4 * HUGE, BYTES - 4 * HUGE, SEED, 4 * HUGE / 8);
+		live_verify_zero(arena + HUGE, 2 * HUGE);
+		live_verify_from(arena + 3 * HUGE, HUGE, SEED, 3 * HUGE / 8);
+		live_verify_from(arena + 5 * HUGE, BYTES - 5 * HUGE, SEED, 5 * HUGE / 8);
 		_exit(0);
 	}
 	live_reap(pid);
 	live_verify(arena, BYTES, SEED);
 }
 
+static pid_t make_bare(void) { return (pid_t)syscall(SYS_fork); }
+
+static void wipe_on_fork(void)
+{
+	absent_arena();
+	advise_for_children();
+	check_children(fork);
+}
+
 static void wipe_on_bare_fork(void)
 {
-	pid_t pid;
-
 	if (geteuid() != 0)
 		live_skip("only root can be told about bare forks");
 	arena = live_arena(PAGES, SEED);
-	CHECK(madvise(arena + 2 * HUGE, 2 * HUGE, MADV_WIPEONFORK) == 0);
+	advise_for_children();
 	live_wait_absent(arena, BYTES);
-	pid = (pid_t)syscall(SYS_fork);
-	if (pid == 0) {
-		live_verify(arena, 2 * HUGE, SEED);
-		live_verify_zero(arena + 2 * HUGE, 2 * HUGE);
-		live_verify_from(arena + 4 * HUGE, BYTES - 4 * HUGE, SEED, 4 * HUGE / 8);
-		_exit(0);
-	}
-	live_reap(pid);
-	live_verify(arena, BYTES, SEED);
+	check_children(make_bare);
 }
 
 /* The child takes its memory to pieces at once, faster than it can be served; every other base page of two pages. */

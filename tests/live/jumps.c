@@ -124,6 +124,85 @@ static void coroutines(void)
 	CHECK(signals > 0);
 }
 
+/* ---- a signal to who sleeps on an absent stack ---- */
+
+#define SLEEPS live_rounds(10)
+
+static volatile sig_atomic_t asleep, caught, on_arena;
+static char *stack; /* the page that it sleeps on */
+
+/* The kernel has written the frame of this below that of the sleeper. */
+static void catch(int sig)
+{
+	char here[4096];
+
+	memset(here, sig, sizeof(here));
+	on_arena += here >= stack && here + sizeof(here) <= stack + HUGE && here[4095] == sig;
+	caught++;
+}
+
+/* Runs on a page of the arena, and touches nothing of it but its frame. */
+static void sleep_on_stack(unsigned int round)
+{
+	volatile uint64_t frame[1000];
+	sigset_t none;
+
+	for (size_t i = 0; i < 1000; i++)
+		frame[i] = live_word(round, i);
+	sigemptyset(&none);
+	asleep++;
+	while (caught <= (int)round)
+		sigsuspend(&none);
+	for (size_t i = 0; i < 1000; i++)
+		CHECK(frame[i] == live_word(round, i));
+}
+
+static void go_to_sleep(unsigned int round)
+{
+	ucontext_t here, there;
+
+	CHECK(getcontext(&there) == 0);
+	there.uc_stack.ss_sp = stack;
+	there.uc_stack.ss_size = HUGE;
+	there.uc_link = &here;
+	makecontext(&there, (void (*)(void))sleep_on_stack, 1, round);
+	CHECK(swapcontext(&here, &there) == 0);
+}
+
+static void *sleeper(void *arg)
+{
+	(void)arg;
+	for (unsigned int round = 0; round < SLEEPS; round++) {
+		stack = arena + (round % PAGES) * HUGE;
+		go_to_sleep(round);
+		CHECK(caught == (int)round + 1 && on_arena == caught);
+		/* Nobody goes down that far. */
+		live_verify_from(stack, HUGE / 2, SEED, round % PAGES * HUGE / 8);
+	}
+	return NULL;
+}
+
+/* Not by chance: it is known to be absent when the signal is sent. */
+static void signal_on_absent_stack(void)
+{
+	struct sigaction sa = { .sa_handler = catch };
+	sigset_t one, old;
+	pthread_t t;
+
+	absent_arena();
+	sigemptyset(&one);
+	sigaddset(&one, SIGUSR1);
+	CHECK(sigaction(SIGUSR1, &sa, NULL) == 0 && pthread_sigmask(SIG_BLOCK, &one, &old) == 0);
+	CHECK(pthread_create(&t, NULL, sleeper, NULL) == 0);
+	for (int round = 0; round < (int)SLEEPS; round++) {
+		while (asleep <= round)
+			live_sleep_ms(1);
+		live_wait_absent(stack, HUGE);
+		CHECK(caught == round && pthread_kill(t, SIGUSR1) == 0);
+	}
+	CHECK(pthread_join(t, NULL) == 0 && pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
+}
+
 /* ---- SIGBUS ---- */
 
 static char *file_page;
@@ -165,6 +244,7 @@ static void truncated_file(void)
 static const struct live_case cases[] = {
 	{ "longjmp across frames", jump_across_frames },
 	{ "coroutines with stacks of huge pages", coroutines },
+	{ "a signal on an absent stack", signal_on_absent_stack },
 	{ "SIGBUS mended by its handler", truncated_file },
 	{ NULL, NULL },
 };

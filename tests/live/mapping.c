@@ -280,11 +280,12 @@ static void want_faults(void)
 	CHECK(sigaction(SIGSEGV, &sa, NULL) == 0);
 }
 
-static bool write_faults(volatile uint64_t *w)
+/* What was there is there again afterwards. */
+static bool write_faults(volatile uint64_t *w, uint64_t value)
 {
 	if (sigsetjmp(on_fault, 1))
 		return true;
-	*w = 1;
+	*w = value;
 	return false;
 }
 
@@ -296,22 +297,61 @@ static bool read_faults(const volatile uint64_t *w)
 	return false;
 }
 
+#define ANSWER 42u
+#define CODE (0x9090c300000000b8u | (uint64_t)ANSWER << 8) /* mov $ANSWER, %eax; ret */
+
+static bool run_faults(const volatile uint64_t *code)
+{
+	if (sigsetjmp(on_fault, 1))
+		return true;
+	CHECK(((unsigned int (*)(void))(uintptr_t)code)() == ANSWER);
+	return false;
+}
+
+/* What can be written can be read. What can be run, too, unless the processor has protection keys: tried where nobody interferes. */
+static bool is_readable(int prot)
+{
+	volatile uint64_t *w;
+	bool faults;
+
+	if (prot != PROT_EXEC)
+		return prot != PROT_NONE;
+	w = mmap(NULL, BASE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(w != MAP_FAILED);
+	*w = 1;
+	CHECK(mprotect((void *)(uintptr_t)w, BASE, prot) == 0);
+	faults = read_faults(w);
+	CHECK(munmap((void *)(uintptr_t)w, BASE) == 0);
+	return !faults;
+}
+
+static void verify_beside(const char *p, size_t code)
+{
+	live_verify(p, code, SEED);
+	live_verify_from(p + code + 8, BYTES - code - 8, SEED, code / 8 + 1);
+}
+
+/* The first to touch the pages is an instruction's fetch, in the middle, and a write, at the start. */
 static void protect(size_t from, size_t bytes, int prot)
 {
-	char *p = absent_arena();
-	volatile uint64_t *w = (volatile uint64_t *)(void *)(p + from + bytes / 2);
+	char *p = live_arena(PAGES, SEED);
+	volatile uint64_t *first = (volatile uint64_t *)(void *)(p + from), *code = first + bytes / 16;
+	bool is_open;
 
 	want_faults();
+	is_open = is_readable(prot);
+	*code = CODE;
+	live_wait_absent(p, BYTES);
 	CHECK(mprotect(p + from, bytes, prot) == 0);
-	if (prot & PROT_READ)
-		live_verify(p, BYTES, SEED);
-	else
-		CHECK(read_faults(w));
-	if (!(prot & PROT_WRITE))
-		CHECK(write_faults(w));
+	CHECK(run_faults(code) == !(prot & PROT_EXEC));
+	CHECK(write_faults(first, live_word(SEED, from / 8)) == !(prot & PROT_WRITE));
+	CHECK(read_faults(code) == !is_open);
 	verify_outside(p, from, from + bytes);
+	if (is_open)
+		verify_beside(p, from + bytes / 2);
 	CHECK(mprotect(p + from, bytes, PROT_READ | PROT_WRITE) == 0);
-	live_verify(p, BYTES, SEED);
+	CHECK(*code == CODE);
+	verify_beside(p, from + bytes / 2);
 	live_fill(p, BYTES, SEED + 4);
 	live_sleep_ms(30);
 	live_verify(p, BYTES, SEED + 4);
@@ -330,7 +370,7 @@ static void guard(size_t from, size_t bytes)
 	CHECK(read_faults((uint64_t *)(void *)(p + from)));
 	verify_outside(p, from, from + bytes);
 	live_sleep_ms(30);
-	CHECK(write_faults((uint64_t *)(void *)(p + from)) && read_faults((uint64_t *)(void *)(p + from + bytes) - 1));
+	CHECK(write_faults((uint64_t *)(void *)(p + from), 1) && read_faults((uint64_t *)(void *)(p + from + bytes) - 1));
 	CHECK(madvise(p + from, bytes, HN_MADV_GUARD_REMOVE) == 0);
 	live_verify_zero(p + from, bytes);
 	live_fill(p, BYTES, SEED + 4);
@@ -347,6 +387,12 @@ static void protect_read_part(void) { protect(2 * HUGE + 8 * BASE, 3 * BASE, PRO
 static void protect_none_pages(void) { protect(HUGE, 3 * HUGE, PROT_NONE); }
 static void protect_none_part(void) { protect(2 * HUGE - BASE, 2 * BASE, PROT_NONE); }
 static void protect_exec(void) { protect(HUGE, 2 * HUGE, PROT_READ | PROT_WRITE | PROT_EXEC); }
+static void protect_write_only(void) { protect(HUGE, 2 * HUGE, PROT_WRITE); }
+static void protect_write_only_part(void) { protect(2 * HUGE + 8 * BASE, 4 * BASE, PROT_WRITE); }
+static void protect_exec_only(void) { protect(HUGE, 2 * HUGE, PROT_EXEC); }
+static void protect_read_exec(void) { protect(HUGE, 2 * HUGE, PROT_READ | PROT_EXEC); }
+static void protect_read_exec_part(void) { protect(2 * HUGE + 8 * BASE, 4 * BASE, PROT_READ | PROT_EXEC); }
+static void protect_write_exec(void) { protect(HUGE, 2 * HUGE, PROT_WRITE | PROT_EXEC); }
 
 static void unmap_part_of_protected(void)
 {
@@ -357,7 +403,8 @@ static void unmap_part_of_protected(void)
 	verify_outside(p, 2 * HUGE + BASE, 2 * HUGE + 2 * BASE);
 }
 
-static void mlock_pages(void)
+/* What is locked stays resident: at once, or with MLOCK_ONFAULT once it has been touched. */
+static void lock_pages(unsigned int flags)
 {
 	char *p = absent_arena();
 	struct rlimit r;
@@ -365,8 +412,9 @@ static void mlock_pages(void)
 	CHECK(getrlimit(RLIMIT_MEMLOCK, &r) == 0);
 	if (r.rlim_cur != RLIM_INFINITY && r.rlim_cur < BYTES && geteuid())
 		live_skip("the memory-lock limit is too low");
-	CHECK(mlock(p + HUGE, 2 * HUGE) == 0);
-	/* What is locked stays resident. */
+	CHECK(mlock2(p + HUGE, 2 * HUGE, flags) == 0);
+	if (flags)
+		live_verify_from(p + HUGE, 2 * HUGE, SEED, HUGE / 8);
 	live_sleep_ms(100);
 	CHECK(live_is_bare() || live_present(p + HUGE, 2 * HUGE) == 2 * HUGE);
 	live_verify(p, BYTES, SEED);
@@ -376,6 +424,9 @@ static void mlock_pages(void)
 	live_sleep_ms(50);
 	live_verify(p, BYTES, SEED + 5);
 }
+
+static void mlock_pages(void) { lock_pages(0); }
+static void mlock_on_fault(void) { lock_pages(MLOCK_ONFAULT); }
 
 /* Locking everything makes everything resident: nothing that the program did not ask for may come with it. */
 static void lock_all(int flags)
@@ -477,10 +528,17 @@ static const struct live_case cases[] = {
 	{ "mprotect none, whole pages", protect_none_pages },
 	{ "mprotect none across two pages", protect_none_part },
 	{ "mprotect executable", protect_exec },
+	{ "mprotect write-only, whole pages", protect_write_only },
+	{ "mprotect write-only, 16 KiB of a page", protect_write_only_part },
+	{ "mprotect execute-only", protect_exec_only },
+	{ "mprotect read and execute, whole pages", protect_read_exec },
+	{ "mprotect read and execute, 16 KiB of a page", protect_read_exec_part },
+	{ "mprotect write and execute", protect_write_exec },
 	{ "guard pages, whole pages", guard_pages },
 	{ "guard pages, 12 KiB of a page", guard_part },
 	{ "munmap of a part of read-only pages", unmap_part_of_protected },
 	{ "mlock and munlock", mlock_pages },
+	{ "mlock2 on fault and munlock", mlock_on_fault },
 	{ "mlockall current", mlockall_current },
 	{ "mlockall future", mlockall_future },
 	{ "mlockall current and future", mlockall_both },

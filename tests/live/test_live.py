@@ -225,12 +225,14 @@ def case_tests(b):
         "mapping": (["always"], ["alternate", "--mover", "kernel"]),
         "access": (["always"],),
         "change": (["always"],),
+        "eyes": (["always"],),
         "fds": (["random"],),
         "hwpoison": (["always"], ["observe"]),
         "forks": (["always"], ["random", "--mover", "kernel"]),
         "pressure": (["always"],),
         "signals": (["always"],),
         "stacks": (["observe"],),
+        "streams": (["always"],),
     }
     for program, variants in policies.items():
         for variant in variants:

@@ -16,7 +16,7 @@ SLOWER = 4
 QUICK = (
     "start malloc", "two halves", "stay huge when written, copy mover", "stay huge when written, kernel mover", "end by exec",
     "mapping: munmap inside a page", "mapping: mremap to an aligned place", "mapping: MADV_DONTNEED across pages",
-    "mapping: mprotect read-only, 12 KiB", "access: send and recv", "fds: no foreign descriptors", "forks: parent and child",
+    "mapping: mprotect read-only, 12 KiB", "streams: send and recv", "fds: no foreign descriptors", "forks: parent and child",
     "stacks: 32 threads", "hwpoison: lost while armed, touched", "hwpoison: lost in a child",
 )
 
