@@ -21,7 +21,7 @@
 #include "core/types.h"
 
 #define HN_SHM_ENV "HUGENUMA_SHM"
-#define HN_SHM_MAGIC 0x0000000641554e48ULL /* "HNUA", then the layout version */
+#define HN_SHM_MAGIC 0x0000000741554e48ULL /* "HNUA", then the layout version */
 #define HN_SHM_SLOTS 128
 #define HN_MAX_CPUS 4096
 #define HN_PLUGIN_PATH 256
@@ -147,6 +147,7 @@ struct hn_shm {
 	struct hn_word slots_missed; /* processes that found no free slot and ran unmanaged */
 	struct hn_word filtered;  /* processes not looked at any more because of a system call filter of theirs */
 	struct hn_word unreadable; /* processes of a size to be looked at, that may not read their own /proc/self/pagemap */
+	struct hn_word deaf;      /* 1: a process has said that the kernel does not tell of forks */
 	struct hn_config config;
 	struct hn_machine machine;
 	struct hn_slot slot[HN_SHM_SLOTS];

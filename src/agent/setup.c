@@ -232,6 +232,15 @@ void hn_agent_fell(void)
 	hn_give_up("not managed: a fault in hugenuma itself while it was starting", 0);
 }
 
+/* Nothing can be done about it from here, and whoever has such a program must know. Once for all processes of the run. */
+static void say_deaf(void)
+{
+	if (hn_run->live.fork_events || !hn_cas_acquire(&hn_agent.shm->deaf, 0, 1))
+		return;
+	hn_slot_say(hn_agent.slot, "without CAP_SYS_PTRACE the kernel does not tell of forks: a child made by a bare fork or clone "
+				   "system call, not by libc, may find zeros for pages armed then", 0);
+}
+
 /* This process was managed before and has only been left for a moment (leave.c). */
 static void take_over_orders(void)
 {
@@ -281,6 +290,7 @@ bool hn_set_up(void)
 		hn_end_workers();
 	if (err)
 		return hn_give_up("not managed: cannot start threads", (int)-err);
+	say_deaf();
 	hn_agent.live = &hn_run->live;
 	hn_store_release(&hn_agent.state, HN_AGENT_RUNNING);
 	return true;

@@ -43,6 +43,8 @@ FAST = [*VIRTUAL, "--period-ms", "2", "--window-mib", "1024"]
 EAGER = [*FAST, "--start-now", "--min-mib", "2"]
 MALLOC_HUGE = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 NOBODY = 65534
+NO_PTRACE = ["setpriv", "--inh-caps", "-sys_ptrace", "--bounding-set", "-sys_ptrace"]
+DEAF = "without CAP_SYS_PTRACE the kernel does not tell of forks"
 
 
 class Skip(Exception):
@@ -192,9 +194,9 @@ def cases_of(b, name):
 
 # Cases after which the agent may not come back, and what it then says.
 MAY_SAY = {
-    "a change of user": "no permission for userfaultfd",
-    "a change of user first": "no permission for userfaultfd",
-    "changes of user, often": "no permission for userfaultfd|changes its user or its namespaces all the time",
+    "a change of user": f"no permission for userfaultfd|{DEAF}",
+    "a change of user first": f"no permission for userfaultfd|{DEAF}",
+    "changes of user, often": f"no permission for userfaultfd|{DEAF}|changes its user or its namespaces all the time",
     "a PID namespace": "/proc is that of another PID namespace",
     "a system call filter of all threads": "system call filter on all its threads",
 }
@@ -674,10 +676,20 @@ def test_deaf_agent(b):
 
 def test_deaf_agent_unprivileged(b):
     """The same where the kernel does not tell of forks: the child must not run, it would read zeros."""
-    wrap = ["setpriv", "--inh-caps", "-sys_ptrace", "--bounding-set", "-sys_ptrace"]
     if os.geteuid() != 0 or not shutil.which("setpriv") or not os.path.exists("/dev/userfaultfd"):
         raise Skip("needs root, setpriv and /dev/userfaultfd")
-    same(deaf_agent(b, wrap), signal.SIGKILL, "the child's wait status")
+    same(deaf_agent(b, NO_PTRACE), signal.SIGKILL, "the child's wait status")
+
+
+def test_forks_not_told(b):
+    """Where the kernel refuses to tell of forks that is said, once for all processes and lives; where it does, nothing is."""
+    if os.geteuid() != 0 or not shutil.which("setpriv") or not os.path.exists("/dev/userfaultfd"):
+        raise Skip("needs root, setpriv and /dev/userfaultfd")
+    for wrap, case, processes, times in ((NO_PTRACE, "forked children", 2, 1), ((), "joinable workers", 1, 0)):
+        result = good(b.run(FAST, [b.program("start"), case], dict(MALLOC_HUGE, LIVE_UNTIL_TAKEN="1"), quiet=False, wrap=wrap))
+        same(len(result.processes()), processes, f"{result}processes managed")
+        same(result.err.count(DEAF), times, f"lines in {result.err!r}")
+        same([m["text"].startswith(DEAF) for m in result.report["messages"]], [True] * times, "messages")
 
 
 def limited(b, limit_mib, reserve_mib, wrap=()):
