@@ -39,7 +39,7 @@ struct request {
 };
 
 static const struct argp_option option_table[] = {
-	{ "list", KEY_LIST, NULL, 0, "list the scenarios: name, races of docs/checker.md, what it is about", 0 },
+	{ "list", KEY_LIST, NULL, 0, "list the scenarios: name, races of docs/checker.md in " HN_DOC_DIR ", what it is about", 0 },
 	{ "threads", KEY_THREADS, "N", 0, "threads that search (default: one for each CPU); results do not depend on it", 0 },
 	{ "bound", KEY_BOUND, "N", 0,
 	  "only executions in which an actor that could go on is left at most N times (default: all executions)", 0 },
@@ -56,7 +56,7 @@ static const struct argp_option option_table[] = {
 
 static const char doc[] =
 	"Run the engine's protocol in every order that matters, over a machine that behaves as the kernel does, and see "
-	"whether the invariants of docs/protocol.md hold. SCENARIO is a name or a shell pattern; none: all of them. A name that "
+	"whether the invariants of docs/protocol.md (in " HN_DOC_DIR ") hold. SCENARIO is a name or a shell pattern; none: all of them. A name that "
 	"ends in @rwp: the same, with pages armed in their places (UFFDIO_RWPROTECT).\v"
 	"A violation names the invariant and shows the execution, a column for each actor, time going down. Two "
 	"executions that differ only in the order of steps that have nothing to do with one another count as one.\n\n"

@@ -49,7 +49,7 @@ const struct hn_setting hn_settings[] = {
 	SWITCH(start_now, "agent.start_now", "start-now", false,
 	       "start the agent when a process starts, without waiting for huge pages"),
 	POLICY(policy, "policy.name", "policy", true,
-	       "when pages migrate, docs/policy.md; observe judges and never moves; first-touch moves once; always, alternate and "
+	       "when pages migrate, docs/policy.md in " HN_DOC_DIR "; observe judges and never moves; first-touch moves once; always, alternate and "
 	       "random are for testing; a shared object of your own: hugenuma/policy.h"),
 	NUMBER(seed, "policy.seed", "seed", "", 0, UINT32_MAX, false, "seed of --policy=random"),
 	CHOICE(shared, "policy.shared", "shared", hn_shared_names, 2, false,
