@@ -5,8 +5,9 @@
  *
  * Why the stacks must be known before their threads start: the last thing a thread does is to have the kernel clear a
  * word in its control block, and where that word's page is absent the kernel gives up without a word: whoever joins the
- * thread waits for ever. Priority-inheriting mutexes are kept out with them: the kernel does not wait for their words
- * either, and libc ends a program whose kernel cannot read a mutex.
+ * thread waits for ever. Two kinds of mutexes are kept out with them, for whose words the kernel does not wait either:
+ * priority-inheriting ones, as libc ends a program whose kernel cannot read a mutex; and robust ones, which the kernel unlocks
+ * for a thread that has ended, or else whoever waits for one sleeps for ever.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -30,14 +31,20 @@ static void note_user_stack(const pthread_attr_t *attr)
 	hn_keep_out((uintptr_t)at, (uintptr_t)at + size);
 }
 
+static bool must_be_there(const pthread_mutexattr_t *attr)
+{
+	int protocol = PTHREAD_PRIO_NONE, robust = PTHREAD_MUTEX_STALLED;
+
+	return (pthread_mutexattr_getprotocol(attr, &protocol) == 0 && protocol == PTHREAD_PRIO_INHERIT) ||
+	       (pthread_mutexattr_getrobust(attr, &robust) == 0 && robust == PTHREAD_MUTEX_ROBUST);
+}
+
 __attribute__((visibility("default"))) int pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *attr)
 {
-	int protocol = PTHREAD_PRIO_NONE;
-
 	if (!real_mutex_init)
 		hn_threads_load();
 	/* The whole huge page, so that many mutexes in it are one range. */
-	if (attr && hn_agent.shm && pthread_mutexattr_getprotocol(attr, &protocol) == 0 && protocol == PTHREAD_PRIO_INHERIT)
+	if (attr && hn_agent.shm && must_be_there(attr))
 		hn_keep_out(hn_page_down((uintptr_t)m), hn_page_up((uintptr_t)(m + 1)));
 	return real_mutex_init(m, attr);
 }

@@ -227,6 +227,39 @@ static void pi_mutex(void)
 	live_verify_from(arena + 2 * HUGE, 2 * HUGE, SEED, 2 * HUGE / 8);
 }
 
+static void *die_with_it(void *m)
+{
+	CHECK(pthread_mutex_lock(m) == 0);
+	live_wait_absent(arena, HUGE); /* long enough for this page, too */
+	live_sleep_ms(100);
+	return NULL;
+}
+
+/* A thread ends with a mutex in its hands: the kernel tells the next one, and does not wait for the word to say it in. */
+static void robust_mutex(void)
+{
+	pthread_mutexattr_t attr;
+	struct timespec end;
+	pthread_mutex_t *m;
+	pthread_t t;
+
+	get_arena();
+	absent();
+	m = (void *)(arena + HUGE + 8192);
+	CHECK(pthread_mutexattr_init(&attr) == 0);
+	CHECK(pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) == 0);
+	CHECK(pthread_mutex_init(m, &attr) == 0);
+	CHECK(!live_absent_within(arena + HUGE, HUGE, 300) || live_is_bare());
+	CHECK(pthread_create(&t, NULL, die_with_it, m) == 0);
+	CHECK(pthread_join(t, NULL) == 0);
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 20;
+	CHECK(pthread_mutex_timedlock(m, &end) == EOWNERDEAD);
+	CHECK(pthread_mutex_consistent(m) == 0 && pthread_mutex_unlock(m) == 0);
+	CHECK(pthread_mutex_destroy(m) == 0);
+	live_verify(arena, HUGE, SEED);
+}
+
 static void paths(void)
 {
 	char *path, *buf;
@@ -500,6 +533,7 @@ static const struct live_case cases[] = {
 	{ "futex WAKE of a sleeper", futex_wake },
 	{ "futex WAKE_OP and LOCK_PI", futex_gives_up },
 	{ "priority-inheriting mutexes", pi_mutex },
+	{ "robust mutexes", robust_mutex },
 	{ "path arguments and getcwd", paths },
 	{ "structures of poll, select, epoll, clock, ioctl", structures },
 	{ "execve strings", exec_strings },
