@@ -92,13 +92,12 @@ static int set_locked(struct hn_ranges *r, hn_addr start, hn_addr end, bool leav
 int hn_ranges_set(hn_addr start, hn_addr end, bool leave, const struct hn_wish *wish)
 {
 	struct hn_ranges *r = &hn_agent.ranges;
-	int err;
+	uint64_t mask = hn_lock_undisturbed(&r->lock);
+	int err = set_locked(r, start, end, leave, wish);
 
-	hn_lock(&r->lock);
-	err = set_locked(r, start, end, leave, wish);
 	if (!err)
 		hn_add_acq_rel(&r->changes, 1);
-	hn_unlock(&r->lock);
+	hn_unlock_undisturbed(&r->lock, mask);
 	if (!err && hn_load_acquire(&hn_agent.state) != HN_AGENT_IDLE) {
 		hn_agent_pause();
 		hn_agent_resume();

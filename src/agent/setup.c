@@ -71,9 +71,11 @@ static void keeper_main(void *arg)
 	drop_privileges(false);
 	hn_name_thread("hugenuma-keep");
 	while (!hn_load_acquire(&hn_run->over)) {
-		uint32_t ms = hn_pool_tend(w->live);
+		uint32_t ms = hn_pool_tend(w->live); /* takes the kick, also one that was for `over` */
 		struct timespec t = { ms / 1000, (ms % 1000) * 1000000l };
 
+		if (hn_load_acquire(&hn_run->over))
+			break;
 		HN_SYS_BLOCK(SYS_futex, &w->live->pool_kick, FUTEX_WAIT_PRIVATE, 0, &t, 0, 0);
 	}
 	farewell();

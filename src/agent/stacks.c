@@ -33,13 +33,12 @@ static bool add_range(struct hn_stacks *s, uintptr_t start, uintptr_t end)
 void hn_keep_out(uintptr_t start, uintptr_t end)
 {
 	struct hn_stacks *s = &hn_agent.stacks;
-	bool is_new;
+	uint64_t mask = hn_lock_undisturbed(&s->lock);
+	bool is_new = add_range(s, start, end);
 
-	hn_lock(&s->lock);
-	is_new = add_range(s, start, end);
 	if (is_new)
 		hn_add_acq_rel(&s->changes, 1);
-	hn_unlock(&s->lock);
+	hn_unlock_undisturbed(&s->lock, mask);
 	/* The scanner looks at the changes before it arms again. */
 	if (is_new && hn_load_acquire(&hn_agent.state) != HN_AGENT_IDLE) {
 		hn_agent_pause();

@@ -41,6 +41,7 @@ struct child {
 	int fd;
 	uint64_t patience_end_ns;
 	uint32_t nr, nr_wiped;
+	bool wiped_known; /* nr_wiped is */
 	bool gone;   /* it has ended already: the gate must not be held for it, page by page */
 	bool absent; /* the base page before, of the same page, was not in the child at all */
 	/* A stack: who comes later has at least as many changes, so what it adds does not touch those of who is below. */
@@ -168,14 +169,6 @@ static void give(struct child *c, hn_addr addr, hn_addr src, uint64_t len)
 	}
 }
 
-static void give_part(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
-{
-	struct child *c = arg;
-
-	if (!c->gone && hn_is_staged(c->live, page))
-		give(c, addr, (hn_addr)(uintptr_t)hn_staging(c->live, page) + from, to - from);
-}
-
 static long open_smaps(const struct hn_live *live)
 {
 	long fd = hn_sys_open_at(live->fd_task, "../smaps", O_RDONLY | O_CLOEXEC);
@@ -188,16 +181,29 @@ static long open_smaps(const struct hn_live *live)
 	return fd;
 }
 
-/* What the child is to find zeroed is not given. Asking takes a while, and hardly a program has such memory. */
+/* What the child is to find zeroed is not given. Asking takes long, and hardly a program has such memory, or no child misses it. */
 static void find_wiped(struct child *c)
 {
 	const struct hn_word *wipes = c->live->setup.wipes;
-	long fd = wipes && hn_load_relaxed(wipes) ? open_smaps(c->live) : -1;
+	long fd = -1;
 
+	if (!c->wiped_known && wipes && hn_load_relaxed(wipes))
+		fd = open_smaps(c->live);
+	c->wiped_known = true;
 	if (fd < 0)
 		return;
 	c->nr_wiped = hn_smaps_wiped((int)fd, c->live->fork_wiped, HN_FORK_WIPED);
 	hn_sys_close((int)fd);
+}
+
+static void give_part(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
+{
+	struct child *c = arg;
+
+	if (c->gone || !hn_is_staged(c->live, page))
+		return;
+	find_wiped(c);
+	give(c, addr, (hn_addr)(uintptr_t)hn_staging(c->live, page) + from, to - from);
 }
 
 /* The child's memory is its own afterwards: no more faults to us, sleepers wake. */
@@ -214,7 +220,6 @@ void hn_fork_serve(struct hn_worker *w, int fd)
 {
 	struct child c = { .live = w->live, .fd = fd };
 
-	find_wiped(&c);
 	serve(w, &c);
 	while (c.nr_heirs) {
 		const struct heir *h = &c.heir[--c.nr_heirs];
