@@ -202,10 +202,14 @@ static uint64_t pool_bytes(const struct hn_live *live)
 
 static int make_areas(struct hn_live *live, struct hn_live_error *why)
 {
-	uint64_t staging = (uint64_t)live->setup.nr_pages * HN_PAGE_SIZE;
-	struct hn_geometry geo = hn_live_geometry(&live->setup);
-	uint64_t any;
+	struct hn_geometry geo;
+	uint64_t staging, any;
 
+	live->setup.nr_pages = hn_commit_room(live->setup.nr_pages);
+	if (!live->setup.nr_pages)
+		return fail(why, "not managed: with vm.overcommit_memory=2 too little is left of the commit limit", 0);
+	staging = (uint64_t)live->setup.nr_pages * HN_PAGE_SIZE;
+	geo = hn_live_geometry(&live->setup);
 	if (!fits_limit(RLIMIT_AS, 2 * staging) || !fits_limit(RLIMIT_DATA, 2 * staging))
 		return fail(why, "the limit on address space (ulimit -v) leaves little room; try --max-armed-mib", 0);
 	live->core = hn_area(live, hn_core_bytes(&geo), false);
