@@ -135,6 +135,7 @@ struct hn_core {
 	struct hn_word gate; /* the event gate, see gate.c */
 	uint32_t removed_ms; /* when a remove event was last read, wherever; gate exclusive to write */
 	uint32_t removed;    /* 1: so lately that its zap may still be to come */
+	uint32_t removes;    /* remove events read so far; gate exclusive to write */
 	uint32_t gen_floor;  /* no entry of a reclaimed chunk ever had a higher generation */
 	uint64_t dir_off, chunk_off, entry_off, page_off, disp_off, tid_off, thread_off, group_off; /* from the start of this struct */
 
@@ -249,8 +250,8 @@ uint32_t hn_drain(struct hn *hn, hn_addr start, hn_addr end);
  */
 int hn_manage(struct hn *hn, hn_addr haddr, int nid);
 /*
- * The same for memory that was registered in this very hold of the gate: no event on it can have been read before, so
- * it may be armed at once, where hn_manage waits for the last remove event to be over. Gate held exclusively.
+ * The same for memory that was never registered before, as long as no remove event has been read since (hn_core.removes): it may
+ * be armed at once, where hn_manage waits for the last remove event to be over. Gate as above.
  */
 int hn_manage_fresh(struct hn *hn, hn_addr haddr, int nid);
 /* A managed page is one of those with wish number `wish` from now on, 0: with none. Gate held. */

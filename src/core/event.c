@@ -100,6 +100,7 @@ void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end)
 {
 	hn->core->removed_ms = hn_now_ms(hn);
 	hn->core->removed = 1;
+	hn->core->removes++;
 	hn_displaced_cut(hn, start, end);
 	for_each_managed(hn, start, end, remove_one);
 	hn->ops->wake(hn->be, start, end - start);

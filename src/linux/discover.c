@@ -20,6 +20,8 @@
 #define EAGER_HOLES_PER_S 10000u /* the same with short scan periods, where being managed matters more */
 #define REST_MS 250u             /* without growth before a region that was given back is registered again; doubles each time */
 #define RANGES 64
+#define MAX_ADDR ((hn_addr)1 << 53) /* numbers of huge pages are 32 bits wide (hn_page_set_haddr) */
+#define STEP_BYTES ((hn_addr)1 << 30) /* managed in one hold of the gate: less than a millisecond */
 
 static bool overlaps(const struct hn_range *r, uint32_t nr, hn_addr start, hn_addr end)
 {
@@ -158,11 +160,20 @@ static int initial_node(const struct hn_live *live, hn_addr haddr)
 	return live->setup.interleave ? (int)((haddr >> HN_PAGE_SHIFT) % live->setup.nr_nodes) : 0;
 }
 
-/* Manage every huge page of [start, end) that may be. Gate held; exclusively when the range is fresh. */
-static void manage_piece(struct hn_worker *w, hn_addr start, hn_addr end, uint32_t wish,
-			 int (*manage)(struct hn *hn, hn_addr haddr, int nid))
+/* How a mapping is managed. */
+struct managing {
+	uint64_t bound;   /* see hn_ranges_wish */
+	bool fresh;       /* it was registered a moment ago, and never before; ... */
+	uint32_t removes; /* ... so many remove events had been read then */
+};
+
+/* Manage every huge page of [start, end) that may be. Gate held. */
+static void manage_step(struct hn_worker *w, hn_addr start, hn_addr end, uint32_t wish, const struct managing *m)
 {
+	/* Of what was registered before, a remove event may have been read whose zap is still to come (R16). */
+	bool fresh = m->fresh && w->hn.core->removes == m->removes;
 	struct hn_live *live = w->live;
+	bool some_excluded = overlaps(live->exclude, live->nr_excludes, start, end);
 	struct hn_range r[RANGES];
 	hn_addr a;
 
@@ -172,8 +183,8 @@ static void manage_piece(struct hn_worker *w, hn_addr start, hn_addr end, uint32
 
 		for (i = 0; i < n; i++)
 			for (a = hn_page_up(r[i].start); a + HN_PAGE_SIZE <= r[i].end; a += HN_PAGE_SIZE)
-				if (!overlaps(live->exclude, live->nr_excludes, a, a + HN_PAGE_SIZE)) {
-					manage(&w->hn, a, initial_node(live, a));
+				if (!some_excluded || !overlaps(live->exclude, live->nr_excludes, a, a + HN_PAGE_SIZE)) {
+					(fresh ? hn_manage_fresh : hn_manage)(&w->hn, a, initial_node(live, a));
 					if (live->wishes)
 						hn_entry_wish(&w->hn, a, wish);
 				}
@@ -182,20 +193,52 @@ static void manage_piece(struct hn_worker *w, hn_addr start, hn_addr end, uint32
 	}
 }
 
-/* bound: see hn_ranges_wish. Where there is no number for a wish pages would go where they must not. */
-static void manage_range(struct hn_worker *w, const struct hn_vma *vma, uint64_t bound,
-			 int (*manage)(struct hn *hn, hn_addr haddr, int nid))
+/* The same step by step: who waits for the gate has a fault to serve (I3), and a mapping may have a TiB. */
+static void manage_piece(struct hn_worker *w, hn_addr start, hn_addr end, uint32_t wish, const struct managing *m)
+{
+	bool is_known = true;
+	hn_addr stop;
+
+	for (; start < end && is_known; start = stop) {
+		stop = end - start > STEP_BYTES ? start + STEP_BYTES : end;
+		hn_gate_read_lock(&w->hn);
+		is_known = hn_region_covers(w->live, start, stop); /* else it has changed meanwhile: the next look */
+		if (is_known)
+			manage_step(w, start, stop, wish, m);
+		hn_gate_read_unlock(&w->hn);
+	}
+}
+
+/* Where there is no number for a wish pages would go where they must not. Gate not held. */
+static void manage_range(struct hn_worker *w, const struct hn_vma *vma, const struct managing *m)
 {
 	hn_addr at = vma->start;
 	struct hn_range r;
 	uint8_t user;
 
 	for (; hn_ranges_next(w->live, at, vma->end, &r, &user); at = r.end) {
-		int wish = hn_ranges_wish(w, bound, user);
+		int wish = hn_ranges_wish(w, m->bound, user);
 
 		if (wish >= 0 && hn_page_up(r.start) < hn_page_down(r.end))
-			manage_piece(w, hn_page_up(r.start), hn_page_down(r.end), (uint32_t)wish, manage);
+			manage_piece(w, hn_page_up(r.start), hn_page_down(r.end), (uint32_t)wish, m);
 	}
+}
+
+/*
+ * What was one mapping when it was looked at may have got a hole since, which nobody told us of, and memory that comes there later
+ * is not registered: to arm it would lose it (a read of it finds zeros, not us). So it is looked at again when every change
+ * raises an event. Gate exclusive. False: it is not to be managed, not now.
+ */
+static bool register_whole(struct hn_live *live, hn_addr start, hn_addr end, bool fresh)
+{
+	if (hn_uffd_register(live->fd, start, end - start, live->way->register_mode))
+		return false;
+	if (hn_maps_is_whole(live->fd_maps, start, end))
+		return true;
+	if (fresh)
+		hn_uffd_unregister(live->fd, start, end - start);
+	hn_region_remember(live, start, end);
+	return false;
 }
 
 /*
@@ -205,16 +248,22 @@ static void manage_range(struct hn_worker *w, const struct hn_vma *vma, uint64_t
 static void register_vma(struct hn_worker *w, const struct hn_vma *vma, uint64_t bound)
 {
 	struct hn_fence fence = hn_policy_fence_for(w->live, vma->start);
+	struct managing m = { .bound = bound };
 	struct hn_live *live = w->live;
+	bool done;
 
 	hn_gate_write_lock(&w->hn);
-	if (live->nr_regions < HN_MAX_REGIONS - 1 && !hn_displaced_any(&w->hn) &&
-	    hn_uffd_register(live->fd, vma->start, vma->end - vma->start, live->way->register_mode) == 0) {
+	m.fresh = hn_region_is_fresh(live, vma->start, vma->end);
+	m.removes = w->hn.core->removes;
+	done = live->nr_regions < HN_MAX_REGIONS - 1 && !hn_displaced_any(&w->hn) &&
+	       register_whole(live, vma->start, vma->end, m.fresh);
+	if (done) {
 		hn_region_add(live, vma->start, vma->end, NULL);
 		hn_policy_fence(live, vma->start, vma->end, &fence);
-		manage_range(w, vma, bound, hn_manage_fresh);
 	}
 	hn_gate_write_unlock(&w->hn);
+	if (done)
+		manage_range(w, vma, &m);
 }
 
 static void give_back(struct hn_worker *w, hn_addr start, hn_addr end);
@@ -241,10 +290,7 @@ static void revisit_vma(struct hn_worker *w, const struct hn_vma *vma, const str
 		give_back(w, vma->start, vma->end);
 		return;
 	}
-	hn_gate_read_lock(&w->hn);
-	if (hn_region_covers(live, vma->start, vma->end))
-		manage_range(w, vma, bound, hn_manage);
-	hn_gate_read_unlock(&w->hn);
+	manage_range(w, vma, &(struct managing){ .bound = bound });
 	fence = hn_policy_fence_for(live, vma->start);
 	if (!fence.up)
 		return;
@@ -263,7 +309,7 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 	uint64_t bound;
 	bool known;
 
-	if (vma->end - vma->start < HN_PAGE_SIZE || overlaps(live->own, live->nr_own, vma->start, vma->end))
+	if (vma->end - vma->start < HN_PAGE_SIZE || vma->end > MAX_ADDR || overlaps(live->own, live->nr_own, vma->start, vma->end))
 		return true;
 	hn_gate_read_lock(&w->hn);
 	known = hn_region_covers(live, vma->start, vma->end);
@@ -293,6 +339,7 @@ static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 		hn_uffd_wake(live->fd, start, end - start);
 		hn_policy_unfence(live, start, end);
 		hn_region_cut(live, start, end);
+		hn_region_remember(live, start, end);
 	}
 	hn_gate_write_unlock(&w->hn);
 }

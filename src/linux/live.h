@@ -102,6 +102,7 @@ struct hn_lost {
 };
 
 #define HN_MAX_LOST 32u
+#define HN_MAX_ONCE 64u
 
 /* A range of which the program has said what is to become of it. */
 struct hn_wanted {
@@ -182,6 +183,9 @@ struct hn_live {
 
 	uint32_t nr_regions; /* regions: gate exclusive to write */
 	struct hn_region region[HN_MAX_REGIONS];
+	/* In no region, but registered once, and perhaps still; more than there is room for: all that is in none. */
+	uint32_t nr_once;
+	struct hn_range once[HN_MAX_ONCE];
 
 	/* forked.c; gate exclusive */
 	struct hn_change fork_change[HN_FORK_CHANGES];
@@ -389,6 +393,11 @@ struct hn_vma {
  * `buf` is scratch of buf_bytes. 0 or -errno.
  */
 int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg);
+/*
+ * All of [start, end) belongs to one mapping such as hn_maps_walk finds; where the kernel can only be asked by text: it has no
+ * hole. False also when that cannot be told.
+ */
+bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end);
 /* The mappings that children find zeroed (MADV_WIPEONFORK), from /proc/self/smaps; number of ranges in out, at most nr. */
 uint32_t hn_smaps_wiped(int fd, struct hn_range *out, uint32_t nr);
 /* What a thread's numa_maps, or the beginning of it, says of the memory policy of the thread itself. */
@@ -426,6 +435,12 @@ bool hn_region_nth(struct hn_worker *w, uint32_t i, struct hn_region *r);
 bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence); /* NULL: none */
 void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end);
 void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t len);
+/* [start, end) is mapped no more. */
+void hn_region_unmap(struct hn_live *live, hn_addr start, hn_addr end);
+/* It stays mapped, and is cut or never was in a region: events of it may have been read, and may be in the time to come. */
+void hn_region_remember(struct hn_live *live, hn_addr start, hn_addr end);
+/* No event of what is in [start, end) can have been read so far: nothing of it is registered, nor was it ever. */
+bool hn_region_is_fresh(const struct hn_live *live, hn_addr start, hn_addr end);
 
 /* ---- messages.c: the descriptor's messages, ops of struct hn_ops ---- */
 bool hn_live_read_message(void *be, struct hn_message *m);
@@ -566,6 +581,14 @@ bool hn_room_is_enough(const struct hn_live *live, uint32_t n);
 /* The kernel found none against expectation; and: that was a moment ago. */
 void hn_room_note_scarce(struct hn_live *live, uint32_t n);
 bool hn_room_is_scarce(const struct hn_live *live, uint32_t n);
+
+/* ---- commit.c ---- */
+/*
+ * How many of `wanted` pages may be armed at a time without taking much of what may still be promised; 0: too few to be worth it.
+ * Under another rule than vm.overcommit_memory=2 all. The second: from the text of that setting and of /proc/meminfo.
+ */
+uint32_t hn_commit_room(uint32_t wanted);
+uint32_t hn_commit_pages(const char *mode, const char *meminfo, uint32_t wanted);
 
 /* ---- watermark.c ---- */
 /* The nodes, by the setup's numbers, that have less free than their high watermark and a huge page. Scanner thread. */

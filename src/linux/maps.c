@@ -9,6 +9,7 @@
  * /proc/self/smaps has the same lines and below each what the mapping is like, "VmFlags: " with pairs of letters last.
  */
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "linux/live.h"
 #include "linux/sys.h"
@@ -155,6 +156,17 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
 	int err = query_walk(fd, fn, arg);
 
 	return err == -ENOTTY ? read_walk(fd, buf, buf_bytes, fn, arg) : err;
+}
+
+bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end)
+{
+	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = start };
+	long err = hn_sys_ioctl(fd, HN_PROCMAP_QUERY, &q);
+
+	if (err == -ENOTTY)
+		return HN_SYS(SYS_msync, start, end - start, MS_ASYNC, 0, 0, 0) == 0;
+	return err == 0 && q.vma_start <= start && q.vma_end >= end && is_plain(&q) &&
+	       (q.vma_flags & HN_PROCMAP_QUERY_VMA_WRITABLE);
 }
 
 /* ---- smaps ---- */

@@ -105,7 +105,7 @@ void hn_live_note_event(void *be, const struct hn_message *m)
 	hn_stat_add(w->live->cnt.events, 1);
 	switch (m->kind) {
 	case HN_MSG_REMAP: hn_region_remap(w->live, m->start, m->to, m->end - m->start); break;
-	case HN_MSG_UNMAP: hn_region_cut(w->live, m->start, m->end); break;
+	case HN_MSG_UNMAP: hn_region_unmap(w->live, m->start, m->end); break;
 	case HN_MSG_FORK: hn_fork_serve(w, m->fd); break;
 	case HN_MSG_REMOVE:
 	case HN_MSG_FAULT:

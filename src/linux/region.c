@@ -110,6 +110,49 @@ bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end, const struc
 	return ok;
 }
 
+/* ---- what was registered once ---- */
+
+void hn_region_remember(struct hn_live *live, hn_addr start, hn_addr end)
+{
+	uint32_t i;
+
+	if (live->nr_once > HN_MAX_ONCE)
+		return;
+	for (i = 0; i < live->nr_once; i++)
+		if (live->once[i].start <= start && live->once[i].end >= end)
+			return;
+	if (live->nr_once < HN_MAX_ONCE)
+		live->once[live->nr_once] = (struct hn_range){ start, end };
+	live->nr_once++;
+}
+
+void hn_region_unmap(struct hn_live *live, hn_addr start, hn_addr end)
+{
+	uint32_t i = 0;
+
+	hn_region_cut(live, start, end);
+	while (live->nr_once <= HN_MAX_ONCE && i < live->nr_once) {
+		if (live->once[i].start >= start && live->once[i].end <= end)
+			live->once[i] = live->once[--live->nr_once];
+		else
+			i++;
+	}
+}
+
+bool hn_region_is_fresh(const struct hn_live *live, hn_addr start, hn_addr end)
+{
+	uint32_t i = first_after(live, start);
+
+	if (live->nr_once > HN_MAX_ONCE || (i < live->nr_regions && live->region[i].start < end))
+		return false;
+	for (i = 0; i < live->nr_once; i++)
+		if (live->once[i].start < end && live->once[i].end > start)
+			return false;
+	return true;
+}
+
+/* ---- changes ---- */
+
 void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end)
 {
 	uint32_t i = first_after(live, start);
@@ -119,7 +162,8 @@ void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end)
 
 		if (r->start < start && r->end > end) {
 			r->end = start;
-			insert_at(live, i + 1, tail); /* a full table forgets the tail: it stays registered, only unknown */
+			if (!insert_at(live, i + 1, tail)) /* a full table: it stays registered, only unknown */
+				hn_region_remember(live, tail.start, tail.end);
 			break;
 		}
 		if (r->start >= start && r->end <= end) {
@@ -135,7 +179,10 @@ void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end)
 	publish(live);
 }
 
-/* The registration follows the mapping; whole pieces of [from, from+len) that were ours are ours at `to`. */
+/*
+ * The registration follows the mapping; whole pieces of [from, from+len) that were ours are ours at `to`. With MREMAP_DONTUNMAP
+ * what stays behind stays registered; else it is said to be unmapped next.
+ */
 void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t len)
 {
 	struct hn_region *r;
@@ -154,6 +201,7 @@ void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t le
 		stop = r->end < end ? r->end : end;
 		fence = r->fence;
 		hn_region_cut(live, a, stop);
+		hn_region_remember(live, a, stop);
 		hn_region_add(live, to + (a - from), to + (stop - from), &fence);
 		a = stop;
 	}

@@ -121,6 +121,8 @@ SCENES = (
     Scene("late children", ("nanosleep", "fcntl"), PLAIN.options, standing="copy@1/3:11"),
     # 32 pages of 512 base pages that a child does not have: each is tried twice.
     Scene("kept back", ("copy",), PLAIN.options, ("100", "kept back"), most={"copy": 40000, "read": 32 * 512}),
+    # Between a look at a mapping and its registration the program takes a part of it away and puts another there.
+    Scene("beside", ("register",), PLAIN.options, ("1500", "beside"), standing="register@1/1:sleep=6"),
     Scene("born with a filter", ("wait4",), PLAIN.options, ("300", "filter")),
     Scene("signals", ("rt_sigqueueinfo",), PLAIN.options, ("300", "signals")),
     # A base page of what is in staging has a hardware memory error, again and again.

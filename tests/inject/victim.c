@@ -15,6 +15,7 @@
  *   signals  is sent SIGBUS while all its threads block it, and gets each
  *   one shot   has a SIGSEGV itself at the end, and a handler that is called once
  *   kept back  forks behind libc with memory that a child does not get
+ *   beside   has memory that rests, and right beside it some that comes and goes
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -317,6 +318,28 @@ static void keep_back(void)
 	munmap(p, KEPT * HUGE);
 }
 
+/*
+ * A mapping that gets huge pages, and at once a hole in the middle, and new memory there. Who looked at it when it was whole, and
+ * does something about it in the meantime, must not take the new memory for a part of it.
+ */
+static void beside(void)
+{
+	char *p = reserve(6), *middle = p + 2 * HUGE;
+
+	fill(p, 2 * HUGE, 77);
+	pause_ms(3);
+	munmap(middle, 2 * HUGE);
+	pause_ms(7);
+	if (mmap(middle, 2 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != middle)
+		exit(3);
+	madvise(middle, 2 * HUGE, MADV_HUGEPAGE);
+	fill(middle, 2 * HUGE, 78);
+	rest(middle, 1);
+	verify("beside", middle, 2 * HUGE, 78, STEP);
+	verify("beside", p, 2 * HUGE, 77, STEP);
+	munmap(p, 6 * HUGE);
+}
+
 static volatile sig_atomic_t signals_seen;
 
 static void count_signal(int sig)
@@ -497,6 +520,8 @@ int main(int argc, char **argv)
 	do {
 		if (!strcmp(mode, "lost"))
 			round_of_losses();
+		else if (!strcmp(mode, "beside"))
+			beside();
 		else
 			round_of_changes();
 		if (!strcmp(mode, "users"))

@@ -113,11 +113,43 @@ static void test_until_told_to_stop(void **state)
 	close(fd);
 }
 
+/* One mapping, or a hole in it, or another in the place of a part; to the kernel that is asked by text only holes show. */
+static void test_whole(void **state)
+{
+	char *p = map(PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	hn_addr start = (hn_addr)(uintptr_t)p, end = start + BYTES;
+
+	(void)state;
+	for (queries = 0;; queries = -1) {
+		bool by_text;
+
+		assert_true(hn_maps_is_whole(fd, start, end) && hn_maps_is_whole(fd, start + 4096, end - 4096));
+		by_text = queries <= 0;
+		assert_int_equal(mprotect(p + BYTES / 2, 4096, PROT_READ), 0);
+		assert_int_equal(hn_maps_is_whole(fd, start, end), by_text);
+		assert_int_equal(munmap(p + BYTES / 2, 4096), 0);
+		assert_false(hn_maps_is_whole(fd, start, end));
+		assert_true(hn_maps_is_whole(fd, start, start + BYTES / 2));
+		assert_ptr_equal(mmap(p + BYTES / 2, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+				 p + BYTES / 2);
+		assert_int_equal(hn_maps_is_whole(fd, start, end), by_text);
+		assert_ptr_equal(mmap(p, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), p);
+		if (by_text)
+			break;
+	}
+	queries = 0;
+	assert_false(hn_maps_is_whole(-1, start, end)); /* cannot be told */
+	munmap(p, BYTES);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_same_either_way),
 		cmocka_unit_test(test_until_told_to_stop),
+		cmocka_unit_test(test_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
