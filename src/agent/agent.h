@@ -130,7 +130,10 @@ extern struct hn_agent hn_agent;
 bool hn_bare_prepare(struct hn_live *live);
 /* Start a bare thread; 0 or -errno. Usable from a signal handler. One caller at a time. */
 int hn_bare_thread(void (*fn)(void *arg), void *arg);
-/* Where thread i is never seen again within ms: false. */
+/*
+ * Whether thread i makes its last step within ms. If so it is also waited for, as long as they last, until the kernel does
+ * not take it for one of the process's any more.
+ */
 bool hn_bare_wait_gone(uint32_t i, uint32_t ms);
 void *hn_bare_signal_stack(size_t *bytes);
 

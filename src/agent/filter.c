@@ -183,6 +183,7 @@ static void try_threads(void)
 	HN_SYS(SYS_rt_sigqueueinfo, 0, 0, NULL, 0, 0, 0);
 	HN_SYS(SYS_rt_tgsigqueueinfo, 0, 0, 0, NULL, 0, 0);
 	HN_SYS(SYS_kill, hn_sys_getpid(), 0, 0, 0, 0, 0);
+	HN_SYS(SYS_tgkill, 0, 0, 0, 0, 0, 0);
 	HN_SYS(SYS_clock_gettime, CLOCK_MONOTONIC, &t, 0, 0, 0, 0);
 	HN_SYS(SYS_getrusage, RUSAGE_SELF, x, 0, 0, 0, 0);
 	HN_SYS(SYS_sysinfo, NULL, 0, 0, 0, 0, 0);

@@ -99,6 +99,7 @@ static const struct kind {
 	{ "unshare", SYS_unshare, 0 },
 	{ "wait4", SYS_wait4, 0 },
 	{ "rt_sigqueueinfo", SYS_rt_sigqueueinfo, 0 },
+	{ "tgkill", SYS_tgkill, 0 },
 };
 
 #define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))

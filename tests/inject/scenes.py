@@ -64,6 +64,7 @@ ERRORS = {
     "prlimit": "EPERM",
     "rt_sigaction": "EINVAL",
     "rt_sigqueueinfo": "EPERM EAGAIN",
+    "tgkill": "ESRCH EPERM",
 }
 
 # Calls that there is no way on from, or that cannot fail; docs/compatibility.md says why for each.
@@ -106,7 +107,7 @@ SCENES = (
     PLAIN,
     Scene("forks not told", ("uffd_api",), PLAIN.options, ("500", "libc")),
     # Leaving, for a moment: threads end, areas are unmapped, and a second one waits for its turn.
-    Scene("users", ("write", "munmap", "unregister", "nanosleep", "munlock", "close"), PLAIN.options, ("300", "users"),
+    Scene("users", ("write", "munmap", "unregister", "nanosleep", "munlock", "close", "tgkill"), PLAIN.options, ("300", "users"),
           not_for_ever=(*NOT_FOR_EVER, "write")),  # or the handlers would never end their poll
     # Without --start-now it is for timers to see that there are huge pages.
     Scene("by timer", ("timer_create", "timer_settime", "timer_delete", "getrusage", "rt_sigaction"),

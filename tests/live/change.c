@@ -189,9 +189,8 @@ static void change_root(void)
 	live_verify(arena, BYTES, SEED + 5);
 }
 
-static void with_other_namespaces(int flags)
+static void use_other_namespaces(int flags)
 {
-	absent_arena();
 	if (unshare(flags)) {
 		CHECK(errno == EPERM || errno == EINVAL || errno == ENOSPC);
 		/* EINVAL is what a process with threads is told; it has none of its own making. */
@@ -202,6 +201,27 @@ static void with_other_namespaces(int flags)
 	live_sleep_ms(100);
 	verify_and_write(1);
 	live_verify(arena, BYTES, SEED + 2);
+}
+
+static void with_other_namespaces(int flags)
+{
+	absent_arena();
+	use_other_namespaces(flags);
+}
+
+static volatile sig_atomic_t requested;
+
+static void on_request(int sig) { requested = sig; }
+
+static void user_namespace_on_request(void)
+{
+	absent_arena();
+	CHECK(signal(SIGUSR1, on_request) != SIG_ERR);
+	printf("absent\n");
+	fflush(stdout);
+	while (!requested)
+		live_sleep_ms(5);
+	use_other_namespaces(CLONE_NEWUSER);
 }
 
 static void user_namespace(void) { with_other_namespaces(CLONE_NEWUSER); }
@@ -381,4 +401,15 @@ static const struct live_case cases[] = {
 	{ NULL, NULL },
 };
 
-int main(int argc, char **argv) { return live_main(argc, argv, cases); }
+/* Not to be run by itself. */
+#define ON_REQUEST "a user namespace on request"
+
+static const struct live_case requests[] = {
+	{ ON_REQUEST, user_namespace_on_request },
+	{ NULL, NULL },
+};
+
+int main(int argc, char **argv)
+{
+	return live_main(argc, argv, argc == 2 && !strcmp(argv[1], ON_REQUEST) ? requests : cases);
+}

@@ -19,6 +19,7 @@ import glob
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import stat
@@ -90,6 +91,7 @@ class Bench:
         self.programs = os.path.join(self.build, "tests", "live")
         self.real_nodes = real_nodes
         self.tmp = tempfile.mkdtemp(prefix="hugenuma-live-", dir=self.programs)
+        self.children = []
 
     def program(self, name):
         return os.path.join(self.programs, "live-" + name)
@@ -103,8 +105,24 @@ class Bench:
         return env
 
     def start(self, command, env=None, **kw):
-        return subprocess.Popen(command, env=self.environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True, **kw)
+        child = subprocess.Popen(command, env=self.environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True, **kw)
+        self.children.append(child)
+        return child
+
+    def end_children(self):
+        """What a test that failed has left would load the machine for those after it. Of one waited for the number may be
+        another's by now."""
+        for child in self.children:
+            if child.returncode is None:
+                try:
+                    os.killpg(child.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                child.wait()
+                for d in glob.glob(f"/dev/shm/hugenuma.*.{child.pid}.*"):
+                    shutil.rmtree(d, ignore_errors=True)
+        self.children.clear()
 
     def finish(self, child, timeout=TIMEOUT):
         try:
@@ -118,14 +136,14 @@ class Bench:
     def bare(self, command, env=None, **kw):
         return Result(*self.finish(self.start(command, env, **kw)), None)
 
-    def run(self, options, command, env=None, quiet=True, wrap=(), hugenuma=None, **kw):
+    def run(self, options, command, env=None, quiet=True, wrap=(), hugenuma=None, timeout=TIMEOUT, **kw):
         """Run `hugenuma run OPTIONS -- COMMAND`; the counters are checked, and that nothing is left behind."""
         path = os.path.join(self.tmp, "report.json")
         if os.path.exists(path):
             os.unlink(path)
         child = self.start([*wrap, hugenuma or self.hugenuma, "run", *(["--quiet"] if quiet else []), *options,
                             "--report", path, "--", *command], env, **kw)
-        result = Result(*self.finish(child), None)
+        result = Result(*self.finish(child, timeout), None)
         left = glob.glob(f"/dev/shm/hugenuma.*.{child.pid}.*")
         if os.path.exists(path):
             with open(path, encoding="utf-8") as f:
@@ -623,7 +641,8 @@ def test_daemon(b):
     want(os.path.exists(path), f"the daemon did not come to its end\n{result}")
 
 
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_CONT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 7, 17, 0x40000000
+SYS_FUTEX = 202
 
 
 def agent_thread(pid, name):
@@ -639,6 +658,20 @@ def program_of(child, name):
     return find()
 
 
+def stop_asleep(libc, pid, tid):
+    """Stop a thread of the agent that is seized, where it holds nothing: in its sleep."""
+    end = time.monotonic() + 60 * SLOW
+    while True:
+        libc.ptrace(PTRACE_INTERRUPT, tid, None, None)
+        os.waitpid(tid, WALL)
+        with open(f"/proc/{pid}/task/{tid}/syscall", encoding="ascii") as f:
+            if f.read().startswith(f"{SYS_FUTEX} "):
+                return
+        want(time.monotonic() < end, "the scanner never sleeps")
+        libc.ptrace(PTRACE_CONT, tid, None, None)
+        time.sleep(0.003)
+
+
 def deaf_agent(b, wrap=()):
     """Fork while the scanner does not answer; the child's wait status."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -651,9 +684,9 @@ def deaf_agent(b, wrap=()):
         want(child.stdout.readline() == "absent\n", "the program did not get as far as its fork")
         if libc.ptrace(PTRACE_SEIZE, tid, None, None):
             raise Skip("no ptrace here")
-        libc.ptrace(PTRACE_INTERRUPT, tid, None, None)
-        os.waitpid(tid, WALL)
+        stop_asleep(libc, pid, tid)
         os.kill(int(pid), signal.SIGUSR1)
+        want(select.select([child.stdout], [], [], 60 * SLOW)[0], "the fork does not come to its end")
         line = child.stdout.readline()
         if libc.ptrace(PTRACE_DETACH, tid, None, None):
             os.waitpid(tid, WALL)  # the program has ended since, and waits for us to know
@@ -690,6 +723,31 @@ def test_forks_not_told(b):
         same(len(result.processes()), processes, f"{result}processes managed")
         same(result.err.count(DEAF), times, f"lines in {result.err!r}")
         same([m["text"].startswith(DEAF) for m in result.report["messages"]], [True] * times, "messages")
+
+
+def test_leave_is_over_when_no_thread_is_left(b):
+    """
+    The kernel takes a thread off the list of its process's a moment after it has said that it is over. Here that moment is
+    long: it keeps threads that are traced until the tracer has heard of it.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    child = b.start([b.hugenuma, "run", "-q", *EAGER, "--", b.program("change"), "a user namespace on request"])
+    pid = program_of(child, "live-change")
+    want(child.stdout.readline() == "absent\n", "the program did not get as far as that")
+    ours = [path.split("/")[4] for path, name in proc_files(f"/proc/{pid}/task/*/comm") if name.startswith("hugenuma-")]
+    want(len(ours) >= 4, f"threads of the agent: {ours}")
+    if any(libc.ptrace(PTRACE_SEIZE, int(tid), None, None) for tid in ours):
+        raise Skip("no ptrace here")
+    os.kill(int(pid), signal.SIGUSR1)
+    want(wait_for(lambda: sum(") Z " in text for _, text in proc_files(f"/proc/{pid}/task/*/stat")) >= len(ours), 20),
+         "the agent does not leave")
+    time.sleep(0.3)
+    for tid in ours:
+        os.waitpid(int(tid), WALL)
+    status, out, err = b.finish(child)
+    if status == SKIP_STATUS:
+        raise Skip(err.strip())
+    same(status, 0, out + err)
 
 
 def limited(b, limit_mib, reserve_mib, wrap=()):
@@ -1027,19 +1085,22 @@ def kept_until(b, what, *order):
     same(status, 0, "the program")
 
 
+def need_two_cpus(b):
+    if b.real_nodes or len(os.sched_getaffinity(0)) < 2:
+        raise Skip("needs two virtual nodes with a CPU each")
+
+
 def test_move_threads(b):
     """The first thread only sleeps, and is never kept: so the CPUs differ while others are."""
-    if b.real_nodes or len(os.sched_getaffinity(0)) < 2:
-        return
+    need_two_cpus(b)
     kept_until(b, "the setting", "ctl", "PID", "set", "move.threads=off")
     kept_until(b, "pause", "pause", "PID")
     kept_until(b, "stop", "stop", "PID")
 
 
 def test_move_threads_inherits_nothing(b):
-    if b.real_nodes or len(os.sched_getaffinity(0)) < 2:
-        return
-    result = good(b.run([*TWO_NODES, *MOVE_THREADS], [b.program("roam"), "inherit"]))
+    need_two_cpus(b)
+    result = good(b.run([*TWO_NODES, *MOVE_THREADS], [b.program("roam"), "inherit"], timeout=300 * SLOW))
     want("own choice respected" in result.out, f"{result}")
 
 
@@ -1172,7 +1233,7 @@ def run_undisturbed(test):
             print("#   again: the kernel has split huge pages meanwhile")
 
 
-def run_all(tests):
+def run_all(b, tests):
     failed = 0
     for n, (name, test) in enumerate(tests, 1):
         start, skipped, note = time.monotonic(), None, ""
@@ -1183,6 +1244,7 @@ def run_all(tests):
             good_one, skipped = True, str(skip)
         except Exception as error:  # pylint: disable=broad-except
             good_one, note = False, f"{type(error).__name__}: {error}"
+        b.end_children()
         failed += not good_one
         print(f"{'ok' if good_one else 'not ok'} {n} - {name}" + (f" # SKIP {skipped}" if skipped else ""))
         print(f"#   {time.monotonic() - start:.1f} s")
@@ -1210,6 +1272,7 @@ def main(argv=None):
     parser.add_argument("--arm", choices=("move", "rwp"), help="how pages are armed (as the kernel can)")
     args = parser.parse_args(argv)
     b = Bench(args.build, args.real_nodes)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     for options in (FAST, EAGER):
         if args.real_nodes:
             del options[:len(VIRTUAL)]
@@ -1219,8 +1282,9 @@ def main(argv=None):
         skip_unless_possible(b)
         tests = [t for t in all_tests(b) if not args.only or any(text in t[0] for text in args.only)]
         number, parts = args.part
-        return run_all(tests[len(tests) * (number - 1) // parts:len(tests) * number // parts])
+        return run_all(b, tests[len(tests) * (number - 1) // parts:len(tests) * number // parts])
     finally:
+        b.end_children()
         shutil.rmtree(b.tmp)
 
 
