@@ -185,7 +185,7 @@ def test_record_attaches_and_disturbs_nobody():
     with Living() as p:
         r = subprocess.Popen([cli.HUGENUMA, "record", "-o", name, p.pid], env=cli.environment(), stderr=subprocess.PIPE,
                              text=True)
-        time.sleep(0.6)
+        cli.patiently(lambda: os.path.exists(name) and os.path.getsize(name) > 100, "nothing is recorded")
         r.send_signal(signal.SIGINT)
         _, err = r.communicate(timeout=cli.TIMEOUT)
         same(r.returncode, 0, err)
@@ -207,7 +207,7 @@ def test_an_ignored_signal_ends_no_recording():
     with Living() as p:
         r = subprocess.Popen([cli.HUGENUMA, "record", "-o", name, p.pid], env=cli.environment(), stderr=subprocess.PIPE,
                              text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-        time.sleep(0.4)
+        cli.patiently(lambda: os.path.exists(name), "nothing is recorded")
         r.send_signal(signal.SIGHUP)
         time.sleep(0.3)
         same(r.poll(), None, "after SIGHUP")
@@ -218,7 +218,7 @@ def test_an_ignored_signal_ends_no_recording():
 
 def test_record_ends_with_the_process():
     name = path("ends.rec")
-    p = cli.started("sleep 1.5; exit 0", env={"FAKE_ONLY": "sleep", "FAKE_MORE": "3000 50 20000"})
+    p = cli.started("sleep 6; exit 0", env={"FAKE_ONLY": "sleep", "FAKE_MORE": "3000 50 20000"})
     while not re.search(r"(?m)^ *\d+ +sleep ", command("list").stdout):
         same(p.poll(), None)
     r = command("record", "-o", name, str(p.pid))
@@ -273,7 +273,7 @@ def test_what_is_lost_is_counted():
 
 def test_a_recording_stays_small():
     """The older half makes room, and the newest is there."""
-    name, err = recorded("sleep", "7", options=("--record-max-mib=4",),
+    name, err = recorded("sleep", "15", options=("--record-max-mib=4",),
                          env={"FAKE_ONLY": "sleep", "FAKE_MORE": "300000 1500 20000"})
     about, _ = totals(name)
     size = os.path.getsize(name)
@@ -291,7 +291,7 @@ def test_a_recording_stays_small():
 # ---- files that are not whole, or not ours ----
 
 def test_cut_short_anywhere():
-    name, _ = recorded("sleep", "1.6", env={"FAKE_ONLY": "sleep", "FAKE_MORE": "50 10 200000"})
+    name, _ = recorded("sleep", "4", env={"FAKE_ONLY": "sleep", "FAKE_MORE": "50 10 200000"})
     data, cut = content(name), path("cut.rec")
     last, readable = 0, 0
     for end in [*range(0, 80), *range(80, len(data), 97), *range(len(data) - 60, len(data))]:

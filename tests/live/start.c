@@ -265,7 +265,7 @@ static void reserve_after_malloc(void)
 
 #define BURST 64u /* pages */
 #define BURSTS 3u
-#define AFTER_MS 2000u
+#define AFTER_MS 3000u
 
 /*
  * Memory that comes with pauses, long enough to be taken for the end. When it is all there it is managed soon: it does not

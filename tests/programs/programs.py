@@ -267,7 +267,7 @@ class Run:
         file.seek(0)
         return file.read()
 
-    def wait(self, timeout=120):
+    def wait(self, timeout=600):
         try:
             self.status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -173,8 +173,9 @@ def run_cluster(tap, name, user, managed, options=()):
             tap.check(f"{name}: the server does all", False, error)
         run = cluster.stop()
         tap.equal(f"{name}: exit status", run.status, 0)
-        tap.check(f"{name}: nothing crashed", not re.search(r"PANIC|FATAL:(?!.*starting up)|terminated by signal|"
-                                                           "TRAP|invalid page", run.stderr), run.stderr[-2000:])
+        # A backend that is told to end says so, as one does that comes too early.
+        crashes = r"PANIC|FATAL:(?!.*(starting up|due to administrator command))|terminated by signal|TRAP|invalid page"
+        tap.check(f"{name}: nothing crashed", not re.search(crashes, run.stderr), run.stderr[-2000:])
         try:
             cluster.call("pg_checksums", "--check", "-D", cluster.data)
             tap.check(f"{name}: pg_checksums finds nothing", True)

@@ -167,8 +167,11 @@ def check_kernel_that_fails(tap):
     status, out, err = vm("--build", "", "--cmdline", "rdinit=/nothing", "--", "echo seen")
     tap.check(status == FAILED_STATUS and out == "", f"a kernel that fails: said (status {status})", out, err)
     tap.check(err.count("once more") == 2, "a kernel that fails: tried three times", err)
-    status, out, err = vm("--build", "", "--", "echo seen; echo c > /proc/sysrq-trigger; sleep 100")
-    tap.check(status == FAILED_STATUS and "once more" not in err and out.count("seen") <= 1,
+    for _ in range(3):
+        status, out, err = vm("--build", "", "--", "echo seen; echo c > /proc/sysrq-trigger; sleep 100")
+        if "once more" not in err:  # else one of the boots has failed by itself, as they do now and then
+            break
+    tap.check(status == FAILED_STATUS and out.count("seen") <= 1,
               f"a kernel that fails later: not tried again (status {status})", out, err)
 
 
