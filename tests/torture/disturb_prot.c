@@ -26,7 +26,7 @@ static void expect_efault(struct actor *a, const char *call, ssize_t result, int
 		     result < 0 ? strerror(error) : "success");
 }
 
-/* A word in the range, by system call: reading into PROT_READ, writing out of PROT_NONE. */
+/* A word in the range, by system call: writing out of PROT_NONE, reading into what else must not be written. */
 static void probe(struct plot *plot, struct actor *a, struct range range, int prot)
 {
 	uint64_t *word = (uint64_t *)plot_address(plot, range) + pick(a, range.n * BASE_WORDS), value = 0;
@@ -48,26 +48,29 @@ static void probe(struct plot *plot, struct actor *a, struct range range, int pr
 	close(fd[1]);
 }
 
-static void read_only(struct plot *plot, struct actor *a, struct range range)
+/* Nobody is shut out while it is like that: the content must be there all the time. */
+static void still_readable(struct plot *plot, struct actor *a, struct range range, int prot, enum op op)
 {
-	doing(a, "mprotect READ");
-	protect(plot, a, range, PROT_READ, OP_PROTECT_READ);
+	protect(plot, a, range, prot, op);
 	for (unsigned int i = 0; i < 2; i++) {
 		/* Not plot_verify(): it would repair a wrong word by writing. */
 		if (plot_verify_copy(plot, a, range, plot_address(plot, range)))
 			break;
 		nap_us((unsigned int)pick(a, 500));
 	}
-	probe(plot, a, range, PROT_READ);
+	if (prot & PROT_WRITE)
+		plot_write(plot, a, range);
+	else
+		probe(plot, a, range, prot);
 	protect(plot, a, range, PROT_READ | PROT_WRITE, OP_UNPROTECT);
 }
 
-static void no_access(struct plot *plot, struct actor *a, struct range range)
+/* Nor may execute-only memory be read where the processor has protection keys. */
+static void no_access(struct plot *plot, struct actor *a, struct range range, int prot, enum op op)
 {
 	pthread_mutex_lock(&plot->gate);
-	doing(a, "mprotect NONE");
-	protect(plot, a, range, PROT_NONE, OP_PROTECT_NONE);
-	probe(plot, a, range, PROT_NONE);
+	protect(plot, a, range, prot, op);
+	probe(plot, a, range, prot);
 	nap_us((unsigned int)pick(a, 500));
 	/* Back directly, or by way of read-only. */
 	if (pick(a, 2))
@@ -79,15 +82,34 @@ static void no_access(struct plot *plot, struct actor *a, struct range range)
 	protect(plot, a, range, PROT_READ | PROT_WRITE, OP_UNPROTECT);
 }
 
+static void protect_somehow(struct plot *plot, struct actor *a, struct range range)
+{
+	switch (pick(a, 8)) {
+	case 0:
+		doing(a, "mprotect READ|EXEC");
+		return still_readable(plot, a, range, PROT_READ | PROT_EXEC, OP_PROTECT_READ_EXEC);
+	case 1:
+		doing(a, "mprotect WRITE");
+		return still_readable(plot, a, range, PROT_WRITE, OP_PROTECT_WRITE);
+	case 2:
+		doing(a, "mprotect EXEC");
+		return no_access(plot, a, range, PROT_EXEC, OP_PROTECT_EXEC);
+	case 3:
+	case 4:
+		doing(a, "mprotect NONE");
+		return no_access(plot, a, range, PROT_NONE, OP_PROTECT_NONE);
+	default:
+		doing(a, "mprotect READ");
+		return still_readable(plot, a, range, PROT_READ, OP_PROTECT_READ);
+	}
+}
+
 void step_protect(struct plot *plot, struct actor *a)
 {
 	/* Sub-ranges split huge pages: mostly whole ones, so that there is something to balance. */
 	struct range range = pick(a, 4) ? plot_pick_huge(plot, a) : plot_pick_any(plot, a);
 
-	if (pick(a, 2))
-		read_only(plot, a, range);
-	else
-		no_access(plot, a, range);
+	protect_somehow(plot, a, range);
 	doing(a, "after mprotect");
 	plot_verify(plot, a, range);
 	plot_write(plot, a, range);

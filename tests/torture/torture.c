@@ -43,7 +43,7 @@ static const struct {
 	[ACT_MAP] = { "map", "munmap and mmap, mmap over, refill" },
 	[ACT_DONTNEED] = { "dontneed", "MADV_DONTNEED of whole and partial huge pages" },
 	[ACT_FREE] = { "free", "MADV_FREE, the same" },
-	[ACT_PROTECT] = { "protect", "mprotect to PROT_READ and PROT_NONE and back" },
+	[ACT_PROTECT] = { "protect", "mprotect to other protections and back" },
 	[ACT_MREMAP] = { "mremap", "mremap: aligned, misaligned, growing, DONTUNMAP" },
 	[ACT_FORK] = { "fork", "fork; child and parent verify" },
 	[ACT_RAWFORK] = { "rawfork", "the same by clone(2), behind libc" },
