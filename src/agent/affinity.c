@@ -37,9 +37,9 @@ static bool get_mask(uint32_t tid, struct hn_cpu_mask *m)
 	return HN_SYS(SYS_sched_getaffinity, tid, sizeof(*m), m, 0, 0, 0) > 0;
 }
 
-static bool set_mask(uint32_t tid, const struct hn_cpu_mask *m)
+static int set_mask(uint32_t tid, const struct hn_cpu_mask *m)
 {
-	return HN_SYS(SYS_sched_setaffinity, tid, sizeof(*m), m, 0, 0, 0) == 0;
+	return (int)HN_SYS(SYS_sched_setaffinity, tid, sizeof(*m), m, 0, 0, 0);
 }
 
 static bool same_mask(const struct hn_cpu_mask *a, const struct hn_cpu_mask *b) { return memcmp(a, b, sizeof(*a)) == 0; }
@@ -205,15 +205,17 @@ bool hn_kept_keep(struct hn_live *live, uint32_t tid, int node, uint32_t now_ms)
 	struct hn_kept *k = hn_kept_find(tid);
 	struct hn_cpu_mask m;
 	struct hn_task_times t;
+	int err;
 
 	if (!node_mask(node, &a->cpuset, &m))
 		return false;
 	if (k ? !still_ours(k, &a->cpuset) : (!hn_affinity_is_free(tid) || hn_load_relaxed(&a->nr) == HN_MAX_KEPT))
 		return false;
-	if (!set_mask(tid, &m)) {
+	err = set_mask(tid, &m);
+	if (err == -EPERM)
 		say_denied();
+	if (err) /* it has ended since, or the cpuset is another by now */
 		return false;
-	}
 	if (!k) {
 		k = &a->kept[hn_load_relaxed(&a->nr)];
 		hn_store_release(&a->nr, hn_load_relaxed(&a->nr) + 1);

@@ -47,7 +47,7 @@ int hn_os_node(void *at)
 	int status = -ENOENT;
 	long err = HN_SYS(SYS_move_pages, 0, 1, &at, NULL, &status, 0);
 
-	return err ? (int)err : status;
+	return err < 0 ? (int)err : status; /* above 0: left where it is, and nothing said of where */
 }
 
 /*

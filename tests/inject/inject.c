@@ -6,7 +6,8 @@
  *   HUGENUMA_INJECT=KIND@N[/K]:WHAT[,...]   the N-th call of KIND, and with /K one in K from there on, as if at random
  *   WHAT: an errno as a number, nothing is called then; short: of half the length; silent: a move of one base page, of which
  *         nothing is said; unread: the same, and as if an event had begun just then, so that moves and copies say EAGAIN
- *         until a message is read; lost (of a move to or from staging): the sixth base page has a hardware memory error from
+ *         until a message is read; left: nothing is called, and 1 returned, as if one page (of move_pages) had been left where
+ *         it is; there: the first base page is put in place, and EEXIST returned, as if somebody had been faster; lost (of a move to or from staging): the sixth base page has a hardware memory error from
  *         then on; sleep=MS before the call;
  *         segv, bus, ill: a fault in agent code; segv+: the same, just after the call; exit: the thread ends without a
  *         word; spin: it goes round for ever; refused: the same, with a call that fails each time; burn=MS: the scanner
@@ -104,15 +105,15 @@ static const struct kind {
 
 #define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-enum what { FAIL, SHORT, SILENT, UNREAD, LOST, SLEEP, BURN, SEGV, SEGV_AFTER, BUS, ILL, EXIT, SPIN, REFUSED };
+enum what { FAIL, SHORT, SILENT, UNREAD, LEFT, THERE, LOST, SLEEP, BURN, SEGV, SEGV_AFTER, BUS, ILL, EXIT, SPIN, REFUSED };
 
 static const struct {
 	const char *name;
 	enum what what;
 } words[] = {
-	{ "short", SHORT }, { "silent", SILENT },     { "unread", UNREAD }, { "lost", LOST }, { "sleep=", SLEEP },
-	{ "burn=", BURN },  { "segv+", SEGV_AFTER }, { "segv", SEGV },     { "bus", BUS },   { "ill", ILL },
-	{ "exit", EXIT },   { "spin", SPIN },         { "refused", REFUSED },
+	{ "short", SHORT }, { "silent", SILENT }, { "unread", UNREAD }, { "left", LEFT },        { "there", THERE },
+	{ "lost", LOST },   { "sleep=", SLEEP },  { "burn=", BURN },    { "segv+", SEGV_AFTER }, { "segv", SEGV },
+	{ "bus", BUS },     { "ill", ILL },       { "exit", EXIT },     { "spin", SPIN },        { "refused", REFUSED },
 };
 
 static struct rule {
@@ -347,6 +348,26 @@ static long call_silent(long nr, long a, long b, long c, long d, long e, long f)
 	return ret;
 }
 
+/* Somebody else puts the first piece there, the same as ours, just before. Of UFFDIO_COPY and UFFDIO_POISON. */
+static long call_there(long nr, long a, long b, long c, long d, long e, long f)
+{
+	struct uffdio_copy *copy = (struct uffdio_copy *)c;
+	uint64_t whole;
+	long ret;
+
+	if ((unsigned long)b != UFFDIO_COPY) {
+		ret = __real_hn_syscall6(nr, a, b, c, d, e, f);
+		return ret ? ret : -EEXIST;
+	}
+	whole = copy->len;
+	copy->len = HN_BASE_SIZE;
+	ret = __real_hn_syscall6(nr, a, b, c, d, e, f);
+	copy->len = whole;
+	if (ret == 0)
+		copy->copy = ret = -EEXIST;
+	return ret;
+}
+
 /*
  * As if the memory of one base page in staging had failed: what the kernel leaves behind for an access to find is the same as
  * what UFFDIO_POISON does. Not the first one of a page: there the victim has what it cannot know again.
@@ -463,6 +484,10 @@ long __wrap_hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 	__atomic_fetch_add(&counts[kind].hit, 1, __ATOMIC_RELAXED);
 	if (r->what == FAIL)
 		return -r->arg;
+	if (r->what == LEFT)
+		return 1;
+	if (r->what == THERE)
+		return call_there(nr, a, b, c, d, e, f);
 	if (r->what == SHORT)
 		return call_short(nr, a, b, c, d, e, f);
 	if (r->what == SILENT)

@@ -78,14 +78,14 @@ def check(tap, inject, module, patch):
         found = None
         for rule in rules_of(header):
             inject.agent = agent
-            wrong = module.judge(inject.run(rule, scene))
+            wrong = module.judge_by_rule(rule, inject.run(rule, scene))
             inject.agent = real
             if wrong and any(sees in wrong for sees in header["Sees"]):
                 found = rule
                 tap.note(f"{rule}: {next((l for l in wrong.splitlines() if 'victim:' in l), wrong.splitlines()[0])}")
                 break
         if tap.check(found, f"{name}: found: {header['Plants'][0]}"):
-            tap.check(module.judge(inject.run(found, scene)) is None, f"{name}: the real agent comes through the same")
+            tap.check(module.judge_by_rule(found, inject.run(found, scene)) is None, f"{name}: the real agent comes through the same")
 
 
 def main(argv):

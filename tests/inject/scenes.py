@@ -13,8 +13,8 @@ import harness  # noqa: E402  pylint: disable=wrong-import-position
 # From the manual pages and from what the kernel's userfaultfd does.
 ERRORS = {
     "move": "EAGAIN EBUSY ENOENT EEXIST EINVAL ENOMEM ESRCH EFAULT short silent unread",
-    "copy": "EAGAIN ENOENT EINVAL ENOMEM ESRCH EFAULT short",
-    "poison": "EAGAIN ENOENT EINVAL ENOMEM",
+    "copy": "EAGAIN ENOENT EINVAL ENOMEM ESRCH EFAULT short there",
+    "poison": "EAGAIN ENOENT EINVAL ENOMEM ESRCH there",
     "zeropage": "EAGAIN EEXIST EINVAL ENOENT ENOMEM ESRCH",
     "register": "EINVAL ENOMEM EBUSY EPERM",
     "unregister": "EINVAL ENOMEM",
@@ -46,7 +46,7 @@ ERRORS = {
     "munlock": "ENOMEM EPERM",
     "msync": "EBUSY ENOMEM",
     "mbind": "EIO ENOMEM EINVAL EPERM",
-    "move_pages": "EACCES ENOMEM ENODEV EPERM",
+    "move_pages": "EACCES ENOMEM ENODEV EPERM left",
     "set_mempolicy": "EINVAL ENOMEM EPERM",
     "get_mempolicy": "EINVAL EPERM",
     "timer_create": "EAGAIN ENOMEM EINVAL",
@@ -57,7 +57,7 @@ ERRORS = {
     "get_robust_list": "EPERM ESRCH",
     "capset": "EPERM",
     "prctl": "EINVAL EPERM",
-    "sched_setaffinity": "EPERM EINVAL",
+    "sched_setaffinity": "EPERM EINVAL ESRCH",
     "sched_getaffinity": "EINVAL ESRCH EPERM",
     "sysinfo": "EFAULT",
     "getrusage": "EFAULT",
@@ -77,6 +77,7 @@ NOT_FOR_EVER = ("read", "copy")
 
 # When: the first, a later one, every one, and some all the time.
 MODES = ("1", "{mid}", "1/1", "{mid}/1", "2/3")
+EACH = 40  # with --full: of kinds of which there are no more calls than this, each one by itself
 # After a fall what is done once more comes last.
 MODES_OF_RESCUE = ("{late}", "1/3", "{late}/2")
 
