@@ -104,6 +104,9 @@ class Tap:
                 print("# saw: " + str(seen).strip().replace("\n", "\n#      "), flush=True)
         return good
 
+    def skip(self, name, reason):
+        print(f"ok {self.next()} - {name} # SKIP {reason}", flush=True)
+
     def equal(self, name, seen, expected):
         return self.check(name, seen == expected, f"{seen!r}\nexpected: {expected!r}")
 

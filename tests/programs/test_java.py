@@ -72,7 +72,7 @@ def main():
         compiled(folder)
         for name, options in [entry for entry in COLLECTORS if not sys.argv[1:] or entry[0] in sys.argv[1:]]:
             if not has_collector(options):
-                print(f"ok {tap.next()} - java, {name} # SKIP this java has no such collector", flush=True)
+                tap.skip(f"java, {name}", "this java has no such collector")
                 continue
             check_collector(tap, folder, name, options, "HeapCheck", ROUNDS, programs.POLICIES)
             if name != "Z":

@@ -61,7 +61,7 @@ def compare(tap, what, test, runner, allocator, bare, policies=tuple(programs.PO
 def check_allocator(tap, allocator):
     name, _, library = allocator[:3]
     if library and not preload_path(library):
-        print(f"ok {tap.next()} - {name} # SKIP {library} is not installed", flush=True)
+        tap.skip(name, f"{library} is not installed")
         return
     bare = run_check(allocator, managed=False)
     tap.equal(f"{name}: bare run", (bare.status, bare.stderr, bare.stdout[-20:]), (0, "", "all blocks verified\n"))

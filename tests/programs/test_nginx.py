@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: MIT
 """nginx: a daemon with two workers that serve files, plain, compressed and through a proxy, every byte compared.
 
-Workers keep little; tables for very many connections and large buffers make it worth managing. Workers run as root here:
-one that changes its user id has lost the right to manage itself by then.
+Workers keep little; tables for very many connections and large buffers make it worth managing. They run as root, and once
+more as the user that Debian has them become, who may open the device in a mount namespace of this test's own.
 """
 import gzip
 import http.client
 import os
+import pwd
 import random
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -20,8 +22,16 @@ import programs
 FILES, CLIENTS, REQUESTS = 60, 4, 400
 LEAST_HUGE_MIB = 40
 
+USER = "www-data"
+
+# In a mount namespace: another /dev/userfaultfd, which the group of USER may open. $0: a directory to mount things on.
+DEVICE_OF_ITS_OWN = """
+mount -t tmpfs none "$0" && mknod -m 660 "$0/device" c "0x$(stat -c %t /dev/userfaultfd)" "0x$(stat -c %T /dev/userfaultfd)" &&
+chgrp "$1" "$0/device" && mount --bind "$0/device" /dev/userfaultfd && umount "$0" && shift && exec "$@"
+"""
+
 SETTINGS = """
-user root;
+user {user};
 daemon on;
 worker_processes 2;
 pid {folder}/pid;
@@ -55,18 +65,23 @@ def content(number):
 
 
 class Server:
-    def __init__(self, folder, managed, options=()):
+    def __init__(self, folder, managed, options=(), user="root", prefix=()):
         self.folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         settings = os.path.join(folder, "nginx.conf")
         with open(settings, "w", encoding="ascii") as f:
-            f.write(SETTINGS.format(folder=folder, port=self.port))
+            f.write(SETTINGS.format(folder=folder, port=self.port, user=user))
         # The shell stays until the daemon has gone, so that it is watched and reported to its end.
         script = 'nginx -c "$1" -p "$2" && while [ -e "$2/pid" ]; do sleep 0.1; done'
         self.run = programs.Run(["sh", "-c", script, "sh", settings, folder], managed, env=programs.GLIBC_HUGE,
-                                options=options, collapse=True)
+                                options=options, collapse=True, prefix=prefix)
+
+    def workers(self):
+        """{process id: user id}"""
+        with open(f"/proc/{self.pid()}/task/{self.pid()}/children", encoding="ascii") as f:
+            return {int(pid): os.stat(f"/proc/{pid}").st_uid for pid in f.read().split()}
 
     def pid(self):
         with open(os.path.join(self.folder, "pid"), encoding="ascii") as f:
@@ -135,23 +150,27 @@ def clients(port, contents):
     return time.monotonic() - start, wrong
 
 
-def run_nginx(tap, name, contents, managed, options=()):
+def run_nginx(tap, name, contents, managed, options=(), user="root", prefix=()):
+    """The run, how long clients took, and the user id of each worker by its process id."""
     with tempfile.TemporaryDirectory(prefix="hn-nginx-") as folder:
+        os.chmod(folder, 0o755)
         os.mkdir(os.path.join(folder, "files"))
         for number, data in enumerate(contents):
             with open(os.path.join(folder, "files", f"{number}.txt"), "wb") as f:
                 f.write(data)
-        server = Server(folder, managed, options)
-        seconds = 1.0
+        server = Server(folder, managed, options, user, prefix)
+        seconds, workers = 1.0, {}
         try:
             server.wait_until_up()
             server.watch_daemon()
             time.sleep(1)
+            workers = server.workers()
             seconds, wrong = clients(server.port, contents)
             tap.equal(f"{name}: every byte as it is in the files", wrong, [])
             # New workers in the place of the old ones, which end: the same again.
             os.kill(server.pid(), signal.SIGHUP)
             time.sleep(0.5)
+            workers |= server.workers()
             more, wrong = clients(server.port, contents)
             seconds += more
             tap.equal(f"{name}: the same after a reload", wrong, [])
@@ -162,7 +181,24 @@ def run_nginx(tap, name, contents, managed, options=()):
         with open(os.path.join(folder, "error.log"), encoding="ascii", errors="replace") as f:
             alerts = [line for line in f if "signal" in line or "[emerg]" in line or "[alert]" in line]
         tap.equal(f"{name}: exit status, nothing in the log", (run.status, alerts), (0, []))
-        return run, seconds
+        return run, seconds, workers
+
+
+def as_other_user(tap, contents):
+    """As installed: the workers become somebody else before they have anything. They make themselves dumpable again after that."""
+    try:
+        uid = pwd.getpwnam(USER).pw_uid
+    except KeyError:
+        return tap.skip(f"nginx, {USER}", "there is no such user")
+    with tempfile.TemporaryDirectory(prefix="hn-device-") as place:
+        prefix = ["unshare", "--mount", "sh", "-c", DEVICE_OF_ITS_OWN, place, USER]
+        if subprocess.run([*prefix, "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            return tap.skip(f"nginx, {USER}", "no mount namespace with a device of its own here")
+        run, _, workers = run_nginx(tap, f"nginx, {USER}", contents, True, dict(programs.POLICIES)["always"], USER, prefix)
+        tap.equal(f"nginx, {USER}: whose workers these are", {*workers.values()}, {uid})
+        programs.check_managed(tap, f"nginx, {USER}", run, LEAST_HUGE_MIB)
+        moved = [p["pid"] for p in run.report["processes"] if p["pid"] in workers and p["migrated_pages"] > 0] if run.report else []
+        tap.check(f"nginx, {USER}: two of these workers or more had pages migrated", len(moved) >= 2, f"{moved} of {workers}")
 
 
 def main():
@@ -172,16 +208,17 @@ def main():
     programs.need_manageable()
     tap = programs.Tap()
     contents = [content(number) for number in range(FILES)]
-    bare, bare_seconds = run_nginx(tap, "nginx, bare", contents, False)
+    bare, bare_seconds, _ = run_nginx(tap, "nginx, bare", contents, False)
     tap.check("nginx: bare run used huge pages", bare.huge_bytes >= programs.mib(LEAST_HUGE_MIB), bare.huge_bytes >> 20)
     for policy, options in programs.POLICIES:
         name = f"nginx, {policy}"
-        run, seconds = run_nginx(tap, name, contents, True, options)
+        run, seconds, _ = run_nginx(tap, name, contents, True, options)
         programs.check_managed(tap, name, run, LEAST_HUGE_MIB)
         workers = [p for p in run.report["processes"] if p["migrated_pages"] > 0] if run.report else []
         tap.check(f"{name}: two workers or more had pages migrated", len(workers) >= 2, len(workers))
         tap.record("nginx", programs.debian_version("nginx"), "files, ranges, gzip and proxy, bytes compared", policy, run,
                    seconds / bare_seconds)
+    as_other_user(tap, contents)
     tap.finish()
 
 
