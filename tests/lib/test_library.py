@@ -199,6 +199,27 @@ def test_installed(b):
     same(b.run(program, LD_LIBRARY_PATH=libdir).strip(), version, "version")
 
 
+def test_documents_are_installed(b):
+    """What help and manual pages name as documents is there, and so is what these show and link to."""
+    root = os.path.join(b.tmp, "root-of-documents")
+    subprocess.run(["meson", "install", "-C", b.build, "--no-rebuild", "--destdir", root], stdout=subprocess.DEVNULL, check=True)
+    command, = glob.glob(os.path.join(root, "**", "bin", "hugenuma"), recursive=True)
+    folder, = glob.glob(os.path.join(root, "**", "doc", "hugenuma"), recursive=True)
+    named, env = set(), b.environment(HUGENUMA_CHECK=glob.glob(os.path.join(root, "**", "hugenuma-check"), recursive=True)[0])
+    for what in ("run", "check"):
+        text = subprocess.run([command, what, "--help"], env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
+        named |= {place.rstrip(")") + "/" + name for name, place in re.findall(r"(docs/[\w-]+\.md),?\s+\(?in\s+(/\S+/hugenuma)\b", text)}
+    for page in glob.glob(os.path.join(root, "**", "man?", "hugenuma*"), recursive=True):
+        with open(page, encoding="utf-8") as f:
+            named |= set(re.findall(r"/[\w./-]+/docs/[\w-]+\.md", f.read().replace("\\", "")))
+    want(len(named) >= 5, f"found {named}")
+    same([n for n in sorted(named) if not os.path.isfile(root + n)], [], "named, and not installed")
+    for at in glob.glob(os.path.join(folder, "**", "*.md"), recursive=True):
+        with open(at, encoding="utf-8") as f:
+            links = re.findall(r"\]\((?!http)([^)#\s]+)\)", f.read())
+        same([l for l in links if not os.path.exists(os.path.join(os.path.dirname(at), l))], [], f"links of {at}")
+
+
 def main():
     parser = argparse.ArgumentParser(description="test libhugenuma")
     parser.add_argument("--build", default=os.environ.get("HN_BUILD") or os.path.join(ROOT, "build"))

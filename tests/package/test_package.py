@@ -128,6 +128,8 @@ def test_package(build):
                   "zcat /usr/share/man/man$p.*gz >/dev/null || exit 1; done")
         expect(c, "test -e /usr/share/bash-completion/completions/hugenuma -a -e /usr/share/zsh/vendor-completions/_hugenuma "
                   "-a -e /usr/share/fish/vendor_completions.d/hugenuma.fish")
+        expect(c, "cd /usr/share/doc/hugenuma && test -s README.md -a -s docs/policy.md -a -s docs/report.md -a -s docs/head-to-head.svg && "
+                  "hugenuma run --help", pattern="/usr/share/doc/hugenuma")
         expect(c, "cat /lib/udev/rules.d/60-hugenuma.rules && getent group hugenuma", pattern='GROUP="hugenuma"')
         expect(c, "apt-get -q -y install --reinstall /tmp/hugenuma_*.deb")
         expect(c, "echo 'scan.period_ms = 500' >/etc/hugenuma.conf; apt-get -q -y remove hugenuma; getent group hugenuma; "

@@ -10,6 +10,7 @@ copy with a name changed.
 import glob
 import importlib.machinery
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -144,12 +145,34 @@ def check_build_needs(root):
             yield f"README.md: building needs {package} (tools/install-deps), and {name!r} is not under \"To build\""
 
 
+def check_checks(root):
+    """docs/benchmarks.md, the two checks of the protocol: what bench/results/checks.jsonl has."""
+    lines = [json.loads(line) for line in read(root, "bench/results/checks.jsonl").splitlines()]
+    spin = {(r["scenario"], r["mutant"]): r for r in lines if r.get("side") == "spin"}
+    check = next(r for r in lines if r.get("side") == "check")
+    held = check["result"]["scenarios"]
+    rows = [(f"spin, {', '.join(names)}", [spin[n, None]["states"] for n in names], [spin[n, None]["cpu_seconds"] for n in names])
+            for names in (["RACE"], ["DROP"], ["PART"], ["UNMAP"], ["REMAP"], ["FORK", "RAWFORK"])]
+    rows.append(("spin, founding bug", [spin["RACE", "FOUNDING"]["states"]], [spin["RACE", "FOUNDING"]["cpu_seconds"]]))
+    rows.append((f"`hugenuma check`, {len(held)} scenarios",
+                 [sum(s["explored"] for s in held), sum(s["blocked"] for s in held)], [check["cpu_seconds"]]))
+    text = read(root, "docs/benchmarks.md")
+    for name, counts, seconds in rows:
+        line = re.search(rf"(?m)^\| {re.escape(name)}\b[^|]*\|([^|]*)\|([^|]*)\|$", text)
+        if not line:
+            yield f"docs/benchmarks.md: there is no row for {name}"
+        elif [int(n.replace(",", "")) for n in re.findall(r"[\d,]*\d", line[1])] != counts or \
+                [float(s) for s in re.findall(r"[\d.]+", line[2])] != [round(s, 1) for s in seconds]:
+            yield f"docs/benchmarks.md: {name}: {line[1].strip()} in {line[2].strip()} s, bench/results/checks.jsonl has {counts} in {seconds} s"
+
+
 CHECKS = {
     "files that documents name are there": (check_paths, "docs/policy.md", "`src/core/judge.c`", "`src/core/juror.c`"),
     "docs/locking.md names fields that there are": (check_locking, "docs/locking.md", "`pool_kick`", "`pool_push`"),
     "docs/checker.md has every file of scenarios": (check_scenario_files, "docs/checker.md", "scenarios_tier.c", "scenarios_tear.c"),
     "CONTRIBUTING.md has every layer": (check_layers_listed, "CONTRIBUTING.md", "| `src/lib` |", "| `src/lip` |"),
     "tests/vm/README.md has every test": (check_guest_tests, "tests/vm/README.md", "| `split` |", "| `spilt` |"),
+    "docs/benchmarks.md has what bench/spin has measured": (check_checks, "docs/benchmarks.md", "659,223", "659,222"),
     "README.md has what building needs": (check_build_needs, "README.md", "cmocka", "cmockery"),
 }
 
