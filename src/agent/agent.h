@@ -149,6 +149,10 @@ void hn_crash_reset(void);
 /* First thing of a thread of the agent. */
 void hn_crash_guard_thread(void);
 
+/* ---- dump.c ---- */
+/* The program is about to end with a core: put every page back, if one is going to be written, and leave it there for good. */
+void hn_dump_prepare(void);
+
 /* ---- rescue.c ---- */
 struct hn_fault_of_ours {
 	struct hn_word signal; /* 0: none yet */
@@ -257,6 +261,8 @@ uint64_t hn_lock_undisturbed(struct hn_word *lock);
 void hn_unlock_undisturbed(struct hn_word *lock, uint64_t old);
 /* Return with every page in place, and keep it so until resume. False: the agent did not answer in time. */
 bool hn_agent_pause(void);
+/* The same, with another patience than it has otherwise. Also in a signal handler. */
+bool hn_agent_pause_for(uint32_t seconds);
 /* Wake the scanner; sleep while *w == v, for a moment at most. */
 void hn_control_kick(void);
 void hn_control_nap(struct hn_word *w, uint32_t v);

@@ -56,10 +56,10 @@ static bool may_arm(void)
  * `wanted` is raised before the state is looked at, and an agent that starts sets its state before it looks at `wanted`
  * (both are full barriers on x86-64): one of the two sees the other.
  */
-bool hn_agent_pause(void)
+bool hn_agent_pause_for(uint32_t seconds)
 {
 	struct hn_control *c = &hn_agent.control;
-	uint64_t end = hn_live_now_ns(NULL) + PATIENCE_S * 1000000000ull;
+	uint64_t end = hn_live_now_ns(NULL) + seconds * 1000000000ull;
 	struct timespec step = { .tv_nsec = 50000000 };
 	uint64_t old;
 
@@ -76,6 +76,8 @@ bool hn_agent_pause(void)
 	}
 	return true;
 }
+
+bool hn_agent_pause(void) { return hn_agent_pause_for(PATIENCE_S); }
 
 void hn_agent_resume(void)
 {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * crash.c - faults of our own: SIGSEGV, SIGBUS, SIGILL and SIGFPE in code of the agent must not end the program.
+ * crash.c - faults of our own: SIGSEGV, SIGBUS, SIGILL and SIGFPE in code of the agent must not end the program. And before one
+ * of these, or SIGABRT or SIGQUIT, ends it with a core, every page is put back (dump.c).
  *
  * While the agent runs, the kernel calls our entry for these signals, whatever the program has set; which thread it is
  * is told by the stack. On a thread of the program
  *   - that has a handler for the signal, the entry jumps to it with stack and registers as the kernel made them: with the
  *     program's flags, mask and alternate stack, it is as if the kernel had called it. SA_RESETHAND is done here: a fault
  *     of ours must not use up the program's handler, nor the entry;
- *   - that has none, what the kernel does without one is restored, and the fault comes again, with the same code, address
+ *   - that has none, pages are put back, what the kernel does without one is restored, and the fault comes again, with the same code, address
  *     and core dump. A signal that was sent does not come again, so it is sent again as it was;
  *   - that ignores the signal, we are not there at all.
  * libc's functions that set and tell handlers are wrapped, so that the program sees its own. By raw system calls (Go) it
@@ -28,9 +29,10 @@
 #include "linux/sys.h"
 
 #define EXPORTED __attribute__((visibility("default")))
-#define NR 4
+#define NR 6
+#define NR_FAULTS 4 /* the first: of our threads, too; with a handler of the program's the others are none of our business */
 
-static const int caught[NR] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE };
+static const int caught[NR] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGQUIT };
 
 static struct {
 	struct hn_word lock;
@@ -65,12 +67,12 @@ static bool is_other_process(void) { return program.pid != (uint32_t)hn_sys_getp
 
 /* ---- in the handler ---- */
 
-static uint64_t mask_of_caught(void)
+static uint64_t mask_of_faults(void)
 {
 	uint64_t mask = 0;
 	int i;
 
-	for (i = 0; i < NR; i++)
+	for (i = 0; i < NR_FAULTS; i++)
 		mask |= 1ull << (caught[i] - 1);
 	return mask;
 }
@@ -93,13 +95,21 @@ static void set_default(int sig)
 	HN_SYS(SYS_rt_sigaction, sig, &none, NULL, 8, 0, 0);
 }
 
-/* The program has no handler: it is to end, as it would have. */
-static void as_without_handler(int sig, siginfo_t *info, void *context)
+/* On return the program ends, as it would have. */
+static void end_with(int sig, siginfo_t *info)
 {
-	(void)context;
 	set_default(sig);
 	if (was_sent(sig, info))
 		HN_SYS(SYS_rt_tgsigqueueinfo, hn_sys_getpid(), hn_sys_gettid(), sig, info, 0, 0);
+}
+
+/* The program has no handler. */
+static void as_without_handler(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (!is_other_process())
+		hn_dump_prepare();
+	end_with(sig, info);
 }
 
 static void once(int sig, siginfo_t *info, void *context);
@@ -150,7 +160,7 @@ __attribute__((naked)) static void once(int sig __attribute__((unused)), siginfo
  */
 static void send_on(int sig, siginfo_t *info, ucontext_t *context)
 {
-	uint64_t mask = mask_of_caught(), after;
+	uint64_t mask = mask_of_faults(), after;
 
 	HN_SYS(SYS_rt_sigprocmask, SIG_BLOCK, &mask, NULL, sizeof(mask), 0, 0);
 	memcpy(&after, &context->uc_sigmask, sizeof(after));
@@ -189,7 +199,7 @@ __attribute__((used, visibility("hidden"))) void hn_on_our_thread(int sig, sigin
 	if (hn_is_cut_off(sig, info))
 		return;
 	if (t == hn_own_threads.rescuer) { /* there is nobody left to do it */
-		as_without_handler(sig, info, context);
+		end_with(sig, info);
 		return;
 	}
 	if (hn_cas_acquire(&hn_fault_of_ours.signal, 0, (uint32_t)sig)) {
@@ -235,7 +245,7 @@ __attribute__((naked)) static void entry(int sig __attribute__((unused)), siginf
 
 void hn_crash_guard_thread(void)
 {
-	uint64_t mask = mask_of_caught();
+	uint64_t mask = mask_of_faults();
 	stack_t stack = { 0 };
 
 	stack.ss_sp = hn_bare_signal_stack(&stack.ss_size);
@@ -249,9 +259,10 @@ static bool is_ours(const struct sigaction *a) { return a->sa_sigaction == entry
 
 static void set_own(int i, const struct sigaction *own)
 {
+	bool passes_by = i >= NR_FAULTS && own->sa_handler != SIG_DFL && !(own->sa_flags & (int)SA_RESETHAND);
 	struct sigaction a = *own;
 
-	if (own->sa_handler == SIG_IGN) {
+	if (own->sa_handler == SIG_IGN || passes_by) {
 		real_sigaction(caught[i], own, NULL);
 		return;
 	}

@@ -83,8 +83,8 @@ static void by_last_thread(void)
 
 static void no_core(void) { CHECK(setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) == 0); }
 
-/* Says on standard output, in hexadecimal, what the core should have: some bytes of each page. */
-static void by_abort_with_core(void)
+/* Says on standard output, in hexadecimal, what the core should have and where: some bytes of each page. */
+static void ready_for_core(void)
 {
 	const unsigned char *at;
 	size_t i, k;
@@ -96,12 +96,59 @@ static void by_abort_with_core(void)
 
 		for (k = 0; k < 4; k++)
 			w[k] = live_word(SEED, i * HUGE / 8 + 70000 + k);
+		printf("%lx ", (unsigned long)(uintptr_t)arena + i * HUGE + 70000 * 8);
 		for (at = (const unsigned char *)w; at < (const unsigned char *)(w + 4); at++)
 			printf("%02x", *at);
 		printf("\n");
 	}
 	fflush(stdout);
 	live_wait_absent(arena, BYTES);
+}
+
+static void by_abort_with_core(void)
+{
+	ready_for_core();
+	abort();
+}
+
+static void by_segv_with_core(void)
+{
+	volatile int *volatile nowhere = NULL;
+
+	ready_for_core();
+	*nowhere = 1;
+}
+
+static void by_quit_with_core(void)
+{
+	ready_for_core();
+	kill(getpid(), SIGQUIT);
+	for (;;)
+		pause();
+}
+
+static void abort_again(int sig)
+{
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+/* Database servers say something first. */
+static void by_own_handler_with_core(void)
+{
+	CHECK(signal(SIGABRT, abort_again) != SIG_ERR);
+	ready_for_core();
+	abort();
+}
+
+static void by_one_shot_with_core(void)
+{
+	struct sigaction a = { .sa_flags = (int)SA_RESETHAND | SA_NODEFER };
+
+	a.sa_handler = abort_again;
+	CHECK(sigaction(SIGABRT, &a, NULL) == 0);
+	ready_for_core();
+	CHECK(sigaction(SIGABRT, NULL, &a) == 0 && a.sa_handler == abort_again && (a.sa_flags & (int)SA_RESETHAND));
 	abort();
 }
 
@@ -210,7 +257,11 @@ static const struct live_case cases[] = {
 	{ "exec by another thread", by_exec_of_thread },
 	{ "outlive the controller", outlive_the_controller },
 	{ "daemon", as_daemon },
-	{ "core", by_abort_with_core },
+	{ "core by abort", by_abort_with_core },
+	{ "core by SIGSEGV", by_segv_with_core },
+	{ "core by SIGQUIT from outside", by_quit_with_core },
+	{ "core by a handler of its own", by_own_handler_with_core },
+	{ "core by a handler that is called once", by_one_shot_with_core },
 	{ NULL, NULL },
 };
 
