@@ -54,12 +54,21 @@ def fetch(folder, say):
                               f"a newer one cannot be had: {error}") from error
 
 
+def place():
+    """Where one of Debian's backports is kept."""
+    return os.path.join(cache_folder(), "qemu")
+
+
+def is_at_hand(clock):
+    """Is a guest with this clock to be had without fetching anything?"""
+    return clock != "icount" or version(installed()) >= FAIR or os.path.exists(place())
+
+
 def command(clock, say):
     """The start of the command line."""
-    path = installed()
+    path, folder = installed(), place()
     if clock != "icount" or version(path) >= FAIR:
         return [path]
-    folder = os.path.join(cache_folder(), "qemu")
     with locked_cache():
         if not os.path.exists(folder):
             fetch(folder, say)

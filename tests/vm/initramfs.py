@@ -32,7 +32,7 @@ NOT_OF_PYTHON = re.compile(r"^(test|tests|idlelib|tkinter|turtledemo|ensurepip|l
 ASK_PYTHON = ("import json, sys, sysconfig; print(json.dumps([sys.executable, sysconfig.get_path('stdlib'), "
               "sys.implementation.cache_tag, sys.version]))")
 # What is in a build directory for the build's sake.
-NOT_OF_BUILD = re.compile(r"\.(p|a|o|d|h|c|stamp|ninja|json|log|txt)$|^(meson-.*|test-logs|\..*)$")
+NOT_OF_BUILD = re.compile(r"\.(p|a|o|d|h|c|stamp|ninja|json|log|txt)$|^(meson-.*|test-logs|fuzz|\..*)$")
 
 
 class Archive:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """What tests/vm/vm promises: status, output, files both ways, nodes as ordered, an end in time, nothing left behind."""
+import glob
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
+import debian  # noqa: E402  pylint: disable=wrong-import-position
 import emulator  # noqa: E402  pylint: disable=wrong-import-position
 import kernels  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -20,6 +22,7 @@ VM = [sys.executable, os.path.join(HERE, "vm")]
 SKIP_STATUS, TIMEOUT_STATUS, FAILED_STATUS = 77, 124, 125
 DISTANCES = "10,15,21,31,10,17,40,41,10"
 GUEST_SECONDS = 180
+KERNELS = ("6.12", "7.3")  # what tests/vm/run has use for
 
 
 class Tap:
@@ -162,6 +165,43 @@ def check_refusals(tap, folder):
     tap.check(status == FAILED_STATUS and "/does/not/exist" in err, "a file that is not there is named", err)
 
 
+def in_cache():
+    """What is kept there, and since when."""
+    paths = [f for kind in ("base-*", "vmlinuz-*", "qemu") for f in glob.glob(f"{glob.escape(debian.cache_folder())}/{kind}")]
+    return {f: os.stat(f).st_mtime_ns for f in paths}
+
+
+def check_offline(tap, folder):
+    """
+    "Once": with everything in the cache nothing is asked of a package manager or of the network, neither to prepare nor to boot.
+    In the PATH is qemu and, for what would fetch something, a script that says so.
+    """
+    asked = os.path.join(folder, "asked")
+    for tool in ("apt-get", "apt-cache", "dpkg-deb", "curl", "wget"):
+        path = os.path.join(folder, tool)
+        with open(path, "w", encoding="ascii") as f:
+            f.write(f"#!/bin/sh\necho {tool} \"$@\" >>{asked}\nexit 100\n")
+        os.chmod(path, 0o755)
+    os.symlink(emulator.installed(), f"{folder}/qemu-system-x86_64")
+    offline = {"PATH": folder, **{f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https")}}
+    before = in_cache()
+    clocks = ["parallel"] + ["icount"] * emulator.is_at_hand("icount")
+    for kernel in [k for k in KERNELS if kernels.cached(k)]:
+        for clock in clocks:
+            status, text, err = vm("--prepare", "--kernel", kernel, "--clock", clock, env=offline)
+            tap.check(status == 0 and text.strip() == kernels.cached(kernel) and not err,
+                      f"offline: Linux {kernel}, --clock {clock}, is prepared from the cache", status, text, err)
+    status, text, err = vm("--build", "", "--nodes", "2", "--memory", "384", "--clock", clocks[-1], "--timeout", str(GUEST_SECONDS),
+                           "--", "cat /sys/devices/system/node/online", env=offline)
+    tap.check((status, text) == (0, "0-1\n"), f"offline: a guest is booted, --clock {clocks[-1]}", status, text, err)
+    tap.check(not os.path.exists(asked), "offline: and nobody was asked for anything",
+              open(asked, encoding="ascii").read() if os.path.exists(asked) else "")
+    tap.check(in_cache() == before, "offline: nothing in the cache has changed", before, in_cache())
+    # That they would have been seen: with an empty cache they are asked.
+    status, text, _ = vm("--prepare", env=dict(offline, HUGENUMA_VM_CACHE=f"{folder}/cache"))
+    tap.check(status == SKIP_STATUS and os.path.exists(asked), "without a cache somebody is asked, and it skips", status, text)
+
+
 def check_kernel_that_fails(tap):
     """A kernel that comes to nothing is booted again, a few times; the command of a guest that was up is never run twice."""
     status, out, err = vm("--build", "", "--cmdline", "rdinit=/nothing", "--", "echo seen")
@@ -196,6 +236,8 @@ def main():
         check_refusals(tap, f"{folder}/empty")
         check_round_trip(tap, folder)
         check_clock(tap)
+        os.makedirs(f"{folder}/offline")
+        check_offline(tap, f"{folder}/offline")
         check_time_is_up(tap, f"{folder}/tmp")
         ends = [("killed", lambda child: child.kill())]
         check_kernel_that_fails(tap)

@@ -17,8 +17,9 @@ GRACE_SECONDS = 120
 # A scan pass takes every page of a worker; emulated nodes are slow, so passes are not too close.
 OPTIONS = ["--start-now", "--min-mib", "2", "--period-ms", "200"]
 # How pages are armed, where a test is to have it one way: --arm move, --arm rwp.
-if "--arm" in sys.argv[:-1]:
-    OPTIONS += ["--arm", sys.argv[sys.argv.index("--arm") + 1]]
+ARM = sys.argv[sys.argv.index("--arm") + 1] if "--arm" in sys.argv[:-1] else None
+if ARM:
+    OPTIONS += ["--arm", ARM]
 REPORT = "/tmp/report.json"
 SKIP_STATUS = 77
 

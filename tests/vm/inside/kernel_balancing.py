@@ -18,7 +18,8 @@ PARTS = [f"1:{PAGES}:0", f"2:{PAGES}:3"]
 TO = [1, 2]
 BOUND = [f"1:{PAGES}:0:balanced=0,1", f"2:{PAGES}:0:balanced=0,1"]
 BOUND_TO = [1, 0]
-SECONDS = 12
+QUICK = "--quick" in sys.argv
+SECONDS = 6 if QUICK else 12
 TUNABLES = "/sys/kernel/debug/sched/numa_balancing"
 STRAY_PAGES = 2
 COUNTERS = ("numa_pte_updates", "numa_huge_pte_updates", "numa_hint_faults", "numa_pages_migrated",
@@ -129,7 +130,7 @@ def main():
     check_says(tap)
     bare = check_bare(tap)
     worker = check_fenced(tap, "managed", bare, [], TO)
-    if "--quick" not in sys.argv:
+    if not QUICK:
         check_local_alloc(tap, bare)
         if worker:
             tap.check(re.search("balancing", worker.err), "run says who owns the pages", worker.err)

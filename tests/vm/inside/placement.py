@@ -27,6 +27,8 @@ def check_mover(tap, mover):
     check_whole(tap, worker, name)
     p = worker.process()
     tap.check(p["mover"] == mover, f"{name}: it was the one at work", p["mover"])
+    if harness.ARM:
+        tap.check(p["arm"] == harness.ARM, f"{name}: and pages were armed by {harness.ARM}", p["arm"])
     tap.check(p["migrated_pages"] >= 3 * PAGES, f"{name}: our count of migrations agrees", worker)
     arrived = p["migrated_to_node_pages"]
     tap.check(all(n >= PAGES for n in arrived[1:4]), f"{name}: and says where to", arrived)
