@@ -54,7 +54,7 @@ void hn_after_fork_in_child(void)
 	hn_agent.lockall = (struct hn_word){ 0 };
 	hn_affinity_reset();
 	hn_agent.returns = 0;
-	if (hn_load_relaxed(&hn_agent.filtered)) {
+	if (hn_load_relaxed(&hn_agent.filtered) || !hn_agent.shm) {
 		hn_store_release(&hn_agent.state, HN_AGENT_FAILED);
 		return;
 	}

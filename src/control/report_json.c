@@ -382,6 +382,22 @@ int hn_report_check(const char *path, char *real_path, size_t real_len, char *er
 	return 0;
 }
 
+/* All of it: json_dumpfd takes a part that was written for a failure, and nobody would know that the disk is full. */
+static int dump_piece(const char *piece, size_t bytes, void *fd)
+{
+	while (bytes) {
+		ssize_t n = write(*(int *)fd, piece, bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		piece += n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
 static int report_dump(const json_t *json, const char *temp)
 {
 	int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -389,8 +405,8 @@ static int report_dump(const json_t *json, const char *temp)
 
 	if (fd < 0)
 		return -errno;
-	if (json_dumpfd(json, fd, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6)) != 0 ||
-	    write(fd, "\n", 1) != 1)
+	if (json_dump_callback(json, dump_piece, &fd, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6)) != 0 ||
+	    dump_piece("\n", 1, &fd) != 0)
 		err = errno ? -errno : -EIO;
 	if (close(fd) != 0 && !err)
 		err = -errno;

@@ -13,19 +13,22 @@ LEAST_HUGE_MIB = 250
 # Pages of an in-memory database come from malloc; the tunable makes glibc ask for huge pages.
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
-SCRIPT = f"""
+
+def script(rows):
+    """Builds a database, changes and checks it, and prints what is in it."""
+    return f"""
 .bail on
 PRAGMA cache_size = -1000000;
 CREATE TABLE item (id INTEGER PRIMARY KEY, key INTEGER, name TEXT, body BLOB);
 INSERT INTO item
   SELECT value, value * 2654435761 % 1000003, printf('name-%08x', value * 40503 % 4294967291),
          printf('%0*d', 200 + value % 800, value * 7919)
-  FROM generate_series(1, {ROWS});
+  FROM generate_series(1, {rows});
 CREATE INDEX item_key ON item (key);
 CREATE INDEX item_name ON item (name, key);
 UPDATE item SET body = body || '-' || key WHERE id % 7 = 3;
 DELETE FROM item WHERE id % 11 = 5;
-INSERT INTO item SELECT id + {ROWS}, key + 1, name || '+', body FROM item WHERE id % 13 = 1;
+INSERT INTO item SELECT id + {rows}, key + 1, name || '+', body FROM item WHERE id % 13 = 1;
 PRAGMA integrity_check;
 SELECT count(*), sum(key), sum(length(body)), min(name), max(name) FROM item;
 SELECT count(*), sum(a.id * b.key % 1000) FROM item a JOIN item b ON b.key = a.id % 1000003;
@@ -35,16 +38,16 @@ PRAGMA quick_check;
 
 
 def script_file():
-    script = tempfile.TemporaryFile("w+")
-    script.write(SCRIPT)
-    script.flush()
-    os.lseek(script.fileno(), 0, os.SEEK_SET)
-    return script
+    file = tempfile.TemporaryFile("w+")
+    file.write(script(ROWS))
+    file.flush()
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    return file
 
 
 def run_sqlite(managed, options=()):
-    with script_file() as script:
-        return programs.Run(["sqlite3", ":memory:"], managed, env=ENVIRONMENT, stdin=script,
+    with script_file() as commands:
+        return programs.Run(["sqlite3", ":memory:"], managed, env=ENVIRONMENT, stdin=commands,
                             options=options).wait()
 
 
