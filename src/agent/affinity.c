@@ -18,7 +18,6 @@
 
 #include "agent/agent.h"
 #include "agent/affinity.h"
-#include "linux/number.h"
 #include "linux/sys.h"
 
 #define CROWDED_MS 1000u   /* waiting for a CPU is looked at over this time */
@@ -72,26 +71,6 @@ uint32_t hn_affinity_cpus(int node)
 	struct hn_cpu_mask m;
 
 	return node_mask(node, &hn_agent.affinity.cpuset, &m);
-}
-
-/* "RUN WAIT SLICES", ns: on a CPU, and waiting for one. */
-bool hn_task_times(struct hn_live *live, uint32_t tid, struct hn_task_times *t)
-{
-	char path[64], buf[80];
-	const char *p = buf;
-	long fd, n;
-
-	*t = (struct hn_task_times){ 0, 0 };
-	hn_number_path(path, "", tid, "/schedstat");
-	fd = hn_sys_open_at(live->fd_task, path, 0);
-	if (fd < 0)
-		return false;
-	n = hn_sys_read((int)fd, buf, sizeof(buf) - 1);
-	hn_sys_close((int)fd);
-	buf[n > 0 ? n : 0] = '\0';
-	p = hn_read_number(p, &t->run_ns);
-	hn_read_number(p + (*p == ' '), &t->wait_ns);
-	return n > 0;
 }
 
 static uint32_t wait_share(uint64_t run, uint64_t wait) { return run + wait ? (uint32_t)(wait * 1000 / (run + wait)) : 0; }

@@ -8,12 +8,6 @@
 
 #include "agent/agent.h"
 
-struct hn_task_times {
-	uint64_t run_ns, wait_ns; /* on a CPU, and waiting for one; since the thread began */
-};
-
-/* False: the thread is not there any more, or the kernel does not tell. */
-bool hn_task_times(struct hn_live *live, uint32_t tid, struct hn_task_times *t);
 /* What the process may use, by this thread's CPUs, which may run wherever the cpuset allows (settle_in). */
 bool hn_affinity_look_at_cpuset(void);
 /* May the thread run wherever that is? */

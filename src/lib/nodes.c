@@ -11,6 +11,7 @@
 #include "lib/lib.h"
 
 #define NODES "/sys/devices/system/node/"
+#define LIST_BYTES 8192
 #define LOCAL_DISTANCE 10
 #define REMOTE_DISTANCE 20
 
@@ -33,7 +34,7 @@ static void each(const char *list, void (*fn)(void *arg, unsigned n), void *arg)
 
 static bool read_list(const char *path, void (*fn)(void *arg, unsigned n), void *arg)
 {
-	char text[8192];
+	char text[LIST_BYTES];
 
 	if (hn_read_text(path, text, sizeof(text)))
 		return false;
@@ -181,15 +182,19 @@ static void deal_cpu(void *arg, unsigned n)
 	add_cpu(&c, n);
 }
 
+/* The list is read once: a CPU that came between two looks would be dealt to a node beyond the last. */
 static void virtual_nodes(struct hn_machine *m, uint32_t nr)
 {
 	struct deal d = { m, 0, 0 };
+	char online[LIST_BYTES];
 
 	m->nr_nodes = nr;
 	m->is_virtual = 1;
-	read_list("/sys/devices/system/cpu/online", count_cpu, &d.nr);
+	if (hn_read_text("/sys/devices/system/cpu/online", online, sizeof(online)))
+		online[0] = '\0';
+	each(online, count_cpu, &d.nr);
 	m->deal_threads = d.nr < nr;
-	read_list("/sys/devices/system/cpu/online", deal_cpu, &d);
+	each(online, deal_cpu, &d);
 }
 
 int hn_lib_nodes(struct hn_machine *m, uint32_t nr)

@@ -527,6 +527,11 @@ void hn_exclude_threads(struct hn_live *live);
 void hn_each_thread(struct hn_live *live, bool (*fn)(struct hn_live *live, uint32_t tid));
 /* False where /proc has not this thread of ours at its number. Scanner thread. */
 bool hn_is_own_task(struct hn_live *live, uint32_t tid);
+struct hn_task_times {
+	uint64_t run_ns, wait_ns; /* on a CPU, and waiting for one; since the thread began */
+};
+/* False: the thread is not there any more, or the kernel does not tell. */
+bool hn_task_times(const struct hn_live *live, uint32_t tid, struct hn_task_times *t);
 /* "a" NUMBER "b" into buf. */
 void hn_number_path(char *buf, const char *a, uint32_t number, const char *b);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * who.c - which node a faulting thread runs on, and which memory belongs to threads themselves.
+ * who.c - which node a faulting thread runs on, which memory belongs to threads themselves, and how they get on.
  *
  * The message names the thread. get_robust_list(2) tells where libc keeps the head of its robust list; with one libc
  * the thread pointer and the rseq area are at fixed distances from it, learnt once in an ordinary thread. The rseq area
@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "linux/live.h"
+#include "linux/number.h"
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
@@ -275,6 +276,26 @@ bool hn_is_own_task(struct hn_live *live, uint32_t tid)
 		return false;
 	hn_sys_close((int)fd);
 	return true;
+}
+
+/* "RUN WAIT SLICES", ns: on a CPU, and waiting for one. */
+bool hn_task_times(const struct hn_live *live, uint32_t tid, struct hn_task_times *t)
+{
+	char path[64], buf[80];
+	const char *p = buf;
+	long fd, n;
+
+	*t = (struct hn_task_times){ 0, 0 };
+	hn_number_path(path, "", tid, "/schedstat");
+	fd = hn_sys_open_at(live->fd_task, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = hn_sys_read((int)fd, buf, sizeof(buf) - 1);
+	hn_sys_close((int)fd);
+	buf[n > 0 ? n : 0] = '\0';
+	p = hn_read_number(p, &t->run_ns);
+	hn_read_number(p + (*p == ' '), &t->wait_ns);
+	return n > 0;
 }
 
 void hn_exclude_threads(struct hn_live *live)
