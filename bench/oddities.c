@@ -31,7 +31,7 @@
 #define MOST_LOCAL_PERCENT 95u
 #define NEVER UINT32_MAX
 #define RUNS 20u
-#define MANY_RUNS 100u /* where the mean says little: the wait in the middle one, in the tenth from the end, in the worst */
+#define MANY_RUNS 100u /* where a mean says little: waits of the middle run, the tenth from the end, the worst */
 #define LATER_MS 1000u
 
 /* The kernel's defaults and rules; times in ms. */

@@ -127,7 +127,7 @@ def check_executable(root):
     """Every script that names its interpreter can be run by its name."""
     done = subprocess.run(["git", "-C", root, "ls-files", "-z"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     names = done.stdout.decode().split("\0") if done.returncode == 0 else \
-        [os.path.relpath(os.path.join(at, n), root) for at, _, files in os.walk(root) for n in files]
+        [os.path.relpath(os.path.join(at, n), root) for top in TOPS for at, _, files in os.walk(os.path.join(root, top)) for n in files]
     for name in filter(None, names):
         path = os.path.join(root, name)
         if os.path.isfile(path) and not os.access(path, os.X_OK) and not name.startswith(SCRIPTS_ELSEWHERE):
