@@ -57,6 +57,7 @@ int hugenuma_can_manage(char *why, size_t len);
 /*
  * Settings have the names of `hugenuma ctl`: "scan.period_ms", "policy.name", "node.allowed" ... -ENOENT: no such setting;
  * -EINVAL: no value of it; -EBUSY: this one cannot be changed while the process is managed. Before hugenuma_start() all can be set.
+ * That the nodes of "node.allowed" and "tier.slow" are there is looked at by hugenuma_start(), and from then on at once.
  * Settings outlive hugenuma_stop().
  */
 int hugenuma_set(const char *key, const char *value);
@@ -81,8 +82,8 @@ struct hugenuma_options {
 /*
  * Start managing this process: two or more threads are made, which take no signals, hold none of the program's descriptors
  * and never touch its heap. NULL: all options 0. -EALREADY: it is being managed. Other errors: as hugenuma_can_manage(), -EINVAL
- * for options out of range, -ENOMEM, -ENOSPC: no room in /dev/shm, -EPROTO: the process runs under `hugenuma run` of another
- * version. hugenuma_message() has the reason as a sentence.
+ * for options out of range and for settings that name nodes there are not, -ENOMEM, -ENOSPC: no room in /dev/shm, -EPROTO: the
+ * process runs under `hugenuma run` of another version. hugenuma_message() has the reason as a sentence.
  */
 int hugenuma_start(const struct hugenuma_options *options);
 
@@ -158,18 +159,19 @@ enum hugenuma_outcome {
 	HUGENUMA_MIGRATED = 6, /* it was moved to the node of the thread, or where the policy wants it */
 	HUGENUMA_FAILED = 7,   /* it could not be moved, and is where it was */
 	HUGENUMA_RACED = 8,    /* its memory changed meanwhile: it is where it was */
+	HUGENUMA_DEMOTED = 9,  /* nobody has touched it for long: it was moved to a slow node, and no thread has waited for that */
 };
 
-/* A hinting fault and what was decided. Nodes are -1 where not known. */
+/* A hinting fault and what was decided; with HUGENUMA_DEMOTED there was none. Nodes are -1 where not known. */
 struct hugenuma_event {
 	uint64_t number;       /* counted from 0 */
-	uint64_t time_ns;      /* CLOCK_MONOTONIC, of the fault */
+	uint64_t time_ns;      /* CLOCK_MONOTONIC, of the fault; with HUGENUMA_DEMOTED when the move began */
 	const void *page;
-	uint32_t thread;       /* its kernel thread id */
+	uint32_t thread;       /* its kernel thread id; 0 with HUGENUMA_DEMOTED, and thread_node is -1 then */
 	int16_t thread_node, from_node;
 	int16_t to_node;       /* where the page is to be; -1: stays */
 	uint16_t outcome;      /* enum hugenuma_outcome */
-	uint32_t service_ns;   /* how long the thread has waited; 0 with HUGENUMA_WAITED */
+	uint32_t service_ns;   /* how long the thread has waited; 0 with HUGENUMA_WAITED and HUGENUMA_DEMOTED */
 	const char *rule;      /* why: as `hugenuma report` names it, "filter" or "thread" for instance; NULL: none */
 };
 
@@ -183,7 +185,7 @@ struct hugenuma_page_info {
 	struct hugenuma_event last;
 };
 
-/* About the page at addr. -ESRCH, -ETIMEDOUT; -ENODATA: there was no room in /dev/shm for a record. */
+/* About the page at addr. -ESRCH, -ETIMEDOUT; -ENODATA: it has no record, for want of room in /dev/shm. */
 int hugenuma_query_page(const void *addr, struct hugenuma_page_info *info);
 
 /* ---- events ---- */

@@ -15,7 +15,9 @@
 _Static_assert((int)HUGENUMA_WAITED == HN_FAULT_WAITED && (int)HUGENUMA_LOCAL == HN_FAULT_LOCAL &&
 		       (int)HUGENUMA_REFUSED == HN_FAULT_REFUSED && (int)HUGENUMA_MIGRATED == HN_FAULT_MIGRATED &&
 		       (int)HUGENUMA_FAILED == HN_FAULT_FAILED && (int)HUGENUMA_RACED == HN_FAULT_RACED &&
-		       HUGENUMA_MAX_NODES == HN_MAX_NODES, "the public names are the engine's");
+		       (int)HUGENUMA_DEMOTED == HN_FAULT_DEMOTED && HUGENUMA_MAX_NODES == HN_MAX_NODES,
+	       "the public names are the engine's");
+_Static_assert((int)HUGENUMA_DEMOTED == HN_NR_OUTCOMES - 1, "and have all outcomes that can be on record");
 
 void hn_lib_event(struct hugenuma_event *ev, uint32_t number, const struct hn_decision *d)
 {
