@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/targets.h"
 #include "control/machine.h"
+#include "control/nodes.h"
 #include "control/run.h"
 #include "control/say.h"
 #include "control/settings.h"
@@ -38,7 +39,7 @@ static error_t ctl_parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_ARG:
 		if (state->arg_num == 0)
-			c->pid = hn_arg_pid(state, arg);
+			c->pid = hn_arg_pid(state, "", arg);
 		else if (state->arg_num == 1)
 			parse_verb(c, state, arg);
 		else if (state->arg_num > 1 && c->nr_args < MAX_ARGS)
@@ -167,12 +168,23 @@ static int ctl_check_threads(const struct hn_config *c, const struct hn_target *
 	return 1;
 }
 
+static int ctl_check_nodes(const struct hn_config *c, const struct hn_target *t)
+{
+	char err[512];
+
+	if (c->nodes == ctl_config(t).nodes ||
+	    hn_nodes_check(&t->run->machine, c->nodes, "node.allowed", err, sizeof(err)) == 0)
+		return 0;
+	hn_say("%s", err);
+	return 1;
+}
+
 static int ctl_set(const struct ctl *ctl, const struct hn_target *t)
 {
 	struct hn_config c = ctl_config(t);
 	int err;
 
-	if (ctl_check(ctl, &c) != 0 || ctl_check_policy(&c, t) != 0 || ctl_check_threads(&c, t) != 0)
+	if (ctl_check(ctl, &c) != 0 || ctl_check_policy(&c, t) != 0 || ctl_check_threads(&c, t) != 0 || ctl_check_nodes(&c, t) != 0)
 		return 1;
 	err = hn_attach_configure(t, &c, HN_PATIENCE_MS);
 	if (err == -ETIMEDOUT)
@@ -215,13 +227,11 @@ static int ctl_process(const struct ctl *ctl)
 int hn_cmd_ctl(int argc, char **argv)
 {
 	struct ctl ctl = { 0 };
-	int res = 0;
 
 	if (argp_parse(&ctl_argp, argc, argv, 0, NULL, &ctl) != 0)
 		return HUGENUMA_EXIT_FAILED;
 	if (ctl.pid)
-		res = ctl_process(&ctl);
-	else
-		ctl_list();
-	return fflush(stdout) == 0 ? res : HUGENUMA_EXIT_FAILED;
+		return ctl_process(&ctl);
+	ctl_list();
+	return 0;
 }

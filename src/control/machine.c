@@ -236,38 +236,6 @@ static void machine_find_slow(struct hn_machine *m, hwloc_topology_t t, hwloc_ob
 	}
 }
 
-static int index_of(const struct hn_machine *m, unsigned number)
-{
-	for (uint32_t i = 0; i < m->nr_nodes; i++)
-		if ((m->is_virtual ? i : (unsigned)m->os_nid[i]) == number)
-			return (int)i;
-	return -1;
-}
-
-int hn_machine_set_slow(struct hn_machine *m, uint64_t wanted, char *err, size_t err_len)
-{
-	uint64_t slow = 0;
-
-	if (wanted == 0)
-		return 0;
-	for (unsigned n = 0; n < 64 && wanted != UINT64_MAX; n++) {
-		int i = wanted >> n & 1 ? index_of(m, n) : -1;
-
-		if ((wanted >> n & 1) && i < 0) {
-			hn_set_error(err, err_len, "--slow-nodes: there is no node %u; there are %u", n, m->nr_nodes);
-			return -1;
-		}
-		if (i >= 0)
-			slow |= (uint64_t)1 << i;
-	}
-	if (slow && __builtin_popcountll(slow) == (int)m->nr_nodes) {
-		hn_set_error(err, err_len, "--slow-nodes: expected one node at least that is not slow, or none");
-		return -1;
-	}
-	m->slow_nodes = slow;
-	return 0;
-}
-
 static void machine_set_memory(struct hn_machine *m, hwloc_obj_t *node)
 {
 	for (uint32_t i = 0; i < m->nr_nodes; i++)

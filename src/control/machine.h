@@ -18,11 +18,6 @@
  * virtual. This machine's CPUs are dealt to virtual nodes in blocks, in proportion to the CPUs each node is said to have.
  * *real_nodes (may be NULL) gets the number of real nodes. Returns 0, or -1 with a line in err.
  */
-/*
- * Which nodes are slow: `wanted` as in struct hn_config. 0; -1 with a line in err when a node is named that there is not,
- * or when none is left.
- */
-int hn_machine_set_slow(struct hn_machine *m, uint64_t wanted, char *err, size_t err_len);
 int hn_machine_build(struct hn_machine *m, const char *topology, unsigned *real_nodes, char *err, size_t err_len);
 
 /*

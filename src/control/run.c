@@ -3,6 +3,7 @@
 
 #include "control/launch.h"
 #include "control/machine.h"
+#include "control/nodes.h"
 #include "control/plugin.h"
 #include "control/probe.h"
 #include "control/proc.h"
@@ -80,9 +81,10 @@ static int run_prepare(struct run *r)
 	if (hn_agent_find(r->agent, sizeof(r->agent), err, sizeof(err)) != 0 ||
 	    (o->report && hn_report_check(o->report, r->report, sizeof(r->report), err, sizeof(err)) != 0) ||
 	    hn_machine_build(&r->machine, o->topology, &r->real_nodes, err, sizeof(err)) != 0 ||
+	    hn_nodes_check(&r->machine, o->config.nodes, "--nodes (node.allowed)", err, sizeof(err)) != 0 ||
 	    run_cannot_move_threads(&o->config, &r->machine, err, sizeof(err)) ||
 	    (o->record && hn_recorder_open(&r->recorder, o->record, o->record_max_mib, err, sizeof(err)) != 0) ||
-	    hn_machine_set_slow(&r->machine, o->config.slow_nodes, err, sizeof(err)) != 0 ||
+	    hn_nodes_set_slow(&r->machine, o->config.slow_nodes, "--slow-nodes (tier.slow)", err, sizeof(err)) != 0 ||
 	    hn_run_dir_create(&r->dir, &o->config, &r->machine, err, sizeof(err)) != 0) {
 		hn_say("%s", err);
 		return -1;

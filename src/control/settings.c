@@ -67,7 +67,7 @@ const struct hn_setting hn_settings[] = {
 	SWITCH(move_threads, "move.threads", "move-threads", true,
 	       "also move threads to their memory: keep a thread on the CPUs of the node that most of what it uses lies on"),
 	NODES(nodes, "node.allowed", "nodes", true,
-	      "nodes that pages may be migrated to; the program's cpuset and its memory policies hold in any case"),
+	      "nodes that pages may be migrated to, of those the machine has; the program's cpuset and its memory policies hold in any case"),
 	{ "tier.slow", "slow-nodes", HN_SETTING_NODES, false, offsetof(struct hn_config, slow_nodes), "", 0, 63, slow_words, 2,
 	  "nodes that are a slow tier (CXL): hot pages are promoted from them, cold ones demoted to them; auto: those without CPUs" },
 	NUMBER(hot_ms, "tier.hot_ms", "hot-ms", "ms", 8, 60000, false,
@@ -149,17 +149,12 @@ void hn_config_make_sane(struct hn_config *c)
 	hn_make_printable(c->plugin);
 }
 
-/* "0-2,5" */
-static void nodes_text(const struct hn_setting *s, uint64_t nodes, char *buf, size_t len)
+void hn_nodes_text(uint64_t nodes, char *buf, size_t len)
 {
 	size_t at = 0;
 	unsigned first, last;
 
-	snprintf(buf, len, "%s", nodes ? "" : s->nr_words ? s->word[0] : "all");
-	if (s->nr_words && nodes == UINT64_MAX) {
-		snprintf(buf, len, "%s", s->word[1]);
-		return;
-	}
+	buf[0] = 0;
 	for (first = 0; first < 64 && at < len; first = last + 1) {
 		last = first;
 		if (!(nodes >> first & 1))
@@ -168,6 +163,16 @@ static void nodes_text(const struct hn_setting *s, uint64_t nodes, char *buf, si
 			last++;
 		at += (size_t)snprintf(buf + at, len - at, last > first ? "%s%u-%u" : "%s%u", at ? "," : "", first, last);
 	}
+}
+
+static void nodes_text(const struct hn_setting *s, uint64_t nodes, char *buf, size_t len)
+{
+	if (s->nr_words && nodes == UINT64_MAX)
+		snprintf(buf, len, "%s", s->word[1]);
+	else if (!nodes)
+		snprintf(buf, len, "%s", s->nr_words ? s->word[0] : "all");
+	else
+		hn_nodes_text(nodes, buf, len);
 }
 
 void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char *buf, size_t len)

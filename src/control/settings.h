@@ -46,6 +46,8 @@ const struct hn_setting *hn_setting_find(const char *key);
 
 /* Its number; of nodes the set. */
 uint64_t hn_setting_get(const struct hn_setting *s, const struct hn_config *c);
+/* "0-2,5"; "" when there are none. */
+void hn_nodes_text(uint64_t nodes, char *buf, size_t len);
 /* The value in words, as it would be set. */
 void hn_setting_text(const struct hn_setting *s, const struct hn_config *c, char *buf, size_t len);
 /* The i-th of the words that may be set, NULL when there are no more. */

@@ -151,6 +151,19 @@ static void read_matrix(struct hn_machine *m, const struct online *o)
 	}
 }
 
+/* Memory without CPUs of its own, as `hugenuma run` has it where the firmware does not say how fast it is. */
+static void find_slow(struct hn_machine *m)
+{
+	uint64_t with_cpus = 0;
+
+	for (uint32_t cpu = 0; cpu < m->nr_cpus; cpu++)
+		if (m->cpu_node[cpu] >= 0)
+			with_cpus |= (uint64_t)1 << m->cpu_node[cpu];
+	for (uint32_t i = 0; i < m->nr_nodes && with_cpus; i++)
+		if (!(with_cpus >> i & 1))
+			m->slow_nodes |= (uint64_t)1 << i;
+}
+
 static int real_nodes(struct hn_machine *m)
 {
 	struct online o = { 0 };
@@ -158,6 +171,7 @@ static int real_nodes(struct hn_machine *m)
 	if (!read_list(NODES "has_memory", add_node, m) || !read_list(NODES "online", add_online, &o) || m->nr_nodes < 2)
 		return -ENODEV;
 	read_matrix(m, &o);
+	find_slow(m);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "control/nodes.h"
 #include "control/proc.h"
 #include "lib/lib.h"
 
@@ -69,6 +70,7 @@ static int set_locked(const struct hn_setting *s, const char *value)
 {
 	const struct hn_door *d = hn_lib_running();
 	struct hn_config trial = *pending(), live;
+	char why[256];
 	int err = 0;
 
 	if (!hn_setting_parse(s, &trial, value))
@@ -78,6 +80,9 @@ static int set_locked(const struct hn_setting *s, const char *value)
 	if (d) {
 		live = d->agent->slot->config;
 		if (!hn_setting_parse(s, &live, value))
+			return -EINVAL;
+		if (live.nodes != d->agent->slot->config.nodes &&
+		    hn_nodes_check(&d->agent->shm->machine, live.nodes, s->key, why, sizeof(why)) != 0)
 			return -EINVAL;
 		/* a policy object is loaded when managing starts */
 		if (live.policy == HN_POLICY_PLUGIN && strcmp(live.plugin, d->agent->slot->config.plugin) != 0)

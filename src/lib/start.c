@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control/nodes.h"
 #include "control/proc.h"
 #include "control/shm.h"
 #include "lib/lib.h"
@@ -80,9 +81,7 @@ const struct hn_door *hn_lib_running(void)
 
 struct hn_record *hn_lib_record(const struct hn_door *d)
 {
-	struct hn_slot *s = d->agent->slot;
-
-	return hn_load_acquire(&s->has_record) ? hn_slot_record(d->agent->shm, s) : NULL;
+	return hn_slot_record(d->agent->shm, d->agent->slot);
 }
 
 /* ---- the run ---- */
@@ -133,7 +132,8 @@ static int make_run(const struct hn_config *c, const struct hn_machine *m)
 		return err;
 	close(lib.run.fd);
 	lib.made_by = getpid();
-	/* A program that locks all its memory must not fill all the records. */
+	/* A program that locks all its memory must not fill all the records, nor is its core dump to have them. */
+	madvise((char *)lib.run.shm + offsetof(struct hn_shm, record), sizeof(lib.run.shm->record), MADV_DONTDUMP);
 	mprotect((char *)lib.run.shm + offsetof(struct hn_shm, record), sizeof(lib.run.shm->record), PROT_NONE);
 	return 0;
 }
@@ -196,6 +196,9 @@ static int start_own(const struct hugenuma_options *o)
 	}
 	hn_lib_take_config(&c);
 	if ((o->flags & HUGENUMA_READ_CONFIG) && hn_lib_read_config(&c, lib.message, sizeof(lib.message)) != 0)
+		return -EINVAL;
+	if (hn_nodes_check(&lib.machine, c.nodes, "node.allowed", lib.message, sizeof(lib.message)) != 0 ||
+	    hn_nodes_set_slow(&lib.machine, c.slow_nodes, "tier.slow", lib.message, sizeof(lib.message)) != 0)
 		return -EINVAL;
 	err = make_run(&c, &lib.machine);
 	if (err)

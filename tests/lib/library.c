@@ -402,7 +402,20 @@ static void case_settings(void)
 	want(strcmp(value, "300") == 0, "'%s'", value);
 	fails(hugenuma_get("scan.period_ms", value, 3), -ENOSPC);
 	fails(hugenuma_get("no.such", value, sizeof(value)), -ENOENT);
+	/* nodes are looked for when there is a machine: two nodes here */
+	ok(hugenuma_set("node.allowed", "2"));
+	fails(hugenuma_start(&two), -EINVAL);
+	ok(hugenuma_message(value, sizeof(value)));
+	want(strcmp(value, "node.allowed: there is no node 2; there are 0-1") == 0, "'%s'", value);
+	ok(hugenuma_set("node.allowed", "0-1"));
+	ok(hugenuma_set("tier.slow", "0-1"));
+	fails(hugenuma_start(&two), -EINVAL);
+	ok(hugenuma_set("tier.slow", "auto"));
 	ok(hugenuma_start(&two));
+	fails(hugenuma_set("node.allowed", "1-2"), -EINVAL);
+	ok(hugenuma_get("node.allowed", value, sizeof(value)));
+	want(strcmp(value, "0-1") == 0, "'%s'", value);
+	ok(hugenuma_set("node.allowed", "1"));
 	fails(hugenuma_set("agent.handlers", "2"), -EBUSY);
 	ok(hugenuma_set("policy.name", "observe"));
 	ok(hugenuma_get("policy.name", value, sizeof(value)));
@@ -579,6 +592,39 @@ static void case_preloaded(void)
 	round = until_migrated(a, PAGES, round, PAGES);
 }
 
+struct demoted {
+	const char *start, *end;
+	unsigned long nr;
+};
+
+static int look_for_demoted(const struct hugenuma_event *e, void *arg)
+{
+	struct demoted *d = arg;
+
+	if (e->outcome != HUGENUMA_DEMOTED)
+		return 0;
+	want((const char *)e->page >= d->start && (const char *)e->page < d->end, "demoted %p", e->page);
+	want(e->thread == 0 && e->thread_node == -1 && e->service_ns == 0, "by thread %u on node %d in %u ns", e->thread,
+	     e->thread_node, e->service_ns);
+	want(e->from_node == 0 && e->to_node == 1, "demoted from %d to %d", e->from_node, e->to_node);
+	want(e->rule && strcmp(e->rule, "cold") == 0, "rule %s", e->rule ? e->rule : "none");
+	d->nr++;
+	return 0;
+}
+
+/* Under `hugenuma run` with node 1 slow, and node 0 as full as it can be: what nobody touches leaves it. */
+static void case_demoted(void)
+{
+	uint64_t *a = make(PAGES), cursor = 0;
+	struct demoted d = { (char *)a, (char *)a + PAGES * PAGE, 0 };
+
+	ok(hugenuma_start(NULL));
+	for (int i = 0; i < 3000 && !d.nr; i++, nap_ms(10))
+		want(hugenuma_poll_events(&cursor, look_for_demoted, &d) >= 0, "no events");
+	want(d.nr, "nothing was demoted");
+	touch(a, PAGES, 0);
+}
+
 /* Stays until it is killed, or told to go by its standard input. */
 static void case_stay(void)
 {
@@ -622,6 +668,7 @@ static const struct {
 	{ "all descriptors closed", case_close_all },
 	{ "many callers", case_many_callers },
 	{ "preloaded", case_preloaded },
+	{ "demoted", case_demoted },
 	{ "stay", case_stay },
 };
 

@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SKIP_STATUS = 77
 TIMEOUT = 120
-APART = ("preloaded", "stay")  # cases that need something around them
+APART = ("preloaded", "demoted", "stay")  # cases that need something around them
 
 # What the library is, to programs that were linked with it: only additions are allowed, under a new version.
 ABI = """
@@ -89,6 +89,12 @@ def test_preloaded(b):
     """Under `hugenuma run` the calls steer the agent that is there."""
     b.run(b.hugenuma, "run", "-q", "--topology", "node:2 pu:2", "--period-ms", "5", "--policy", "always", "--", b.cases,
           "preloaded")
+
+
+def test_demoted(b):
+    """A page that goes to a slow node is an event like any other, without a thread."""
+    b.run(b.hugenuma, "run", "-q", "--topology", "pack:1 [numa(memory=32MB)] [numa(memory=1GB)] pu:2", "--slow-nodes", "1",
+          "--period-ms", "5", "--cold-rounds", "2", "--low-permille", "300", "--", b.cases, "demoted")
 
 
 def test_seen_by_commands(b):
