@@ -168,7 +168,7 @@ static uint64_t agent_hints(void)
 {
 	uint64_t sum = 0;
 
-	for (unsigned int i = 0; agents && i < HN_SHM_SLOTS; i++)
+	for (unsigned int i = 0; agents && i < hn_shm_opened(agents); i++)
 		sum += __atomic_load_n(&agents->slot[i].stats.samples, __ATOMIC_RELAXED);
 	return sum;
 }

@@ -8,9 +8,10 @@
  * Readers never block writers: counters are plain words that only grow. They may map the file at any time, and find in it
  * what a process that has died had counted, until the controller has taken that over and frees the slot.
  *
- * Beside each slot there is a record (core/record.h): decisions, and tables by node and region. The file is sparse there:
- * an agent takes the memory for its own when it starts, and does without when there is none; the controller gives it back
- * when it frees the slot.
+ * Beside each of the first slots there is a record (core/record.h): decisions, and tables by node and region. The file is
+ * sparse there: an agent takes the memory for its own when it starts, and does without when there is none; the controller
+ * gives it back when it frees the slot. The other slots are sparse themselves, until an agent opens them, and have no record:
+ * every process of the run maps all of this, and may have little address space (ulimit -v).
  */
 #ifndef HN_AGENT_LAYOUT_H
 #define HN_AGENT_LAYOUT_H
@@ -21,8 +22,9 @@
 #include "core/types.h"
 
 #define HN_SHM_ENV "HUGENUMA_SHM"
-#define HN_SHM_MAGIC 0x0000000741554e48ULL /* "HNUA", then the layout version */
-#define HN_SHM_SLOTS 128
+#define HN_SHM_MAGIC 0x0000000841554e48ULL /* "HNUA", then the layout version */
+#define HN_SHM_SLOTS 512 /* processes managed at one time in a run at most */
+#define HN_SHM_READY 128 /* the first of them: the controller has made sure of their memory, and they may have a record */
 #define HN_MAX_CPUS 4096
 #define HN_PLUGIN_PATH 256
 
@@ -145,13 +147,15 @@ struct hn_shm {
 	uint32_t controller_pid;
 	struct hn_word loaded;    /* processes (exec images) the agent library was loaded into */
 	struct hn_word slots_missed; /* processes that found no free slot and ran unmanaged */
+	/* slots that are to be looked at: raised by who takes one behind, once there is memory for it and all before it */
+	struct hn_word opened;
 	struct hn_word filtered;  /* processes not looked at any more because of a system call filter of theirs */
 	struct hn_word unreadable; /* processes of a size to be looked at, that may not read their own /proc/self/pagemap */
 	struct hn_word deaf;      /* 1: a process has said that the kernel does not tell of forks */
 	struct hn_config config;
 	struct hn_machine machine;
 	struct hn_slot slot[HN_SHM_SLOTS];
-	struct hn_record record[HN_SHM_SLOTS]; /* slot i's */
+	struct hn_record record[HN_SHM_READY]; /* slot i's */
 };
 
 /* A machine that is none was not described by a controller of ours. */
@@ -170,15 +174,30 @@ static inline bool hn_machine_is_sane(const struct hn_machine *m)
 	return true;
 }
 
+/* How many slots there are to look at, whatever is written there. */
+static inline uint32_t hn_shm_opened(const struct hn_shm *shm)
+{
+	uint32_t nr = __atomic_load_n(&shm->opened.v, __ATOMIC_ACQUIRE);
+
+	return nr < HN_SHM_SLOTS ? nr : HN_SHM_SLOTS;
+}
+
 /* How many rules there are to look at, whatever is written there. */
 static inline uint32_t hn_slot_rules(const struct hn_slot *slot)
 {
 	return slot->nr_rules < HN_MAX_RULES ? slot->nr_rules : HN_MAX_RULES;
 }
 
+/* Where the record of a slot is to be; NULL: it is one of those that have none. */
+static inline struct hn_record *hn_slot_record_place(struct hn_shm *shm, const struct hn_slot *slot)
+{
+	return slot - shm->slot < HN_SHM_READY ? &shm->record[slot - shm->slot] : NULL;
+}
+
+/* The record that is in use; NULL: there is none. */
 static inline struct hn_record *hn_slot_record(struct hn_shm *shm, const struct hn_slot *slot)
 {
-	return &shm->record[slot - shm->slot];
+	return __atomic_load_n(&slot->has_record.v, __ATOMIC_ACQUIRE) ? hn_slot_record_place(shm, slot) : NULL;
 }
 
 #endif

@@ -234,7 +234,7 @@ static void sum_claims(uint32_t *claimed, uint32_t *senior)
 	memset(claimed, 0, HN_MAX_NODES * sizeof(*claimed));
 	if (senior)
 		memset(senior, 0, HN_MAX_NODES * sizeof(*senior));
-	for (i = 0; i < HN_SHM_SLOTS; i++) {
+	for (i = 0; i < hn_shm_opened(hn_agent.shm); i++) {
 		const struct hn_slot *s = &hn_agent.shm->slot[i];
 
 		seniors &= s != hn_agent.slot;

@@ -67,7 +67,8 @@ struct hn_shm *hn_shm_open(void)
 	}
 	if (p == MAP_FAILED)
 		return NULL;
-	/* A program that locks all its memory must not fill all the records. */
+	/* A program that locks all its memory must not fill all the records, nor is its core dump to have them. */
+	madvise((char *)p + offsetof(struct hn_shm, record), sizeof(((struct hn_shm *)0)->record), MADV_DONTDUMP);
 	mprotect((char *)p + offsetof(struct hn_shm, record), sizeof(((struct hn_shm *)0)->record), PROT_NONE);
 	return p;
 }
@@ -105,8 +106,10 @@ bool hn_shm_replace(uintptr_t at)
 /* Populated by the kernel, which can say that there is no room; a store would be a SIGBUS. */
 struct hn_record *hn_slot_open_record(struct hn_shm *shm, struct hn_slot *slot, uint32_t nr_nodes)
 {
-	struct hn_record *r = hn_slot_record(shm, slot);
+	struct hn_record *r = hn_slot_record_place(shm, slot);
 
+	if (!r)
+		return NULL;
 	if (HN_SYS(SYS_mprotect, r, sizeof(*r), PROT_READ | PROT_WRITE, 0, 0, 0) ||
 	    HN_SYS(SYS_madvise, r, sizeof(*r), HN_MADV_POPULATE_WRITE, 0, 0, 0)) {
 		HN_SYS(SYS_madvise, r, sizeof(*r), MADV_REMOVE, 0, 0, 0);
@@ -155,16 +158,37 @@ static void read_comm(char *comm, size_t size)
 		comm[n - 1] = '\0'; /* without the newline */
 }
 
-/* The controller frees slots of dead processes, zeroed; until `pid` is set it leaves a taken one alone. */
+/* Is there memory for slot i? The kernel is asked for it, who says no where a store would be a SIGBUS. */
+static bool has_memory(struct hn_shm *shm, uint32_t i)
+{
+	uintptr_t start = (uintptr_t)&shm->slot[i] & ~(uintptr_t)(HN_BASE_SIZE - 1), end = (uintptr_t)&shm->slot[i + 1];
+
+	return i < HN_SHM_READY || HN_SYS(SYS_madvise, start, end - start, HN_MADV_POPULATE_WRITE, 0, 0, 0) == 0;
+}
+
+/* From now on slot i is looked at by others: before it is anybody's. */
+static void open_slot(struct hn_shm *shm, uint32_t i)
+{
+	uint32_t was = hn_load_acquire(&shm->opened);
+
+	while (was <= i && !hn_cas_acquire(&shm->opened, was, i + 1))
+		was = hn_load_acquire(&shm->opened);
+}
+
+/*
+ * The controller frees slots of dead processes, zeroed; until `pid` is set it leaves a taken one alone. Who takes one has
+ * looked at all before it, so that these have memory, too.
+ */
 struct hn_slot *hn_slot_take(struct hn_shm *shm, enum hn_slot_state state)
 {
 	uint32_t i;
 
-	for (i = 0; i < HN_SHM_SLOTS; i++) {
+	for (i = 0; i < HN_SHM_SLOTS && has_memory(shm, i); i++) {
 		struct hn_slot *s = &shm->slot[i];
 
 		if (!hn_cas_acquire(&s->state, HN_SLOT_FREE, state))
 			continue;
+		open_slot(shm, i);
 		memset((char *)s + sizeof(s->state), 0, sizeof(*s) - sizeof(s->state));
 		s->config = hn_agent.config;
 		s->start_ticks = start_ticks();

@@ -50,7 +50,7 @@ static error_t explain_parse(int key, char *arg, struct argp_state *state)
 		if (state->arg_num == 0 && strspn(arg, "0123456789") != strlen(arg))
 			w->file = arg;
 		else if (state->arg_num == 0)
-			w->pid = hn_arg_pid(state, arg);
+			w->pid = hn_arg_pid(state, "", arg);
 		else if (state->arg_num == 1)
 			w->addr = parse_addr(state, arg);
 		else
@@ -91,11 +91,12 @@ static int explain(const struct hn_seen *seen, const struct wish *w)
 	if (err == -ETIMEDOUT)
 		hn_say("%" PRIu32 ": has not answered in %u s; this is what is on record", w->pid, HN_PATIENCE_MS / 1000);
 	if (err == -ENOENT)
-		hn_say("%" PRIu32 ": its agent found no memory to keep a record", w->pid);
+		hn_say("%" PRIu32 ": has no record: its agent found no memory for one, or came when %d others had theirs", w->pid,
+		       HN_SHM_READY);
 	if (seen->p.slot.state.v == HN_SLOT_UNMANAGED)
 		hn_say("%" PRIu32 ": %s", w->pid, seen->p.slot.message);
 	hn_explain_print(stdout, &e, w->decisions);
-	return fflush(stdout) != 0 ? HUGENUMA_EXIT_FAILED : err == -ETIMEDOUT ? 1 : 0;
+	return err == -ETIMEDOUT ? 1 : 0;
 }
 
 static int explain_file(const struct wish *w)
@@ -103,7 +104,7 @@ static int explain_file(const struct wish *w)
 	char err[1024];
 
 	if (hn_recording_explain(stdout, w->file, w->addr, w->decisions, err, sizeof(err)) == 0)
-		return fflush(stdout) == 0 ? 0 : HUGENUMA_EXIT_FAILED;
+		return 0;
 	hn_say("%s", err);
 	return 1;
 }

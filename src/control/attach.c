@@ -207,7 +207,7 @@ size_t hn_attach_find(const struct hn_attached *a, uint32_t pid, struct hn_targe
 	for (size_t i = 0; i < a->nr; i++) {
 		struct hn_run_seen *r = a->run[i];
 
-		for (unsigned k = 0; k < HN_SHM_SLOTS; k++) {
+		for (unsigned k = 0; k < hn_shm_opened(r->shm); k++) {
 			struct hn_slot *slot = &r->shm->slot[k];
 
 			if (!attach_read(r, slot, true, &p) || (pid && p.pid != pid && r->controller_pid != pid))
@@ -304,7 +304,7 @@ static void seen_slots(struct seen_list *l, const struct hn_run_seen *run, uint3
 {
 	struct hn_process p;
 
-	for (unsigned k = 0; k < HN_SHM_SLOTS; k++) {
+	for (unsigned k = 0; k < hn_shm_opened(run->shm); k++) {
 		struct hn_slot *slot = &run->shm->slot[k];
 		struct hn_seen *s;
 
@@ -365,14 +365,16 @@ int hn_attach_ask(const struct hn_seen *s, hn_addr addr, unsigned ms, struct hn_
 {
 	const struct timespec step = { .tv_nsec = POLL_MS * 1000000l };
 	uint64_t end = hn_now_ms() + ms;
+	struct hn_record *record;
 	struct hn_query *q;
 	uint32_t number;
 
 	if (!s->slot || !hn_slot_is_alive(s->run->shm, s->slot))
 		return -ESRCH;
-	if (!hn_load_acquire(&s->slot->has_record))
+	record = hn_slot_record(s->run->shm, s->slot);
+	if (!record)
 		return -ENOENT;
-	q = &hn_slot_record(s->run->shm, s->slot)->query;
+	q = &record->query;
 	number = hn_query_ask(q, addr);
 	while (!hn_query_read(q, number, addr, answer)) {
 		if (!hn_slot_is_alive(s->run->shm, s->slot))

@@ -201,7 +201,7 @@ static uint32_t slot_state(const struct hn_slot *slot)
 /* After exec() a process keeps pid and start time, and the new image takes a slot of its own. */
 static bool slot_is_superseded(const struct hn_shm *shm, const struct hn_slot *slot)
 {
-	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
+	for (unsigned i = 0; i < hn_shm_opened(shm); i++) {
 		const struct hn_slot *other = &shm->slot[i];
 
 		if (other != slot && slot_state(other) != HN_SLOT_FREE && other->pid == slot->pid && other->pid_ns == slot->pid_ns &&
@@ -248,7 +248,7 @@ struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot,
 	struct hn_record *copy;
 	uint32_t nr;
 
-	if (!hn_load_acquire(&slot->has_record))
+	if (!r)
 		return NULL;
 	copy = aligned_alloc(4096, sizeof(*copy));
 	if (!copy)
@@ -279,11 +279,12 @@ struct hn_record *hn_record_copy(struct hn_shm *shm, const struct hn_slot *slot,
 static void slot_free(struct hn_shm *shm, struct hn_slot *slot)
 {
 	size_t after_state = offsetof(struct hn_slot, state) + sizeof(slot->state);
+	struct hn_record *record = hn_slot_record(shm, slot);
 
 	_Static_assert(offsetof(struct hn_slot, state) == 0, "state comes first");
 	/* all zeros for the next owner, and the memory is free until there is one */
-	if (slot->has_record.v)
-		madvise(hn_slot_record(shm, slot), sizeof(struct hn_record), MADV_REMOVE);
+	if (record)
+		madvise(record, sizeof(*record), MADV_REMOVE);
 	memset((char *)slot + after_state, 0, sizeof(*slot) - after_state);
 	hn_store_release(&slot->state, HN_SLOT_FREE);
 }
@@ -356,7 +357,7 @@ void hn_ledger_poll(struct hn_ledger *l, struct hn_shm *shm)
 	struct hn_record *record;
 	struct hn_process p;
 
-	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
+	for (unsigned i = 0; i < hn_shm_opened(shm); i++) {
 		struct hn_slot *slot = &shm->slot[i];
 		uint32_t state = slot_state(slot);
 		bool ended;
@@ -392,7 +393,7 @@ void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm)
 	struct hn_process p;
 
 	hn_ledger_poll(l, shm);
-	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
+	for (unsigned i = 0; i < hn_shm_opened(shm); i++) {
 		uint32_t state = slot_state(&shm->slot[i]);
 
 		if (state == HN_SLOT_FREE || l->taken[i])
@@ -401,7 +402,7 @@ void hn_ledger_finish(struct hn_ledger *l, struct hn_shm *shm)
 		hn_process_locate(&p);
 		ledger_add(l, &p, state, hn_record_copy(shm, &shm->slot[i], false));
 	}
-	for (unsigned i = 0; i < HN_SHM_SLOTS && l->nr_running; i++)
+	for (unsigned i = 0; i < hn_shm_opened(shm) && l->nr_running; i++)
 		if (l->taken[i])
 			slot_free(shm, &shm->slot[i]);
 	if (l->nr)
@@ -415,7 +416,7 @@ unsigned hn_ledger_sum(const struct hn_ledger *l, const struct hn_shm *shm, stru
 
 	*sum = l->total;
 	process_clear_gauges(sum);
-	for (unsigned i = 0; i < HN_SHM_SLOTS; i++) {
+	for (unsigned i = 0; i < hn_shm_opened(shm); i++) {
 		if (slot_state(&shm->slot[i]) != HN_SLOT_LIVE)
 			continue;
 		hn_process_read(&p, &shm->slot[i], true);

@@ -155,7 +155,7 @@ void hn_recorder_follow(struct hn_recorder *r, struct hn_shm *shm, const struct 
 	uint64_t started_ms = hn_stat_read(&slot->started_ms);
 	struct hn_followed *f;
 
-	if (r->failed || !hn_slot_is_used(slot) || !hn_load_acquire(&slot->has_record))
+	if (r->failed || !hn_slot_is_used(slot) || !record)
 		return;
 	f = followed_find(r, pid, started_ms);
 	if (!f)
@@ -169,7 +169,7 @@ void hn_recorder_follow(struct hn_recorder *r, struct hn_shm *shm, const struct 
 void hn_recorder_poll(struct hn_recorder *r, struct hn_shm *shm)
 {
 	r->looks++;
-	for (unsigned i = 0; i < HN_SHM_SLOTS; i++)
+	for (unsigned i = 0; i < hn_shm_opened(shm); i++)
 		hn_recorder_follow(r, shm, &shm->slot[i]);
 }
 

@@ -61,7 +61,7 @@ static int shm_make_file(struct hn_run_dir *d)
 	/* against an odd umask */
 	err = fchmod(fd, 0600) || flock(fd, LOCK_SH | LOCK_NB) ? -errno : 0;
 	if (!err)
-		err = ftruncate(fd, sizeof(struct hn_shm)) ? -errno : -posix_fallocate(fd, 0, offsetof(struct hn_shm, record));
+		err = ftruncate(fd, sizeof(struct hn_shm)) ? -errno : -posix_fallocate(fd, 0, offsetof(struct hn_shm, slot[HN_SHM_READY]));
 	if (!err) {
 		p = mmap(NULL, sizeof(struct hn_shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (p == MAP_FAILED)
@@ -121,7 +121,7 @@ int hn_run_dir_create(struct hn_run_dir *d, const struct hn_config *config, cons
 		second = shm_make_in(d, runtime);
 	if (!d->shm) {
 		hn_set_error(err, err_len, "cannot make the run's shared memory (%zu KiB) in /dev/shm: %s%s%s%s%s",
-			     offsetof(struct hn_shm, record) / 1024, strerror(-first), second ? "; nor in " : "",
+			     offsetof(struct hn_shm, slot[HN_SHM_READY]) / 1024, strerror(-first), second ? "; nor in " : "",
 			     second ? runtime : "", second ? ": " : "", second ? strerror(-second) : "");
 		return second ? second : first;
 	}
@@ -151,7 +151,7 @@ void hn_run_dir_close(struct hn_run_dir *d, bool remove)
 
 static bool sweep_has_live_agent(const struct hn_shm *s)
 {
-	for (unsigned i = 0; i < HN_SHM_SLOTS; i++)
+	for (unsigned i = 0; i < hn_shm_opened(s); i++)
 		if (hn_load_acquire(&s->slot[i].state) != HN_SLOT_FREE &&
 		    !hn_process_of_ns_is_gone(s->slot[i].pid, s->slot[i].start_ticks, s->slot[i].pid_ns, NULL))
 			return true;

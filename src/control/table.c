@@ -146,7 +146,7 @@ static void table_none(const struct hn_run_result *run)
 	else if (l->nr_unmanaged && l->messages.nr)
 		hn_say("no process was managed, for the reason given above");
 	else if (run->nr_missed)
-		hn_say("no process was managed: no slot was free for %" PRIu32 " processes", run->nr_missed);
+		hn_say("no process was managed: no slot was free");
 	else if (run->nr_unreadable)
 		hn_say("no process was managed: %" PRIu32 " may not read /proc/self/pagemap, as after a change of user; start the "
 		       "program as the user it is to be, under hugenuma, where it can",
@@ -175,8 +175,13 @@ static void table_rest(const struct hn_run_result *run)
 		hn_say("%" PRIu64 " more processes are in the totals only", l->nr_managed - l->nr);
 	if (l->nr_managed && l->nr_unmanaged)
 		hn_say("%" PRIu64 " processes could not be managed", l->nr_unmanaged);
+}
+
+static void table_missed(const struct hn_run_result *run)
+{
 	if (run->nr_missed)
-		hn_say("%" PRIu32 " processes found no free slot and ran unmanaged", run->nr_missed);
+		hn_say("%" PRIu32 " process%s found no free slot and ran unmanaged: a run has %d, for as many processes at one time, as "
+		       "far as there is room in /dev/shm", run->nr_missed, run->nr_missed == 1 ? "" : "es", HN_SHM_SLOTS);
 }
 
 void hn_table_print(FILE *out, const struct hn_run_result *run)
@@ -185,6 +190,7 @@ void hn_table_print(FILE *out, const struct hn_run_result *run)
 
 	if (l->nr_managed == 0) {
 		table_none(run);
+		table_missed(run);
 		return;
 	}
 	table_machine(out, run->machine);
@@ -200,4 +206,5 @@ void hn_table_print(FILE *out, const struct hn_run_result *run)
 	}
 	fflush(out);
 	table_rest(run);
+	table_missed(run);
 }

@@ -52,9 +52,12 @@ static uint64_t start_ticks(void)
 
 static struct hn_slot *take_slot(struct hn_shm *shm, uint32_t state)
 {
-	for (int i = 0; i < HN_SHM_SLOTS; i++)
-		if (hn_cas_acquire(&shm->slot[i].state, HN_SLOT_FREE, state))
+	for (uint32_t i = 0; i < HN_SHM_SLOTS; i++)
+		if (hn_cas_acquire(&shm->slot[i].state, HN_SLOT_FREE, state)) {
+			for (uint32_t was; (was = hn_load_acquire(&shm->opened)) <= i;)
+				hn_cas_acquire(&shm->opened, was, i + 1);
 			return &shm->slot[i];
+		}
 	hn_add_acq_rel(&shm->slots_missed, 1);
 	return NULL;
 }
@@ -127,6 +130,10 @@ static void decide_all(struct hn_record *r, uint64_t started_ms)
 						 .last_nid = -1, .outcome = (uint8_t)all[i].outcome, .reason = (uint8_t)kind,
 						 .rule = HN_NO_RULE };
 
+			if (d.outcome == HN_FAULT_DEMOTED) {
+				d.tid = d.service_ns = 0;
+				d.thread_nid = HN_NO_NODE;
+			}
 			hn_record_decision(r, &d);
 			page++;
 		}
@@ -178,7 +185,7 @@ static void fill_record(struct hn_shm *shm, struct hn_slot *slot)
 		{ 103, 1, 12, 9, 2, 6, 1, 1, 1, 0, { 2, 6 } },
 		{ 102, 1, 5, 5, 4, 0, 0, 0, HN_NO_NODE, 0, { 4, 0 } },
 	};
-	struct hn_record *r = hn_slot_record(shm, slot);
+	struct hn_record *r = hn_slot_record_place(shm, slot);
 
 	hn_record_init(r, shm->machine.nr_nodes);
 	in[0].start = PAGE(0);
@@ -248,7 +255,7 @@ static void start_record(struct hn_shm *shm, struct hn_slot *slot)
 	const char *keep = getenv("FAKE_RECORD");
 	pthread_t t;
 
-	if (keep && strcmp(keep, "0") == 0)
+	if ((keep && strcmp(keep, "0") == 0) || !hn_slot_record_place(shm, slot))
 		return;
 	fill_record(shm, slot);
 	if (getenv("FAKE_MORE"))

@@ -56,6 +56,7 @@ static void fill(struct hn_shm *s, const char *pid)
 	s->header_bytes = offsetof(struct hn_shm, slot);
 	s->slot_bytes = sizeof(struct hn_slot);
 	s->nr_slots = HN_SHM_SLOTS;
+	s->opened.v = 1;
 	s->controller_pid = (uint32_t)atoi(pid);
 	s->config = (struct hn_config){ .period_ms = 1000, .window_mib = 256, .handlers = 2, .max_armed_mib = 1024, .min_mib = 16, .hot_ms = 1000, .low_permille = 40,
 					.period_min_ms = 250, .period_max_ms = 60000 };
@@ -92,6 +93,7 @@ static void run_wild(struct hn_shm *s)
 	s->slot[0].start_ticks = was.start_ticks;
 	s->slot[0].pid_ns = was.pid_ns;
 	s->slot[0].has_record.v = roll() % 4 != 0;
+	s->opened.v = 1 + (uint32_t)(roll() >> (roll() % 64));
 	scribble(&s->record[0], sizeof(s->record[0]));
 	s->record[0].table_seq.v = 0;
 	s->record[0].nr_regions = roll() % 2 ? HN_RECORD_REGIONS : (uint32_t)roll();

@@ -30,7 +30,7 @@ static void restore(struct hn_shm *s, const struct hn_shm *base)
 static const uint32_t in_header[] = { offsetof(struct hn_shm, machine.nr_nodes), offsetof(struct hn_shm, machine.nr_cpus),
 				      offsetof(struct hn_shm, machine.os_nid), offsetof(struct hn_shm, machine.is_virtual),
 				      offsetof(struct hn_shm, config.policy), offsetof(struct hn_shm, config.mover),
-				      offsetof(struct hn_shm, controller_pid), FUZZ_SLOT_PLACES };
+				      offsetof(struct hn_shm, controller_pid), offsetof(struct hn_shm, opened), FUZZ_SLOT_PLACES };
 static const uint32_t in_record[] = { FUZZ_RECORD_PLACES };
 
 /* Header and slots are one stretch of what can be changed, the record the other; half of the changes go to each. */

@@ -50,7 +50,7 @@ static void view_explain(struct hn_seen *seen)
 	struct hn_explanation e = { .seen = seen, .addr = ARENA, .now_ms = 1000000 };
 
 	if (seen->slot) {
-		e.answer = hn_slot_record(seen->run->shm, seen->slot)->query.answer;
+		e.answer = hn_slot_record_place(seen->run->shm, seen->slot)->query.answer;
 		e.answered = true;
 	}
 	hn_explain_print(fuzz_sink(), &e, 64);
@@ -104,6 +104,7 @@ void fuzz_fill_run(struct hn_shm *s)
 	s->header_bytes = offsetof(struct hn_shm, slot);
 	s->slot_bytes = sizeof(struct hn_slot);
 	s->nr_slots = HN_SHM_SLOTS;
+	s->opened.v = 1;
 	hn_config_defaults(&s->config);
 	s->machine = (struct hn_machine){ .nr_nodes = 4, .is_virtual = 1, .nr_cpus = 2, .cpu_node = { 0, 1 } };
 	s->magic = HN_SHM_MAGIC;
