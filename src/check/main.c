@@ -420,24 +420,30 @@ static uint32_t usable_cpus(void)
 	return (uint32_t)CPU_COUNT(&set);
 }
 
+/* As the other commands have it (cli/main.c); also after --help, which argp ends. */
+static void close_output(void)
+{
+	bool failed = ferror(stdout) != 0;
+
+	errno = 0;
+	if (fclose(stdout) == 0 && !failed)
+		return;
+	fprintf(stderr, "hugenuma: cannot write the result%s%s\n", errno ? ": " : "", errno ? strerror(errno) : "");
+	_exit(EXIT_UNFINISHED);
+}
+
 int main(int argc, char **argv)
 {
 	static struct request q;
 	static const struct argp argp = { option_table, parse, "[SCENARIO...]", doc, NULL, NULL, NULL };
-	int status;
 
+	atexit(close_output);
 	argp_err_exit_status = EXIT_USAGE;
 	q.options = (struct ck_options){ .threads = usable_cpus(), .bound = -1 };
 	if (argp_parse(&argp, argc, argv, 0, NULL, &q) != 0)
 		return EXIT_USAGE;
 	q.options.progress = isatty(STDERR_FILENO) && !q.quiet;
 	if (q.list)
-		status = list(&q);
-	else
-		status = q.replay ? replay(&q, argv[0]) : check(&q);
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		fprintf(stderr, "%s: cannot write the result\n", argv[0]);
-		return EXIT_UNFINISHED;
-	}
-	return status;
+		return list(&q);
+	return q.replay ? replay(&q, argv[0]) : check(&q);
 }

@@ -38,12 +38,12 @@ uint64_t hn_arg_number(struct argp_state *state, const char *name, const char *a
 	return v;
 }
 
-uint32_t hn_arg_pid(struct argp_state *state, const char *arg)
+uint32_t hn_arg_pid(struct argp_state *state, const char *option, const char *arg)
 {
 	uint64_t v;
 
 	if (!hn_parse_number(arg, &v) || v < 1 || v > INT32_MAX)
-		argp_error(state, "'%s': expected a PID, a whole number from 1 to %d", arg, INT32_MAX);
+		argp_error(state, "%s'%s': expected a PID, a whole number from 1 to %d", option, arg, INT32_MAX);
 	return (uint32_t)v;
 }
 
@@ -56,7 +56,7 @@ error_t hn_arg_one_pid(int key, char *arg, struct argp_state *state)
 		if (state->arg_num > 0)
 			argp_error(state, "'%s': expected one PID", arg);
 		else
-			*pid = hn_arg_pid(state, arg);
+			*pid = hn_arg_pid(state, "", arg);
 		return 0;
 	case ARGP_KEY_NO_ARGS: argp_error(state, "expected a PID, as `hugenuma list' shows it"); return 0;
 	default: return ARGP_ERR_UNKNOWN;

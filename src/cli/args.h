@@ -14,7 +14,8 @@ bool hn_parse_address(const char *text, uint64_t *v);
 
 /* A whole number from min to max, given to --name. */
 uint64_t hn_arg_number(struct argp_state *state, const char *name, const char *arg, uint64_t min, uint64_t max);
-uint32_t hn_arg_pid(struct argp_state *state, const char *arg);
+/* option: "--pid: ", or "" for an argument that is none's. */
+uint32_t hn_arg_pid(struct argp_state *state, const char *option, const char *arg);
 /* A parser for commands that take one PID and nothing else; state->input is a uint32_t for it. */
 error_t hn_arg_one_pid(int key, char *arg, struct argp_state *state);
 

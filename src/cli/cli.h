@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
  * cli.h - the commands. Each parses its own arguments with argp; argv[0] is "hugenuma COMMAND", for messages.
- * A command returns the exit status; usage errors end the program with 125. `check' is executed in our place and has
+ * A command returns the exit status; usage errors end the program with 125, and so does output that cannot be written: main
+ * sees to that at exit, and a command looks only where it would go on printing. `check' is executed in our place and has
  * statuses of its own.
  */
 #ifndef HN_CLI_CLI_H
 #define HN_CLI_CLI_H
+
+#include <stdbool.h>
+
+/* Flush standard output. False when it, or anything before, could not be written; main will say so at exit. */
+bool hn_output_arrives(void);
 
 int hn_cmd_run(int argc, char **argv);
 int hn_cmd_doctor(int argc, char **argv);

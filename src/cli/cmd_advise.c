@@ -123,7 +123,5 @@ int hn_cmd_advise(int argc, char **argv)
 		hn_say("%" PRIu32 ": has no record to judge by", pid);
 	hn_seen_free(seen, nr);
 	hn_attach_close(&a);
-	if (fflush(stdout) != 0)
-		return HUGENUMA_EXIT_FAILED;
 	return told ? 0 : 1;
 }

@@ -62,7 +62,7 @@ int hn_cmd_list(int argc, char **argv)
 	}
 	hn_attach_close(&a);
 	free(t);
-	return t && fflush(stdout) == 0 ? 0 : HUGENUMA_EXIT_FAILED;
+	return t ? 0 : HUGENUMA_EXIT_FAILED;
 }
 
 /* ---- pause, resume, stop ---- */
@@ -100,7 +100,7 @@ static int order_all(int argc, char **argv, const struct argp *argp, uint32_t mo
 		hn_say_no_process(&a, pid);
 	hn_attach_close(&a);
 	free(t);
-	if (!t || fflush(stdout) != 0)
+	if (!t)
 		return HUGENUMA_EXIT_FAILED;
 	return nr && good ? 0 : 1;
 }

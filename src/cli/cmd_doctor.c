@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "control/doctor.h"
 #include "control/run.h"
+#include "control/say.h"
 #include "control/version.h"
 
 #include <argp.h>
@@ -89,10 +90,9 @@ static json_t *text_or_null(const char *s)
 	return s ? json_string(s) : json_null();
 }
 
-static int print_json(const struct hn_doctor *d)
+static bool print_json(const struct hn_doctor *d)
 {
 	json_t *checks = json_array(), *root;
-	int res;
 
 	for (unsigned i = 0; i < d->nr; i++) {
 		const struct hn_check *c = &d->check[i];
@@ -103,32 +103,30 @@ static int print_json(const struct hn_doctor *d)
 	}
 	root = json_pack("{s:i, s:s, s:b, s:o}", "schema_version", DOCTOR_SCHEMA_VERSION, "hugenuma_version", HN_VERSION,
 			 "would_manage", hn_doctor_would_manage(d), "checks", checks);
-	res = root ? json_dumpf(root, stdout, JSON_INDENT(1)) : -1;
+	if (!root)
+		return false;
+	json_dumpf(root, stdout, JSON_INDENT(1));
 	putchar('\n');
 	json_decref(root);
-	return res;
+	return true;
 }
 
 int hn_cmd_doctor(int argc, char **argv)
 {
 	struct hn_doctor *d = malloc(sizeof(*d));
-	int json = 0, res = 0, status;
+	int json = 0, status = HUGENUMA_EXIT_FAILED;
 
 	if (argp_parse(&doctor_argp, argc, argv, 0, NULL, &json) != 0 || !d) {
 		free(d);
 		return HUGENUMA_EXIT_FAILED;
 	}
 	hn_doctor_examine(d);
-	if (json)
-		res = print_json(d);
-	else
+	if (!json)
 		print_text(d);
-	if (res != 0 || fflush(stdout) != 0) {
-		fprintf(stderr, "%s: cannot write the result\n", argv[0]);
-		free(d);
-		return HUGENUMA_EXIT_FAILED;
-	}
-	status = hn_doctor_would_manage(d) ? 0 : 1;
+	if (!json || print_json(d))
+		status = hn_doctor_would_manage(d) ? 0 : 1;
+	else
+		hn_say("out of memory");
 	free(d);
 	return status;
 }

@@ -51,9 +51,12 @@ int hn_cmd_metrics(int argc, char **argv)
 	};
 	enum hn_metrics_format format = HN_METRICS_OPENMETRICS;
 
-	if (argp_parse(&argp, argc, argv, 0, NULL, &format) != 0 || !hn_metrics_print(stdout, format))
+	if (argp_parse(&argp, argc, argv, 0, NULL, &format) != 0)
 		return HUGENUMA_EXIT_FAILED;
-	return fflush(stdout) == 0 ? 0 : HUGENUMA_EXIT_FAILED;
+	if (hn_metrics_print(stdout, format))
+		return 0;
+	hn_say("out of memory");
+	return HUGENUMA_EXIT_FAILED;
 }
 
 /* ---- serve ---- */

@@ -47,7 +47,7 @@ static error_t record_parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		if (o->nr_pids == MAX_PIDS)
 			argp_error(state, "'%s': expected at most %d PIDs", arg, MAX_PIDS);
-		w->pid[o->nr_pids++] = hn_arg_pid(state, arg);
+		w->pid[o->nr_pids++] = hn_arg_pid(state, "", arg);
 		return 0;
 	case ARGP_KEY_NO_ARGS: argp_error(state, "expected a PID"); return 0;
 	default: return ARGP_ERR_UNKNOWN;
@@ -63,8 +63,8 @@ static const struct argp record_argp = {
 	       "PID is that of a managed process, or of a `hugenuma run': then of all its processes. Several must be of one "
 	       "run.\n\n"
 	       "`hugenuma report FILE' and `hugenuma explain FILE ADDRESS' read the recording, on any machine; "
-	       "`hugenuma run --record FILE' records from the beginning. A FILE that is there and is no recording is not "
-	       "overwritten.\n\n"
+	       "`hugenuma run --record FILE' records from the beginning. A FILE that is there is overwritten only if it is a "
+	       "recording, or empty.\n\n"
 	       "Exit status: 0; 1 when there is no such process, or the recording could not be written; 125 for bad usage.",
 };
 

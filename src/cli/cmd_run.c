@@ -137,26 +137,25 @@ static error_t run_parse(int key, char *arg, struct argp_state *state)
 struct option_table {
 	struct argp_option option[MAX_SETTINGS + NR(plain_options) + 1];
 	struct {
-		char doc[256];
+		char doc[512];
 		char value[96];
 	} text[MAX_SETTINGS];
 };
 
-static void option_words(char *buf, size_t len, const struct hn_setting *s)
+/* "copy|kernel" */
+static void option_words(char *buf, size_t len, const struct hn_setting *s, const char *between)
 {
 	const char *word;
 	size_t at = 0;
 
 	for (unsigned w = 0; at < len && (word = hn_setting_word(s, w)); w++)
-		at += (size_t)snprintf(buf + at, len - at, "%s%s", w ? "|" : "", word);
-	if (s->kind == HN_SETTING_POLICY && at < len)
-		snprintf(buf + at, len - at, "|FILE.so");
+		at += (size_t)snprintf(buf + at, len - at, "%s%s", w ? between : "", word);
 }
 
 static void option_from_setting(struct option_table *t, struct argp_option *to, unsigned i, const struct hn_config *defaults)
 {
 	const struct hn_setting *s = &hn_settings[i];
-	char standard[32], *value = t->text[i].value, *doc = t->text[i].doc;
+	char standard[32], names[160], *value = t->text[i].value, *doc = t->text[i].doc;
 
 	*to = (struct argp_option){ s->option, KEY_SETTING + (int)i, value, 0, doc, 2 };
 	hn_setting_text(s, defaults, standard, sizeof(standard));
@@ -167,8 +166,13 @@ static void option_from_setting(struct option_table *t, struct argp_option *to, 
 	} else if (s->kind == HN_SETTING_NODES) {
 		strcpy(value, "LIST");
 		snprintf(doc, sizeof(t->text[i].doc), "%s (default %s)", s->doc, standard);
-	} else if (s->kind == HN_SETTING_CHOICE || s->kind == HN_SETTING_POLICY) {
-		option_words(value, sizeof(t->text[i].value), s);
+	} else if (s->kind == HN_SETTING_POLICY) {
+		/* too many for the column of options */
+		strcpy(value, "NAME|FILE.so");
+		option_words(names, sizeof(names), s, ", ");
+		snprintf(doc, sizeof(t->text[i].doc), "%s; NAME: %s (default %s)", s->doc, names, standard);
+	} else if (s->kind == HN_SETTING_CHOICE) {
+		option_words(value, sizeof(t->text[i].value), s, "|");
 		snprintf(doc, sizeof(t->text[i].doc), "%s (default %s)", s->doc, standard);
 	} else {
 		strcpy(value, "N");

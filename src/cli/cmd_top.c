@@ -22,7 +22,7 @@ static const struct argp_option options[] = {
 	  "End after N tables, 1..1000000 (default: without end; 1 where there is no terminal)", 0 },
 	{ "delay", 'd', "SECONDS", 0, "Time between two looks, 0.1..3600 s (default 2)", 0 },
 	{ "pid", 'p', "PID", 0,
-	  "The process to show threads, nodes or regions of (default: the one with most huge pages)", 0 },
+	  "The process to show threads, nodes or regions of, a managed one (default: the one with most huge pages)", 0 },
 	{ "screen", KEY_SCREEN, "NAME", 0, "Begin with processes, threads, nodes or regions (default processes)", 0 },
 	{ "sort", KEY_SORT, "COLUMN", 0, "Sort by the column of this name, as its heading has it", 0 },
 	{ 0 },
@@ -73,7 +73,7 @@ static error_t top_parse(int key, char *arg, struct argp_state *state)
 	case 'b': w->batch = true; return 0;
 	case 'n': w->iterations = (unsigned)hn_arg_number(state, "iterations", arg, 1, 1000000); return 0;
 	case 'd': parse_delay(state, w, arg); return 0;
-	case 'p': w->pid = hn_arg_pid(state, arg); return 0;
+	case 'p': w->pid = hn_arg_pid(state, "--pid: ", arg); return 0;
 	case KEY_SCREEN: parse_screen(state, w, arg); return 0;
 	case KEY_SORT: w->sort_name = arg; return 0;
 	case ARGP_KEY_ARG: argp_error(state, "'%s': expected no argument", arg); return 0;
@@ -96,7 +96,9 @@ static const struct argp top_argp = {
 	       "samples. SAMPLES/S and MIGR/S are since the look before. Threads are those of the latest 4096 "
 	       "faults.\n\n"
 	       "Where there is no terminal one plain table is printed.\n\n"
-	       "Exit status: 0; 1 when --pid is no managed process; 125 for bad usage.",
+	       "Exit status: 0; 1 when --pid is no managed process, on any screen, or is none any more, and when a plain table "
+	       "of threads, nodes or regions is wanted and no process is managed; 125 for bad usage, or when the "
+	       "table cannot be written.",
 };
 
 uint32_t hn_top_biggest(const struct hn_top *t)
@@ -109,15 +111,28 @@ uint32_t hn_top_biggest(const struct hn_top *t)
 	return best ? best->p.pid : 0;
 }
 
-static bool batch_print(const struct hn_top *t, const struct hn_top_wish *w)
+bool hn_top_say_missing(const struct hn_top *t, const struct hn_top_wish *w)
 {
-	uint32_t pid = w->pid ? w->pid : hn_top_biggest(t);
+	if (w->pid && !hn_top_has(t, w->pid))
+		hn_say("--pid: %" PRIu32 ": no managed process has this PID; `hugenuma list' shows them", w->pid);
+	else if (!w->pid && !t->nr_seen && w->screen != HN_TOP_PROCESSES)
+		hn_say("no managed process: start one with `hugenuma run'");
+	else
+		return false;
+	return true;
+}
+
+/* The exit status, when it is not to go on; else 0. */
+static int batch_print(const struct hn_top *t, const struct hn_top_wish *w)
+{
 	struct hn_top_table table;
 	char line[256];
 
-	if (!hn_top_table(t, w->screen, pid, w->sort, false, &table)) {
-		hn_say("%" PRIu32 ": no managed process has this PID; `hugenuma list' shows them", pid);
-		return false;
+	if (hn_top_say_missing(t, w))
+		return 1;
+	if (!hn_top_table(t, w->screen, w->pid ? w->pid : hn_top_biggest(t), w->sort, false, &table)) {
+		hn_say("out of memory");
+		return HUGENUMA_EXIT_FAILED;
 	}
 	printf("%s\n", table.title);
 	hn_top_heading(&table, line, sizeof(line));
@@ -127,29 +142,34 @@ static bool batch_print(const struct hn_top *t, const struct hn_top_wish *w)
 		printf("%s\n", line);
 	}
 	hn_top_table_fini(&table);
-	return fflush(stdout) == 0;
+	return hn_output_arrives() ? 0 : HUGENUMA_EXIT_FAILED;
 }
 
 static int batch_run(const struct hn_top_wish *w)
 {
 	struct timespec t = { w->delay_ms / 1000, (long)(w->delay_ms % 1000) * 1000000 };
 	struct hn_top top = { 0 };
-	bool good = true;
+	int status = 0;
 
-	for (unsigned i = 0; good && (!w->iterations || i < w->iterations); i++) {
+	for (unsigned i = 0; !status && (!w->iterations || i < w->iterations); i++) {
 		struct hn_attached a = { 0 };
 
 		if (i) {
 			nanosleep(&t, NULL);
 			printf("\n");
 		}
-		good = hn_attach(&a) == 0 && hn_top_refresh(&top, &a) && batch_print(&top, w);
+		if (hn_attach(&a) == 0 && hn_top_refresh(&top, &a)) {
+			status = batch_print(&top, w);
+		} else {
+			hn_say("out of memory");
+			status = HUGENUMA_EXIT_FAILED;
+		}
 		for (size_t k = 0; k < top.nr_seen; k++)
 			top.seen[k].run = NULL; /* goes with `a' */
 		hn_attach_close(&a);
 	}
 	hn_top_fini(&top);
-	return good ? 0 : 1;
+	return status;
 }
 
 int hn_cmd_top(int argc, char **argv)

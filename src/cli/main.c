@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "cli/cli.h"
 #include "control/run.h"
+#include "control/say.h"
 #include "control/version.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -103,6 +107,15 @@ static const struct argp main_argp = {
 	.help_filter = main_help_filter,
 };
 
+static char own_name[] = "hugenuma";
+
+/* As argp ends what it says of the other commands' usage. */
+static int help_misused(void)
+{
+	argp_help(&main_argp, stderr, ARGP_HELP_SEE, own_name);
+	return HUGENUMA_EXIT_FAILED;
+}
+
 static int cmd_help(int argc, char **argv)
 {
 	static char help_option[] = "--help";
@@ -111,17 +124,15 @@ static int cmd_help(int argc, char **argv)
 
 	if (argc > 2) {
 		fprintf(stderr, "%s: expected one command\n", argv[0]);
-		return HUGENUMA_EXIT_FAILED;
+		return help_misused();
 	}
 	c = argc == 2 ? command_find(argv[1]) : NULL;
 	if (argc == 2 && !c && strcmp(argv[1], help_option) != 0) {
 		fprintf(stderr, "%s: '%s': no such command\n", argv[0], argv[1]);
-		return HUGENUMA_EXIT_FAILED;
+		return help_misused();
 	}
 	if (!c || c->main == cmd_help) {
-		static char name[] = "hugenuma";
-
-		argp_help(&main_argp, stdout, ARGP_HELP_STD_HELP & ~(unsigned)ARGP_HELP_EXIT_OK, name);
+		argp_help(&main_argp, stdout, ARGP_HELP_STD_HELP & ~(unsigned)ARGP_HELP_EXIT_OK, own_name);
 		return 0;
 	}
 	help_argv[0] = (char *)c->title;
@@ -140,11 +151,43 @@ static void fill_closed_streams(void)
 		close(fd);
 }
 
+static int output_errno; /* of the first time that something could not be written; 0: not known */
+
+bool hn_output_arrives(void)
+{
+	bool failed = ferror(stdout) != 0;
+
+	errno = 0;
+	failed |= fflush(stdout) != 0;
+	if (failed && !output_errno)
+		output_errno = errno;
+	return !failed;
+}
+
+/*
+ * What was printed must have arrived, whoever ends us: argp does after --help. At exit, so that no command has to look; its
+ * own status would say less than that its result is not there.
+ */
+static void close_output(void)
+{
+	bool arrived = hn_output_arrives();
+
+	if (fclose(stdout) != 0 && arrived) {
+		output_errno = errno;
+		arrived = false;
+	}
+	if (arrived)
+		return;
+	hn_say("cannot write the result%s%s", output_errno ? ": " : "", output_errno ? strerror(output_errno) : "");
+	_exit(HUGENUMA_EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
 	struct chosen chosen = { 0 };
 
 	fill_closed_streams();
+	atexit(close_output);
 
 	argp_err_exit_status = HUGENUMA_EXIT_FAILED;
 	if (argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &chosen) != 0 || !chosen.command)

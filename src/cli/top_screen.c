@@ -50,7 +50,8 @@ static void view_table(struct view *v)
 {
 	hn_top_table_fini(&v->table);
 	if (!hn_top_table(&v->top, v->screen, v->pid, v->sort[v->screen], v->reverse[v->screen], &v->table)) {
-		snprintf(v->note, sizeof(v->note), "process %" PRIu32 " is gone", v->pid);
+		if (v->pid)
+			snprintf(v->note, sizeof(v->note), "process %" PRIu32 " is gone", v->pid);
 		v->screen = HN_TOP_PROCESSES;
 		hn_top_table_fini(&v->table);
 		hn_top_table(&v->top, v->screen, 0, v->sort[v->screen], v->reverse[v->screen], &v->table);
@@ -300,16 +301,29 @@ static void view_loop(struct view *v, const struct hn_top_wish *w, const sigset_
 	}
 }
 
-int hn_top_screen_run(const struct hn_top_wish *w)
+static void view_begin(struct view *v, const struct hn_top_wish *w)
 {
-	struct view v = { .delay_ms = w->delay_ms, .selected = w->pid };
-	const char *term = getenv("TERM");
-	sigset_t mask;
-	SCREEN *s;
+	for (unsigned i = 0; i < HN_TOP_SCREENS; i++)
+		v->sort[i] = hn_top_default_sort((enum hn_top_screen)i);
+	v->sort[w->screen] = w->sort;
+	view_refresh(v);
+	v->pid = w->pid ? w->pid : hn_top_biggest(&v->top);
+	v->screen = w->screen;
+	view_table(v);
+}
 
-	if (!term || !*term || strcmp(term, "dumb") == 0)
-		return -1;
-	s = newterm(NULL, stdout, stdin);
+static void view_fini(struct view *v)
+{
+	hn_top_table_fini(&v->table);
+	hn_top_fini(&v->top);
+	hn_attach_close(&v->attached);
+}
+
+static int view_show(struct view *v, const struct hn_top_wish *w)
+{
+	SCREEN *s = newterm(NULL, stdout, stdin);
+	sigset_t mask;
+
 	if (!s)
 		return -1;
 	set_term(s);
@@ -319,19 +333,24 @@ int hn_top_screen_run(const struct hn_top_wish *w)
 	keypad(stdscr, TRUE);
 	set_escdelay(50);
 	curs_set(0);
-	start_colours(&v);
-	for (unsigned i = 0; i < HN_TOP_SCREENS; i++)
-		v.sort[i] = hn_top_default_sort((enum hn_top_screen)i);
-	v.sort[w->screen] = w->sort;
-	view_refresh(&v);
-	v.pid = w->pid ? w->pid : hn_top_biggest(&v.top);
-	v.screen = w->screen;
-	view_table(&v);
-	view_loop(&v, w, &mask);
+	start_colours(v);
+	view_loop(v, w, &mask);
 	endwin();
 	delscreen(s);
-	hn_top_table_fini(&v.table);
-	hn_top_fini(&v.top);
-	hn_attach_close(&v.attached);
 	return 0;
+}
+
+int hn_top_screen_run(const struct hn_top_wish *w)
+{
+	struct view v = { .delay_ms = w->delay_ms, .selected = w->pid };
+	const char *term = getenv("TERM");
+	int status;
+
+	if (!term || !*term || strcmp(term, "dumb") == 0)
+		return -1;
+	view_begin(&v, w);
+	/* that nothing at all is managed can be seen on the screen */
+	status = w->pid && hn_top_say_missing(&v.top, w) ? 1 : view_show(&v, w);
+	view_fini(&v);
+	return status;
 }

@@ -21,4 +21,7 @@ int hn_top_screen_run(const struct hn_top_wish *w);
 /* The process with most huge pages; 0: there is none. */
 uint32_t hn_top_biggest(const struct hn_top *t);
 
+/* True, and it was said, when what is to be shown is not there: the process that was named, or any. */
+bool hn_top_say_missing(const struct hn_top *t, const struct hn_top_wish *w);
+
 #endif

@@ -6,8 +6,10 @@
 #include "control/report_json.h"
 #include "control/say.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 /* ---- reading ---- */
@@ -76,18 +78,39 @@ bool hn_report_is_known(const json_t *report)
 	       hn_get_nr_nodes(report) > 0;
 }
 
+/* NULL with a line in err. */
+static json_t *load_json(const char *path, char *err, size_t err_len)
+{
+	FILE *f = fopen(path, "re");
+	json_t *report = NULL;
+	struct stat st;
+
+	if (!f || fstat(fileno(f), &st) != 0) {
+		hn_set_error(err, err_len, "%s: cannot be read: %s", path, strerror(errno));
+	} else if (S_ISDIR(st.st_mode)) {
+		hn_set_error(err, err_len, "%s: is a directory: expected a report or a recording", path);
+	} else {
+		errno = 0;
+		report = json_loadf(f, 0, NULL);
+		if (!report && ferror(f))
+			hn_set_error(err, err_len, "%s: cannot be read: %s", path, strerror(errno ? errno : EIO));
+		else if (!report)
+			hn_set_error(err, err_len, "%s: no JSON and no recording", path);
+	}
+	if (f)
+		fclose(f);
+	return report;
+}
+
 json_t *hn_report_load(const char *path, char *err, size_t err_len)
 {
-	json_error_t e;
 	json_t *report;
 
 	if (hn_is_recording(path))
 		return hn_recording_report(path, err, err_len);
-	report = json_load_file(path, 0, &e);
-	if (!report) {
-		hn_set_error(err, err_len, "%s: %s", path, e.line > 0 ? "no JSON" : e.text);
+	report = load_json(path, err, err_len);
+	if (!report)
 		return NULL;
-	}
 	if (hn_report_is_known(report))
 		return report;
 	hn_set_error(err, err_len, "%s: no report of hugenuma that this version can read (schema_version %d)", path,

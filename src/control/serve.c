@@ -116,16 +116,35 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 
 /* ---- life ---- */
 
-static void say_where(struct MHD_Daemon *d, const struct sockaddr_storage *at)
+/* "[::1]:9177", as it would be given. */
+static void address_text(const struct sockaddr_storage *at, unsigned port, char *text, size_t len)
 {
-	const union MHD_DaemonInfo *info = MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT);
 	const void *addr = at->ss_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)at)->sin6_addr
 						     : (const void *)&((const struct sockaddr_in *)at)->sin_addr;
 	bool six = at->ss_family == AF_INET6;
 	char host[64];
 
 	inet_ntop(at->ss_family, addr, host, sizeof(host));
-	hn_say("answering on http://%s%s%s:%u/metrics", six ? "[" : "", host, six ? "]" : "", info ? info->port : 0u);
+	snprintf(text, len, "%s%s%s:%u", six ? "[" : "", host, six ? "]" : "", port);
+}
+
+static void say_where(struct MHD_Daemon *d, const struct sockaddr_storage *at)
+{
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT);
+	char text[80];
+
+	address_text(at, info ? info->port : 0u, text, sizeof(text));
+	hn_say("answering on http://%s/metrics", text);
+}
+
+static void say_why_not(const struct sockaddr_storage *at, int err)
+{
+	in_port_t port = at->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)at)->sin6_port
+						   : ((const struct sockaddr_in *)at)->sin_port;
+	char text[80];
+
+	address_text(at, ntohs(port), text, sizeof(text));
+	hn_say("cannot listen on %s: %s; --listen=ADDRESS:PORT names another address", text, err ? strerror(err) : "unknown error");
 }
 
 bool hn_serve_http(const struct sockaddr_storage *at)
@@ -141,7 +160,7 @@ bool hn_serve_http(const struct sockaddr_storage *at)
 			     NULL, on_request, NULL, MHD_OPTION_SOCK_ADDR, at, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
 			     MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S, MHD_OPTION_END);
 	if (!d) {
-		hn_say("cannot listen there: %s", errno ? strerror(errno) : "unknown error");
+		say_why_not(at, errno);
 		return false;
 	}
 	say_where(d, at);

@@ -267,7 +267,7 @@ static struct thread *thread_of(struct thread *list, size_t *nr, uint32_t tid)
 
 static void thread_count(struct thread *t, const struct hn_decision *d, int at)
 {
-	if (d->outcome == HN_FAULT_WAITED || d->outcome == HN_FAULT_DEMOTED)
+	if (d->outcome == HN_FAULT_WAITED)
 		return;
 	t->samples++;
 	t->local += d->outcome == HN_FAULT_LOCAL;
@@ -289,7 +289,7 @@ static size_t threads_collect(const struct hn_record *r, struct thread *list, ui
 		struct thread *t;
 		uint64_t ms, span;
 
-		if (!hn_record_read(r, n, &d))
+		if (!hn_record_read(r, n, &d) || d.outcome == HN_FAULT_DEMOTED) /* no thread's */
 			continue;
 		ms = d.time_ns / 1000000;
 		if (!start_ms)
@@ -436,6 +436,8 @@ static const struct hn_seen *seen_of(const struct hn_top *t, uint32_t pid)
 			return &t->seen[i];
 	return NULL;
 }
+
+bool hn_top_has(const struct hn_top *t, uint32_t pid) { return seen_of(t, pid) != NULL; }
 
 static bool fill(const struct hn_top *t, enum hn_top_screen screen, const struct hn_seen *seen,
 		 struct hn_top_table *table)

@@ -61,6 +61,9 @@ struct hn_top {
 bool hn_top_refresh(struct hn_top *t, const struct hn_attached *a);
 void hn_top_fini(struct hn_top *t);
 
+/* Was a process with this PID seen? */
+bool hn_top_has(const struct hn_top *t, uint32_t pid);
+
 /* The columns of a screen, and which of them it is sorted by at first. */
 const struct hn_top_column *hn_top_columns(enum hn_top_screen screen, unsigned *nr);
 unsigned hn_top_default_sort(enum hn_top_screen screen);

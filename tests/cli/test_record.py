@@ -376,6 +376,9 @@ def test_where_nothing_can_be_recorded():
         r = command("record", "-o", letter, p.pid)
         same(r.returncode, 1)
         found("is there and is no recording", r.stderr)
+        with open(path("nothing.rec"), "w", encoding="ascii"):
+            pass  # an empty file is nobody's letter
+        same(command("record", "-o", path("nothing.rec"), "--seconds=1", p.pid).returncode, 0, "an empty file")
     with open(letter, encoding="ascii") as f:
         found("^Dear reader", f.read())
     # a program that cannot be started leaves no file of ours, and an old one as it was
