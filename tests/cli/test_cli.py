@@ -1394,7 +1394,7 @@ def test_explain_errors():
     with Living(FAKE_RECORD="0") as p:
         r = command("explain", p.pid, "0")
         same(r.returncode, 0)
-        found("its agent found no memory to keep a record", r.stderr)
+        found("has no record: its agent found no memory for one", r.stderr)
 
 
 def test_ended_processes_are_kept_as_long_as_the_run():
