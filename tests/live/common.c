@@ -12,7 +12,7 @@
 
 #include "uapi/uapi.h"
 
-#define PATIENCE_MS 8000u
+#define PATIENCE_MS 20000u
 
 void live_fail(const char *file, int line, const char *what)
 {

@@ -125,7 +125,7 @@ static void close_stdout(void)
 	CHECK(write(1, "done\n", 5) == 5);
 	close(1);
 	close(2);
-	live_sleep_ms(1500);
+	live_sleep_ms(4000);
 	live_verify(arena, BYTES, SEED);
 }
 

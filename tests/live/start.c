@@ -16,7 +16,7 @@
 
 #define BIG ((size_t)64 << 20)
 #define BUSY_MS (700u * live_slow())
-#define PATIENCE_MS (8000u * live_slow())
+#define PATIENCE_MS (20000u * live_slow())
 #define SEED 3u
 
 /*

@@ -8,7 +8,7 @@ class Error(Exception):
 
 
 class Client:
-    def __init__(self, path, timeout=30):
+    def __init__(self, path, timeout=120):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.socket.connect(path)

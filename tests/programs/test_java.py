@@ -29,7 +29,7 @@ def compiled(folder):
 
 def run_java(folder, options, rounds, managed, hugenuma_options=()):
     command = ["java", *HEAP, *options, "-cp", folder, "HeapCheck", THREADS, rounds, ITEMS]
-    return programs.Run(command, managed, options=hugenuma_options).wait(240)
+    return programs.Run(command, managed, options=hugenuma_options).wait(600)
 
 
 def java_version():

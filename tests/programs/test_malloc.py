@@ -36,7 +36,7 @@ def run_check(allocator, managed, options=()):
     # What is made huge from outside is so later: it takes more rounds until pages are there and have moved.
     rounds = "12" if allocator[3] == "collapse" else "6" if programs.FULL else "4"
     return programs.Run([CHECK, THREADS, MIB, rounds, OPERATIONS], managed, options=options,
-                        **arguments(*allocator[2:])).wait(300)
+                        **arguments(*allocator[2:])).wait(600)
 
 
 def run_sqlite(allocator, managed, options=()):

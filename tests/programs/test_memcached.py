@@ -31,7 +31,7 @@ class Client:
     """One connection, text protocol."""
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.file = self.socket.makefile("rb")
 
     def line(self, command):
@@ -59,7 +59,7 @@ class Server:
         self.run = programs.Run(command, managed, options=options)
 
     def connect(self):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while True:
             try:
                 return Client(self.port)
@@ -70,7 +70,7 @@ class Server:
 
     def stop(self):
         self.run.process.terminate()
-        return self.run.wait(30)
+        return self.run.wait(120)
 
 
 def work(server, number, wrong):
@@ -118,14 +118,14 @@ def slap(port):
             f.write(SLAP_SETTINGS)
         done = subprocess.run(["memcaslap", "-s", f"127.0.0.1:{port}", "-F", settings, "-T", "2", "-c", "16", "-x",
                                SLAP_OPERATIONS, "-v", "1.0"], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=120)
+                              stderr=subprocess.STDOUT, text=True, timeout=600)
     found = dict(re.findall(r"^(verify_misses|verify_failed|cmd_get|get_misses): (\d+)$", done.stdout, re.M))
     return done, {key: int(number) for key, number in found.items()}
 
 
 def capable(port):
     done = subprocess.run(["memccapable", "-h", "127.0.0.1", "-p", str(port), "-a"], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=60)
+                          stderr=subprocess.STDOUT, text=True, timeout=240)
     return sorted(line.strip() for line in done.stdout.splitlines() if "[" in line)
 
 

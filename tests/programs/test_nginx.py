@@ -5,6 +5,7 @@
 Workers keep little; tables for very many connections and large buffers make it worth managing. They run as root, and once
 more as the user that Debian has them become, who may open the device in a mount namespace of this test's own.
 """
+import contextlib
 import gzip
 import http.client
 import os
@@ -80,15 +81,26 @@ class Server:
 
     def workers(self):
         """{process id: user id}"""
+        found = {}
         with open(f"/proc/{self.pid()}/task/{self.pid()}/children", encoding="ascii") as f:
-            return {int(pid): os.stat(f"/proc/{pid}").st_uid for pid in f.read().split()}
+            for pid in f.read().split():
+                with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+                    found[int(pid)] = os.stat(f"/proc/{pid}").st_uid
+        return found
+
+    def reload(self):
+        """New workers in the place of the old ones, which end: until then they take connections and close them soon."""
+        old, end = self.workers().keys(), time.monotonic() + 120
+        os.kill(self.pid(), signal.SIGHUP)
+        while old & self.workers().keys() and time.monotonic() < end:
+            time.sleep(0.05)
 
     def pid(self):
         with open(os.path.join(self.folder, "pid"), encoding="ascii") as f:
             return int(f.read())
 
     def wait_until_up(self):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()
@@ -107,12 +119,12 @@ class Server:
             os.kill(self.pid(), signal.SIGQUIT)
         except (OSError, ValueError):
             self.run.process.terminate()
-        return self.run.wait(60)
+        return self.run.wait(120)
 
 
 def client(port, number, contents, wrong):
     source = random.Random(number)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     for request in range(REQUESTS):
         which = source.randrange(FILES)
         place = source.choice(["/", "/sendfile/", "/proxy/"])
@@ -163,15 +175,12 @@ def run_nginx(tap, name, contents, managed, options=(), user="root", prefix=()):
         try:
             server.wait_until_up()
             server.watch_daemon()
-            time.sleep(1)
-            workers = server.workers()
             seconds, wrong = clients(server.port, contents)
+            workers = server.workers()  # they have become who they are to be
             tap.equal(f"{name}: every byte as it is in the files", wrong, [])
-            # New workers in the place of the old ones, which end: the same again.
-            os.kill(server.pid(), signal.SIGHUP)
-            time.sleep(0.5)
-            workers |= server.workers()
+            server.reload()
             more, wrong = clients(server.port, contents)
+            workers |= server.workers()
             seconds += more
             tap.equal(f"{name}: the same after a reload", wrong, [])
         except OSError as error:

@@ -17,7 +17,7 @@ LEAST_HUGE_MIB = 150
 def run_node(managed, options=()):
     with tempfile.TemporaryDirectory(prefix="hn-node-") as folder:
         return programs.Run(["node", os.path.join(programs.HERE, "digest_workers.js"), NR_THREADS, MIB_EACH, ROUNDS,
-                             folder], managed, env=programs.GLIBC_HUGE, options=options, collapse=True).wait(180)
+                             folder], managed, env=programs.GLIBC_HUGE, options=options, collapse=True).wait(600)
 
 
 def main():

@@ -54,7 +54,7 @@ class Cluster:
     def command(self, name, *arguments):
         return [*self.user.become, os.path.join(self.bin, name), *arguments]
 
-    def call(self, name, *arguments, timeout=120):
+    def call(self, name, *arguments, timeout=400):
         done = subprocess.run(self.command(name, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, cwd="/", env=dict(os.environ, PGHOST=self.data, PGUSER="postgres"),
                               timeout=timeout)
@@ -66,7 +66,7 @@ class Cluster:
         command = [os.path.join(self.bin, "postgres"), "-D", self.data]
         self.run = programs.Run(command, managed, env=programs.GLIBC_HUGE, options=options, cwd="/",
                                 prefix=self.user.become_able, hugenuma=self.user.hugenuma)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while True:
             try:
                 self.call("pg_isready", "-q")
@@ -82,7 +82,7 @@ class Cluster:
                 self.call("pg_ctl", "stop", "-D", self.data, "-m", "fast")
             except (RuntimeError, subprocess.TimeoutExpired):
                 pass
-        return self.run.wait(30)
+        return self.run.wait(120)
 
 
 def session(cluster, number, answers):

@@ -39,7 +39,7 @@ class Server:
         command = ["redis-server", *SETTINGS, *settings, "--dir", folder, "--unixsocket", self.socket]
         self.run = programs.Run(command, managed, env=ENVIRONMENT, options=options)
 
-    def connect(self, seconds=20):
+    def connect(self, seconds=120):
         end = time.monotonic() + seconds
         while True:
             try:
@@ -61,7 +61,7 @@ class Server:
         except (OSError, resp.Error):
             if self.run.process.poll() is None:
                 self.run.process.terminate()
-        return self.run.wait(20)
+        return self.run.wait(120)
 
 
 class Values:
@@ -153,7 +153,7 @@ def what_they_do(pids):
     return "\n".join(lines)
 
 
-def wait_for_save(client, timeout=100):
+def wait_for_save(client, timeout=300):
     """Seconds until the BGSAVE under way is done."""
     start = time.monotonic()
     while True:
@@ -213,7 +213,7 @@ def check_saved(tap, name, folder, values, digest):
         server.stop()
 
 
-def wait_for_rewrite(client, seconds=100):
+def wait_for_rewrite(client, seconds=300):
     end = time.monotonic() + seconds
     while True:
         info = client.call("INFO", "persistence")

@@ -87,7 +87,7 @@ def run_shared(managed, options=()):
                 f.write(SHARED_WORK + "".join(SHARED_ROUND.format(who=who, round=n) for n in range(SHARED_ROUNDS)))
         script = "".join(f"sqlite3 shared.db < {who}.sql & p{who}=$!; " for who in range(SHARERS))
         script += "true" + "".join(f" && wait $p{who}" for who in range(SHARERS))
-        run = programs.Run(["sh", "-c", script], managed, env=programs.GLIBC_HUGE, options=options, cwd=folder).wait(300)
+        run = programs.Run(["sh", "-c", script], managed, env=programs.GLIBC_HUGE, options=options, cwd=folder).wait(600)
         found = subprocess.run(["sqlite3", database, SHARED_CHECK], stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True)
         return run, found.stdout.splitlines()
