@@ -211,7 +211,7 @@ def cases_of(b, name):
     return done.stdout.splitlines()
 
 
-# Cases after which the agent may not come back, and what it then says.
+# Cases after which the agent may not come back, or not as it was, and what it then says.
 MAY_SAY = {
     "a change of user": f"no permission for userfaultfd|{DEAF}",
     "a change of user first": f"no permission for userfaultfd|{DEAF}",
