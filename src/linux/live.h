@@ -596,12 +596,12 @@ uint32_t hn_commit_room(uint32_t wanted);
 uint32_t hn_commit_pages(const char *mode, const char *meminfo, uint32_t wanted);
 
 /* ---- watermark.c ---- */
-/* The nodes, by the setup's numbers, that have less free than their high watermark and a huge page. Scanner thread. */
+/* The nodes, by the setup's numbers, of which no zone has more free than its high watermark, its reserve and a huge page. Scanner thread. */
 uint64_t hn_nodes_short(const struct hn_live *live);
 /* Reading /proc/zoneinfo line by line. Starts with node -1. By the kernel's numbers: */
 struct hn_zoneinfo {
 	int node;          /* of the zone that is being read; -1: none */
-	uint64_t free, high;
+	uint64_t free, high, reserve;
 	uint64_t seen, room; /* bit n: node n has a zone; has one with room for a huge page */
 };
 void hn_zoneinfo_line(struct hn_zoneinfo *z, const char *line);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * watermark.c - which nodes are short of memory: none of their zones has more free than its high watermark and a huge page.
- * The kernel's own balancing sends no huge page to such a node, either; a migration there would only wake its reclaim.
+ * watermark.c - which nodes are short of memory: none of their zones has more free than its high watermark, what it keeps for
+ * those who can use no other zone, and a huge page. The kernel's own balancing sends no huge page to such a node, either; a
+ * migration there would only wake its reclaim.
  */
 #include "linux/live.h"
 #include "linux/number.h"
@@ -26,12 +27,28 @@ static uint64_t number(const char *p)
 
 static void zone_done(struct hn_zoneinfo *z)
 {
-	if (z->node >= 0 && z->free > z->high + HUGE_BASE_PAGES)
+	if (z->node >= 0 && z->free > z->high + z->reserve + HUGE_BASE_PAGES)
 		z->room |= (uint64_t)1 << z->node;
-	z->free = z->high = 0;
+	z->free = z->high = z->reserve = 0;
 }
 
-/* Fields stand below the zone's name: "pages free N", then "high N"; other lines say nothing here. */
+/* "(0, 2966, 24090)": kept from an allocation that could also use zone 0, 1, 2. Huge pages can use all, and no number is larger. */
+static uint64_t largest(const char *p)
+{
+	uint64_t most = 0, v;
+
+	while (*p == '(' || *p == ',' || *p == ' ')
+		p++;
+	while (*p >= '0' && *p <= '9') {
+		p = hn_read_number(p, &v);
+		most = v > most ? v : most;
+		while (*p == ',' || *p == ' ')
+			p++;
+	}
+	return most;
+}
+
+/* Fields stand below the zone's name: "pages free N", "high N", then "protection: (N, ...)"; other lines say nothing here. */
 void hn_zoneinfo_line(struct hn_zoneinfo *z, const char *line)
 {
 	while (*line == ' ')
@@ -47,6 +64,8 @@ void hn_zoneinfo_line(struct hn_zoneinfo *z, const char *line)
 		z->free = number(line + 11);
 	} else if (starts(line, "high ")) {
 		z->high = number(line + 5);
+	} else if (starts(line, "protection: ")) {
+		z->reserve = largest(line + 12);
 	}
 }
 
@@ -56,28 +75,31 @@ void hn_zoneinfo_end(struct hn_zoneinfo *z)
 	z->node = -1;
 }
 
-/* The file is longer than the buffer: whole lines at a time, the rest of one is read again. */
+/*
+ * The file is longer than the buffer: whole lines at a time, the rest of one is kept. Never a read from elsewhere than where the
+ * last one ended: the kernel would make all the text before that place again.
+ */
 static bool read_zones(int fd, struct hn_zoneinfo *z)
 {
+	size_t have = 0;
 	char buf[2048];
-	uint64_t at = 0;
-	long n;
+	long n = 0;
 
-	while ((n = hn_sys_pread(fd, buf, sizeof(buf) - 1, at)) > 0) {
+	while (have < sizeof(buf) - 1 && (n = hn_sys_read(fd, buf + have, sizeof(buf) - 1 - have)) > 0) {
 		char *line = buf, *end;
 
-		buf[n] = '\0';
+		have += (size_t)n;
+		buf[have] = '\0';
 		while ((end = strchr(line, '\n')) != NULL) {
 			*end = '\0';
 			hn_zoneinfo_line(z, line);
 			line = end + 1;
 		}
-		if (line == buf)
-			return false;
-		at += (uint64_t)(line - buf);
+		have -= (size_t)(line - buf);
+		memmove(buf, line, have);
 	}
 	hn_zoneinfo_end(z);
-	return n == 0;
+	return n == 0 && !have;
 }
 
 uint64_t hn_nodes_short(const struct hn_live *live)
