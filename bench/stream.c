@@ -5,7 +5,7 @@
  * Every thread has huge pages of its own, touched first by itself, and sits on a CPU of its own. It copies one half of
  * them to the other and back, a MiB at a time, and after each MiB walks over all of it at random, each load depending
  * on the one before. First a warm-up, in which a balancer may do what it likes; then the measured part, in windows of a
- * quarter of a second: how much was done, how many page faults there were (a hint is one; there are no others), and
+ * twentieth of a second: how much was done, how many page faults there were (a hint is one; there are no others), and
  * what share of all CPUs others took meanwhile, so that disturbed windows can be told.
  *
  *   stream [--mib N per thread] [--threads N] [--warmup-s N] [--measure-s N] [--hold-s N]
@@ -30,7 +30,7 @@
 #define MAX_THREADS 256
 #define MIB ((size_t)1 << 20)
 #define STEPS 4096u /* of the walk after each MiB */
-#define WINDOW_MS 250u
+#define WINDOW_MS 50u
 #define MAX_WINDOWS 4000u
 
 struct worker {
