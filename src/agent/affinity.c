@@ -26,7 +26,6 @@
 #define PACKED_SHARE 400u  /* ... and far too much */
 #define CROWDED_LOOKS 2u   /* so many times in a row: no accident */
 #define PATIENCE_BITS 2u   /* of the process number, others each time: of two programs that crowd a node one leaves first */
-#define AVOID_MS 60000u    /* nobody is sent to such a node for so long */
 
 /* ---- the kernel ---- */
 
@@ -253,7 +252,7 @@ static void let_node_go(struct hn_worker *w, int node, uint32_t now_ms)
 	struct hn_affinity *a = &hn_agent.affinity;
 	uint32_t i = 0;
 
-	a->avoid_until_ms[node] = (now_ms + AVOID_MS) | 1;
+	a->avoid_until_ms[node] = (now_ms + HN_AVOID_MS) | 1;
 	a->left++;
 	while (i < hn_load_relaxed(&a->nr)) {
 		struct hn_thread *t;

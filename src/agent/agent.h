@@ -39,6 +39,8 @@ struct hn_stacks {
 	struct hn_range range[HN_USER_STACKS];
 };
 
+#define HN_AVOID_MS 60000u /* nobody is sent to a node that was left because it was crowded for so long */
+
 struct hn_cpu_mask {
 	uint64_t word[HN_MAX_CPUS / 64];
 };

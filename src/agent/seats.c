@@ -301,7 +301,7 @@ static void look(struct hn_worker *w, uint32_t now_ms)
 	for (n = 0; n < nr_nodes(); n++)
 		seats.room[n] = (struct hn_room){
 			.cpus = hn_affinity_cpus((int)n) * 1000,
-			.avoid = a->avoid_until_ms[n] && (int32_t)(a->avoid_until_ms[n] - now_ms) > 0,
+			.avoid = a->avoid_until_ms[n] && hn_ms_left(a->avoid_until_ms[n], now_ms, HN_AVOID_MS + 1) > 0,
 		};
 	look_at_cpus(w->live);
 	hn_census(&w->hn, count_page, NULL);

@@ -143,6 +143,7 @@ struct hn_core {
 	uint64_t behind_ns; /* a message read now may have waited since; 0: it has just come. serve.c; lead */
 	uint32_t nr_deferred; /* faults the leader put off until an event has been read; lead */
 	hn_addr deferred[HN_MAX_DEFERRED];
+	hn_addr deferred_from, deferred_to; /* the others, and what is between them; deferred_to 0: there are none */
 
 	/* limit.c; relaxed atomics, nothing is ordered by them */
 	uint32_t begun[HN_BUDGET_STEPS], begun_step[HN_BUDGET_STEPS]; /* migrations begun in one of the last steps of time */

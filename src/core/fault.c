@@ -107,6 +107,8 @@ enum hn_outcome hn_fault_putback(struct hn *hn, struct hn_entry *e, struct hn_fa
 	}
 	p->content = 0;
 	hn_entry_to_mapped(hn, e, HN_DISARM_FAULT);
+	if (outcome == HN_FAULT_LOCAL)
+		e->fails = 0; /* only those in a row count */
 	hn_policy_record(hn, e, f->verdict->thread_nid, f->tid, f->now_ms);
 	hn_page_unlock(hn, f->page);
 	hn_page_put(hn, f->page);
@@ -137,6 +139,7 @@ static bool decide(struct hn *hn, struct hn_entry *e, struct hn_fault_ctx *f, en
 	 * time with a copy made for nothing.
 	 */
 	if (hn->ops->event_unread(hn->be)) {
+		hn_policy_not_begun(hn, f->now_ms);
 		hn_page_unlock(hn, f->page);
 		*out = HN_FAULT_DEFERRED;
 		return false;

@@ -96,10 +96,14 @@ void hn_for_each_displaced(struct hn *hn, hn_give_fn give, void *arg);
  */
 bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t tid,
 			 uint32_t now_ms, struct hn_ruling *r);
+/* What was ruled at now_ms to be migrated is not, as an event has to be read first: it is no part of the budget. */
+void hn_policy_not_begun(struct hn *hn, uint32_t now_ms);
 /* May this page go to nid at all, whatever it is asked for? Entry lock held. */
 bool hn_policy_may_send(const struct hn *hn, const struct hn_entry *e, int nid);
 /* limit.c: may one more page be migrated now? Counts it if so, else *why says what stands against it. */
 bool hn_limit_reached(const struct hn *hn, uint32_t now_ms, enum hn_refusal *why);
+/* What was allowed at now_ms is not begun after all. */
+void hn_limit_not_begun(struct hn *hn, uint32_t now_ms);
 /*
  * When a migration is to be given up that a thread has waited for since since_ns, so that the old page is back in time;
  * 0: never.

@@ -73,6 +73,15 @@ bool hn_limit_reached(const struct hn *hn, uint32_t now_ms, enum hn_refusal *why
 	return false;
 }
 
+void hn_limit_not_begun(struct hn *hn, uint32_t now_ms)
+{
+	struct hn_core *c = hn->core;
+	uint32_t now = now_ms >> STEP_SHIFT, i = now % HN_BUDGET_STEPS;
+
+	if (peek(&c->begun_step[i]) == now && peek(&c->begun[i]))
+		__atomic_fetch_sub(&c->begun[i], 1, __ATOMIC_RELAXED);
+}
+
 /*
  * The ceiling may be as low as a put-back takes; half of it is for the copy in any case: what cannot be done in time then
  * is found not to be.

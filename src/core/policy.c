@@ -189,6 +189,12 @@ static void restrain(const struct hn *hn, const struct hn_entry *e, const struct
 	r->target_nid = HN_NO_NODE;
 }
 
+void hn_policy_not_begun(struct hn *hn, uint32_t now_ms)
+{
+	if (!(hn_policies[policy_of(hn)].traits & HN_POLICY_UNLIMITED))
+		hn_limit_not_begun(hn, now_ms);
+}
+
 bool hn_policy_misplaced(const struct hn *hn, const struct hn_entry *e, hn_addr haddr, int thread_nid, uint32_t tid,
 			 uint32_t now_ms, struct hn_ruling *r)
 {

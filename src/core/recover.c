@@ -28,6 +28,7 @@ void hn_recover(struct hn *hn)
 	free_word(&c->gate);
 	free_word(&c->lead);
 	c->nr_deferred = 0; /* all sleepers are woken at the end */
+	c->deferred_to = 0;
 	hn->leading = false;
 }
 

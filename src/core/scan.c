@@ -98,6 +98,8 @@ struct want {
 	uint32_t since_ms; /* with WANT_OLD: what was not sampled since */
 };
 
+#define LONG_AGO_MS ((uint32_t)1 << 30) /* 12 days */
+
 /* One that may not move yet need not be asked: its question waits. */
 static bool is_wanted(const struct hn_entry *e, const struct want *w)
 {
@@ -117,6 +119,8 @@ static bool looks_ready(struct hn_entry *e, const struct want *w)
 	if (!hn_lock_try(&e->lock))
 		return false;
 	hn_entry_release(e, w->now_ms);
+	if (e->moved && w->now_ms - e->moved_ms > LONG_AGO_MS)
+		e->moved_ms = w->now_ms - LONG_AGO_MS; /* or in some weeks it would be to come */
 	ready = can_arm(e, w->now_ms) && is_wanted(e, w);
 	hn_unlock(&e->lock);
 	return ready;

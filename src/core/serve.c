@@ -19,14 +19,23 @@ void hn_lead_release(struct hn *hn)
 
 /* ---- faults that must wait for an event to be read; only the leader touches the list ---- */
 
+/*
+ * Nobody is woken before the queue is quiet: faults are read before events, and with many threads that fault again and again
+ * the event that they wait for would never be read.
+ */
 static void defer(struct hn *hn, hn_addr addr)
 {
 	struct hn_core *c = hn->core;
+	hn_addr haddr = hn_page_down(addr);
 
-	if (c->nr_deferred < HN_MAX_DEFERRED)
+	if (c->nr_deferred < HN_MAX_DEFERRED) {
 		c->deferred[c->nr_deferred++] = addr;
-	else
-		hn->ops->wake(hn->be, hn_page_down(addr), HN_PAGE_SIZE);
+		return;
+	}
+	if (!c->deferred_to || haddr < c->deferred_from)
+		c->deferred_from = haddr;
+	if (haddr + HN_PAGE_SIZE > c->deferred_to)
+		c->deferred_to = haddr + HN_PAGE_SIZE;
 }
 
 static void wake_deferred(struct hn *hn)
@@ -35,6 +44,9 @@ static void wake_deferred(struct hn *hn)
 
 	while (c->nr_deferred)
 		hn->ops->wake(hn->be, hn_page_down(c->deferred[--c->nr_deferred]), HN_PAGE_SIZE);
+	if (c->deferred_to)
+		hn->ops->wake(hn->be, c->deferred_from, c->deferred_to - c->deferred_from);
+	c->deferred_to = 0;
 }
 
 /*

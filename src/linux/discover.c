@@ -19,6 +19,7 @@
 #define HOLES_AT_ONCE 8u         /* ... and so many more for a moment; each costs twice what the kernel's would */
 #define EAGER_HOLES_PER_S 10000u /* the same with short scan periods, where being managed matters more */
 #define REST_MS 250u             /* without growth before a region that was given back is registered again; doubles each time */
+#define REST_DOUBLINGS 5u        /* so many times */
 #define RANGES 64
 #define MAX_ADDR ((hn_addr)1 << 53) /* numbers of huge pages are 32 bits wide (hn_page_set_haddr) */
 #define STEP_BYTES ((hn_addr)1 << 30) /* managed in one hold of the gate: less than a millisecond */
@@ -146,7 +147,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 		c->not_before_ms = now + rest_ms(c);
 	c->huge = pages;
 	c->seen_ms = now;
-	rests = (int32_t)(now - c->not_before_ms) < 0;
+	rests = hn_ms_left(c->not_before_ms, now, REST_MS << REST_DOUBLINGS) > 0;
 	live->growing += !steady || rests;
 	if (rests || (!steady && !live->setup.eager))
 		return false;
@@ -231,10 +232,12 @@ static void manage_range(struct hn_worker *w, const struct hn_vma *vma, const st
  */
 static bool register_whole(struct hn_live *live, hn_addr start, hn_addr end, bool fresh)
 {
-	if (hn_uffd_register(live->fd, start, end - start, live->way->register_mode))
-		return false;
-	if (hn_maps_is_whole(live->fd_maps, start, end))
+	int err = hn_uffd_register(live->fd, start, end - start, live->way->register_mode);
+
+	if (!err && hn_maps_is_whole(live->fd_maps, start, end))
 		return true;
+	if (err && err != -ENOMEM)
+		return false; /* else it may be half done */
 	if (fresh)
 		hn_uffd_unregister(live->fd, start, end - start);
 	hn_region_remember(live, start, end);
@@ -377,7 +380,7 @@ static void review_regions(struct hn_worker *w)
 			continue;
 		give_back(w, r.start, r.end);
 		c = candidate(live, r.start);
-		c->backoff = c->backoff < 6 ? c->backoff + 1 : 6;
+		c->backoff = c->backoff <= REST_DOUBLINGS ? c->backoff + 1 : c->backoff;
 		c->not_before_ms = hn_live_now_ms() + rest_ms(c);
 	}
 }

@@ -73,6 +73,7 @@ int hn_live_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 		hn_live_hole_put(be, zeros);
 	if (err && err != -EAGAIN)
 		err = serve_small(live, addr);
-	count_hole(live, addr);
+	if (err != -EAGAIN) /* else it comes again */
+		count_hole(live, addr);
 	return err;
 }

@@ -311,6 +311,11 @@ static inline bool hn_is_staged(const struct hn_live *live, uint32_t page)
 uint64_t hn_live_now_ns(void *be);
 /* The engine's clock for what is long: ms, wraps after 49 days. */
 static inline uint32_t hn_live_now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
+/* What is left of a wait of at most most_ms; 0: it is over, or there was none, however long ago (25 days ago is not to come). */
+static inline uint32_t hn_ms_left(uint32_t until_ms, uint32_t now_ms, uint32_t most_ms)
+{
+	return until_ms - now_ms <= most_ms ? until_ms - now_ms : 0;
+}
 int hn_live_thread_node(void *be, uint32_t tid);
 int hn_live_target_get(void *be, int nid, uint32_t *target);
 void hn_live_target_put(void *be, uint32_t target);

@@ -324,11 +324,11 @@ static uint32_t tend_node(struct hn_live *live, uint32_t n)
 	struct hn_pool_node *p = &live->pool_node[n];
 	uint32_t now = hn_live_now_ms(), wanted = hn_load_relaxed(&p->wanted_ms), since = now - wanted;
 	bool trouble = hn_load_relaxed(&p->trouble) != 0;
-	int32_t wait = trouble ? (int32_t)(hn_load_relaxed(&p->not_before_ms) - now) : 0;
+	uint32_t wait = trouble ? hn_ms_left(hn_load_relaxed(&p->not_before_ms), now, AGAIN_MS << AGAIN_DOUBLINGS) : 0;
 
 	if (wanted && since < (trouble ? WANTED_MS : IDLE_MS)) {
-		if (wait > 0)
-			return (uint32_t)wait;
+		if (wait)
+			return wait;
 		fill(live, n * HN_POOL_PER_NODE);
 		if (hn_swap_acq_rel(&p->probe, 0))
 			probe_room(live, n * HN_POOL_PER_NODE);

@@ -202,7 +202,8 @@ void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t le
 		fence = r->fence;
 		hn_region_cut(live, a, stop);
 		hn_region_remember(live, a, stop);
-		hn_region_add(live, to + (a - from), to + (stop - from), &fence);
+		if (!hn_region_add(live, to + (a - from), to + (stop - from), &fence))
+			hn_region_remember(live, to + (a - from), to + (stop - from));
 		a = stop;
 	}
 }

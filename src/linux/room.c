@@ -51,7 +51,7 @@ void hn_room_note_enough(struct hn_live *live, uint32_t n, uint32_t before_kib)
 
 bool hn_room_is_scarce(const struct hn_live *live, uint32_t n)
 {
-	return (int32_t)(hn_load_relaxed(&live->pool_node[n].scarce_until_ms) - hn_live_now_ms()) > 0;
+	return hn_ms_left(hn_load_relaxed(&live->pool_node[n].scarce_until_ms), hn_live_now_ms(), SCARCE_MS) > 0;
 }
 
 void hn_room_note_scarce(struct hn_live *live, uint32_t n)

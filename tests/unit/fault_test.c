@@ -118,7 +118,9 @@ static void test_local(void **state)
 
 	fake_manage(f, 0, 1, 1);
 	ready(f, 0, 1);
+	fake_entry(f, 0)->fails = 5; /* days ago */
 	assert_int_equal(fake_fault(f, 0, 1), HN_FAULT_LOCAL);
+	assert_int_equal(fake_entry(f, 0)->fails, 0);
 	expect_counted(f, &f->stats.local, 1);
 	expect_mapped(f, 0, 1);
 	assert_int_equal(fake_verdict.from_nid, 1);

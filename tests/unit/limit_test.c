@@ -70,6 +70,29 @@ static void test_budget_of_any_second(void **state)
 	}
 }
 
+/* What is put off because an event is unread comes again, and counts once. */
+static void test_not_begun_is_not_charged(void **state)
+{
+	struct hn_params par = fake_params;
+	enum hn_refusal why;
+	struct fake *f;
+	unsigned i;
+
+	(void)state;
+	par.budget_pages = 2;
+	f = fake_new_with(&fake_geometry, &par);
+	for (i = 0; i < 10; i++) {
+		assert_false(hn_limit_reached(&f->hn, 5000 + i, &why));
+		hn_limit_not_begun(&f->hn, 5000 + i);
+	}
+	assert_false(hn_limit_reached(&f->hn, 5010, &why));
+	hn_limit_not_begun(&f->hn, 9000); /* whose step is over: nothing to take back */
+	assert_false(hn_limit_reached(&f->hn, 5011, &why));
+	assert_true(hn_limit_reached(&f->hn, 5012, &why));
+	assert_int_equal(why, HN_REFUSE_BUDGET);
+	fake_finish(f);
+}
+
 /* ---- the ceiling for stalls: what is begun ---- */
 
 static struct fake *with_ceiling(uint32_t us)
@@ -346,6 +369,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_budget_of_any_second),
+		cmocka_unit_test(test_not_begun_is_not_charged),
 		cmocka_unit_test(test_slow_ones_are_not_begun),
 		cmocka_unit_test(test_an_outlier_forbids_nothing),
 		cmocka_unit_test(test_given_up_in_a_row),

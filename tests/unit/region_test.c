@@ -108,6 +108,34 @@ static void test_more_than_can_be_remembered(void **state)
 	assert_false(hn_region_is_fresh(l, AT(3), AT(4)));
 }
 
+/* A table that is full while something moves: what arrives is registered, and in no region. */
+static void test_a_move_into_a_full_table(void **state)
+{
+	struct hn_live *l = none();
+	uint32_t i;
+
+	(void)state;
+	for (i = 0; i < HN_MAX_REGIONS; i++)
+		assert_true(hn_region_add(l, AT(4 * i), AT(4 * i + 3), NULL));
+	hn_region_remap(l, AT(1), AT(100000), HN_PAGE_SIZE); /* the rest needs the place that is left, or the other way round */
+	assert_false(hn_region_is_fresh(l, AT(100000), AT(100001)));
+	assert_false(hn_region_is_fresh(l, AT(2), AT(3)));
+}
+
+/* Times of a clock that wraps after 49 days, and some that are never renewed. */
+static void test_waits_end(void **state)
+{
+	uint32_t day = 24u * 3600 * 1000, now;
+
+	(void)state;
+	for (now = 0; now < 49 * day; now += day / 7) {
+		assert_int_equal(hn_ms_left(now + 100, now, 8000), 100);
+		assert_int_equal(hn_ms_left(now - 1, now, 8000), 0);
+		assert_int_equal(hn_ms_left(now - 25 * day, now, 8000), 0);
+		assert_true(hn_ms_left(0, now, 8000) == 0 || now == 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +144,8 @@ int main(void)
 		cmocka_unit_test(test_what_was_moved_may_be_there_still),
 		cmocka_unit_test(test_a_full_table_forgets_nothing_that_matters),
 		cmocka_unit_test(test_more_than_can_be_remembered),
+		cmocka_unit_test(test_a_move_into_a_full_table),
+		cmocka_unit_test(test_waits_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
