@@ -853,31 +853,56 @@ def test_more_processes_at_one_time_than_there_are_slots():
             found(rf"\b{SLOTS} processes\b", f.read(), name)
 
 
-def test_the_agent_opens_slots_that_were_not_ready():
-    """The real one, in more processes than the controller has made sure of memory for; and where there is none."""
-    agent = os.path.join(os.path.dirname(HUGENUMA), "libhugenuma-agent.so")
+def crowd_of_agents(nr, look, enough):
+    """The report of a run of so many processes at one time, with the real agent. Once there are enough look(their pids) is called."""
+    agent, gate, file = os.path.join(os.path.dirname(HUGENUMA), "libhugenuma-agent.so"), path("gate2"), path("crowd2.json")
     if not os.path.exists(agent):
         raise Skip("the agent library is not beside the command")
-    os.mkfifo(path("gate2"))
-    p = subprocess.Popen([HUGENUMA, "run", "-q", "--start-now", "--max-armed-mib=2", "--handlers=1", "--report", path("crowd2.json"),
-                          "--", "sh", "-c", until_all_have_come(path("gate2"), 140)],
+    os.mkfifo(gate)
+    p = subprocess.Popen([HUGENUMA, "run", "-q", "--start-now", "--max-armed-mib=2", "--handlers=1", "--report", file,
+                          "--", "sh", "-c", until_all_have_come(gate, nr)],
                          env=environment(HUGENUMA_AGENT=agent), stderr=subprocess.PIPE, text=True, start_new_session=True)
     STARTED.append(p)
     for _ in range(1200):
-        if os.path.exists(path("all-there")) and command("list").stdout.count(" cat ") == 140:
+        pids = [line.split()[0] for line in command("list").stdout.splitlines() if " cat " in line]
+        if os.path.exists(path("all-there")) and len(pids) >= enough:
             break
         time.sleep(0.05)
-    pids = [line.split()[0] for line in command("list").stdout.splitlines() if " cat " in line]
-    same(len(pids), 140, "processes in the list")
-    for pid, text in ((pids[0], "^$"), (pids[-1], f"^hugenuma: {pids[-1]}: has no record: .* came when 128 others had theirs$")):
-        r = command("explain", pid, "0x400000")
-        same(r.returncode, 0, pid)
-        found(text, r.stderr)
+    look(pids)
     os.unlink(path("all-there"))
-    same(p.communicate(timeout=TIMEOUT)[1], "")
-    with open(path("crowd2.json"), encoding="utf-8") as f:
-        report = json.load(f)
-    same((p.returncode, report["slots_missed_count"], report["unmanaged_count"]), (0, 0, 0))
+    same((p.communicate(timeout=TIMEOUT)[1], p.returncode), ("", 0))
+    os.unlink(gate)
+    with open(file, encoding="utf-8") as f:
+        return json.load(f)
+
+
+def test_the_agent_opens_slots_that_were_not_ready():
+    """In more processes than the controller has made sure of memory for."""
+    def look(pids):
+        same(len(pids), 140, "processes in the list")
+        for pid, text in ((pids[0], "^$"), (pids[-1], f"^hugenuma: {pids[-1]}: has no record: .* came when 128 others had theirs$")):
+            r = command("explain", pid, "0x400000")
+            same(r.returncode, 0, pid)
+            found(text, r.stderr)
+
+    report = crowd_of_agents(140, look, 140)
+    same((report["slots_missed_count"], report["unmanaged_count"]), (0, 0))
+
+
+def resize_shared_memory(size):
+    """Of our own only. True when it was done."""
+    return OWN_SHARED_MEMORY and ctypes.CDLL(None).mount(b"hugenuma-test", b"/dev/shm", b"tmpfs", 0x20, size) == 0
+
+
+def test_the_agent_opens_no_slot_without_memory():
+    """/dev/shm has room for the slots that are ready, for no record, and for a few slots more: nobody falls on the others."""
+    if not resize_shared_memory(b"size=3m"):
+        raise Skip("/dev/shm is not ours to make smaller")
+    try:
+        report = crowd_of_agents(160, lambda pids: None, 120)
+    finally:
+        resize_shared_memory(b"size=50%")
+    same(0 < report["slots_missed_count"] < 160 - 120, True, f"{report['slots_missed_count']} found no slot")
 
 
 def test_slots_of_earlier_images_are_harvested():
@@ -2333,11 +2358,15 @@ def build_helpers():
                         SRC + "/linux/block.c"], check=True)
 
 
+OWN_SHARED_MEMORY = False
+
+
 def have_shared_memory_of_our_own():
     """Where we may: what other runs on this machine have there would be counted among ours."""
+    global OWN_SHARED_MEMORY
     libc = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() == 0 and libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, 0x44000, None) == 0:
-        libc.mount(b"hugenuma-test", b"/dev/shm", b"tmpfs", 0, b"mode=1777")
+        OWN_SHARED_MEMORY = libc.mount(b"hugenuma-test", b"/dev/shm", b"tmpfs", 0, b"mode=1777") == 0
 
 
 def have_signals_as_a_terminal_gives_them():
