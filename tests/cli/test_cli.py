@@ -1766,11 +1766,19 @@ class Screen:
             time.sleep(0.05)
         raise AssertionError(f"screen has not {patterns}:\n{text}")
 
+    def status(self):
+        """The exit status, once there is one."""
+        patiently(lambda: os.path.exists(path("top-status")) and os.path.getsize(path("top-status")), "no exit status")
+        with open(path("top-status"), encoding="ascii") as f:
+            return f.read()
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.tmux("kill-server")
+        if os.path.exists(path("top-status")):
+            os.unlink(path("top-status"))
 
 
 def test_top_on_a_terminal():
@@ -1796,11 +1804,22 @@ def test_top_on_a_terminal():
         s.shows(r"(?s)0x7f0008200000.*0x7f0000000000")
         s.keys("Escape")
         s.shows(r"^ +PID  COMMAND")
+        s.keys("n")
+        s.shows("nodes of sleep")
+        s.keys("BSpace")
+        s.shows(r"^ +PID  COMMAND")
         s.keys("q")
         s.shows(r"\A(?!(?s:.*)q quit)")
-        patiently(lambda: os.path.exists(path("top-status")) and os.path.getsize(path("top-status")), "no exit status")
-        with open(path("top-status"), encoding="ascii") as f:
-            same(f.read(), "0\n", "exit status")
+        same(s.status(), "0\n", "exit status")
+
+
+def test_top_on_a_terminal_of_what_is_not_there():
+    with Screen("--pid=999999999") as s:
+        s.shows("^hugenuma: --pid: 999999999: no managed process has this PID")
+        same(s.status(), "1\n", "exit status")
+    if command("list").stdout.count("\n") == 1:
+        with Screen("--screen=nodes") as s:  # where one can be waited for
+            absent("is gone", s.shows("^hugenuma top: 0 processes", "^no managed process: start one with `hugenuma run'"))
 
 
 def test_top_follows_the_size_of_its_terminal():
