@@ -20,7 +20,7 @@ import test_sqlite  # noqa: E402  pylint: disable=wrong-import-position
 LIVE_PROGRAMS = ("access", "change", "ends", "fds", "forks", "jumps", "mapping", "pressure", "signals", "spark", "stacks", "start",
                  "workers")
 # What is to be prepared, or watched, in a way that only tests/live has.
-NOT_ALONE = ("a system call filter first", "daemon", "core", "preloaded", "reserve after malloc")
+NOT_ALONE = ("a system call filter first", "preloaded", "reserve after malloc")
 # These wait for the agent to find out by itself that there is something to manage.
 LATE = ("spark", "start")
 # Said when its own patience with pages that are to be taken away is over: the machine is busy.
@@ -28,6 +28,11 @@ TOO_SLOW = re.compile(r'not so: (!"absent"|live_now_ms\(\) - start)')
 SQLITE_ROWS = 20_000
 CHECK_ARGUMENTS = ("2", "48", "3", "600")
 BARE_SECONDS = 120
+
+
+def is_possible(program, case):
+    """Of those that end, the ones with a status that is known and without a core dump."""
+    return case in (*test_live.ENDS, "outlive the controller") if program == "ends" else case not in NOT_ALONE
 
 
 def environment(program, folder):
