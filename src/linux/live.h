@@ -403,6 +403,9 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
  * hole. False also when that cannot be told.
  */
 bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end);
+/* Call fn for what of [start, end) each mapping there has, whatever it is, in address order; fn may change them. */
+void hn_maps_within(const struct hn_live *live, hn_addr start, hn_addr end, void (*fn)(void *arg, const struct hn_vma *piece),
+		    void *arg);
 /* The mappings that children find zeroed (MADV_WIPEONFORK), from /proc/self/smaps; number of ranges in out, at most nr. */
 uint32_t hn_smaps_wiped(int fd, struct hn_range *out, uint32_t nr);
 /* What a thread's numa_maps, or the beginning of it, says of the memory policy of the thread itself. */
@@ -432,11 +435,12 @@ void hn_live_hole_put(void *be, uint32_t zeros);
 int hn_live_hole_fill(void *be, hn_addr addr, uint32_t zeros);
 
 /* ---- region.c; gate exclusive to change ---- */
+bool hn_fence_is_same(const struct hn_fence *a, const struct hn_fence *b);
 bool hn_region_covers(const struct hn_live *live, hn_addr start, hn_addr end);
 struct hn_region *hn_region_at(struct hn_live *live, hn_addr addr);
 /* A copy of the i-th region; false when there are less. Takes and releases the gate (shared). */
 bool hn_region_nth(struct hn_worker *w, uint32_t i, struct hn_region *r);
-/* Where regions touch they are made one, unless their fences have other nodes. */
+/* Where regions touch they are made one, unless their fences differ. */
 bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence); /* NULL: none */
 void hn_region_cut(struct hn_live *live, hn_addr start, hn_addr end);
 void hn_region_remap(struct hn_live *live, hn_addr from, hn_addr to, uint64_t len);
@@ -554,9 +558,12 @@ enum hn_range_rule {
 enum hn_range_rule hn_policy_rule(struct hn_live *live, hn_addr addr, const struct hn_fence *fence, uint64_t *nodes);
 /* What keeps the kernel's balancing off the mapping at addr, where the policies of the threads do not; .up false: nothing. */
 struct hn_fence hn_policy_fence_for(const struct hn_live *live, hn_addr addr);
-/* Put that up for [start, end), which is registered; it may become a region of its own. Gate exclusive. */
+/*
+ * Put that up for what of [start, end), which is registered, still has the policy that it was made for; it may become a region of
+ * its own. Gate exclusive.
+ */
 void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence);
-/* Undo it. Gate exclusive. */
+/* Undo it where the program has said nothing else meanwhile. Gate exclusive. */
 void hn_policy_unfence(struct hn_live *live, hn_addr start, hn_addr end);
 /* The node for a first touch at addr by a thread on nid: another one where the memory is bound. Any thread; HN_NO_NODE: none. */
 int hn_policy_hole_node(const struct hn_live *live, hn_addr addr, int nid);

@@ -169,7 +169,94 @@ bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end)
 	       (q.vma_flags & HN_PROCMAP_QUERY_VMA_WRITABLE);
 }
 
-/* ---- smaps ---- */
+/* ---- all mappings of a range, and smaps ---- */
+
+/* Call fn for each line of the file, without its end, until it returns false. A line is as long as a path can be, at most. */
+static void each_line(int fd, bool (*fn)(void *arg, const char *p, const char *end), void *arg)
+{
+	size_t have = 0, used, i;
+	char buf[8192];
+	long n;
+
+	while ((n = hn_sys_read(fd, buf + have, sizeof(buf) - have)) > 0) {
+		have += (size_t)n;
+		for (used = i = 0; i < have; i++) {
+			if (buf[i] != '\n')
+				continue;
+			if (!fn(arg, buf + used, buf + i))
+				return;
+			used = i + 1;
+		}
+		if (used == 0 && have == sizeof(buf))
+			return;
+		have -= used;
+		for (i = 0; i < have; i++)
+			buf[i] = buf[used + i];
+	}
+}
+
+/* "START-END ..." */
+static bool is_mapping(const char *p, const char *end, struct hn_vma *vma)
+{
+	const char *rest = hex(p, end, &vma->start);
+
+	if (rest == p || rest == end || *rest != '-')
+		return false;
+	hex(rest + 1, end, &vma->end);
+	return true;
+}
+
+struct within {
+	hn_addr at, end; /* what is left of the range */
+	void (*fn)(void *arg, const struct hn_vma *piece);
+	void *arg;
+};
+
+/* False: there is nothing more. What fn does to a mapping may make it one with its neighbours: never a place twice. */
+static bool take_piece(struct within *w, struct hn_vma vma)
+{
+	if (vma.start >= w->end)
+		return false;
+	vma.start = vma.start > w->at ? vma.start : w->at;
+	vma.end = vma.end < w->end ? vma.end : w->end;
+	if (vma.start < vma.end) {
+		w->at = vma.end;
+		w->fn(w->arg, &vma);
+	}
+	return w->at < w->end;
+}
+
+static bool maps_line(void *arg, const char *p, const char *end)
+{
+	struct hn_vma vma;
+
+	return !is_mapping(p, end, &vma) || take_piece(arg, vma);
+}
+
+/*
+ * By text through a descriptor of its own: whoever walks with fd_maps may be in the middle. From /proc/self/task, for there may be
+ * another /proc by now.
+ */
+void hn_maps_within(const struct hn_live *live, hn_addr start, hn_addr end, void (*fn)(void *arg, const struct hn_vma *piece),
+		    void *arg)
+{
+	struct within w = { start, end, fn, arg };
+	struct hn_procmap_query q;
+	long err, fd;
+
+	do {
+		q = (struct hn_procmap_query){ .size = sizeof(q), .query_addr = w.at,
+					       .query_flags = HN_PROCMAP_QUERY_COVERING_OR_NEXT_VMA };
+		err = hn_sys_ioctl(live->fd_maps, HN_PROCMAP_QUERY, &q);
+	} while (!err && take_piece(&w, (struct hn_vma){ q.vma_start, q.vma_end }));
+	if (!err || err == -ENOENT)
+		return;
+	fd = hn_sys_open_at(live->fd_task, "../maps", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	each_line((int)fd, maps_line, &w);
+	hn_sys_close((int)fd);
+}
 
 struct wiped {
 	struct hn_vma at; /* of the last mapping seen */
@@ -177,42 +264,22 @@ struct wiped {
 	uint32_t nr, max;
 };
 
-static void smaps_line(struct wiped *w, const char *p, const char *end)
+static bool smaps_line(void *arg, const char *p, const char *end)
 {
-	struct hn_vma vma;
-	const char *rest = hex(p, end, &vma.start);
+	struct wiped *w = arg;
 
-	if (rest > p && rest < end && *rest == '-') {
-		hex(rest + 1, end, &vma.end);
-		w->at = vma;
-		return;
-	}
-	if (!starts(p, end, "VmFlags: "))
-		return;
+	if (is_mapping(p, end, &w->at) || !starts(p, end, "VmFlags: "))
+		return true;
 	for (p = skip_field(p, end); p < end; p = skip_field(p, end))
 		if (starts(p, end, "wf") && w->nr < w->max)
 			w->out[w->nr++] = (struct hn_range){ w->at.start, w->at.end };
+	return true;
 }
 
 uint32_t hn_smaps_wiped(int fd, struct hn_range *out, uint32_t nr)
 {
 	struct wiped w = { .out = out, .max = nr };
-	size_t have = 0, used, i;
-	char buf[8192];
-	long n;
 
-	while ((n = hn_sys_read(fd, buf + have, sizeof(buf) - have)) > 0) {
-		have += (size_t)n;
-		for (used = i = 0; i < have; i++)
-			if (buf[i] == '\n') {
-				smaps_line(&w, buf + used, buf + i);
-				used = i + 1;
-			}
-		if (used == 0 && have == sizeof(buf))
-			break; /* a line longer than the buffer: no such thing */
-		have -= used;
-		for (i = 0; i < have; i++)
-			buf[i] = buf[used + i];
-	}
+	each_line(fd, smaps_line, &w);
 	return w.nr;
 }

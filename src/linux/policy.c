@@ -327,18 +327,42 @@ struct hn_fence hn_policy_fence_for(const struct hn_live *live, hn_addr addr)
 	return (struct hn_fence){ was.mode == MPOL_DEFAULT && live->fence, was, { MPOL_LOCAL, 0 } };
 }
 
+struct exchange {
+	const struct hn_mempolicy *from, *to;
+	bool done;
+};
+
+static void exchange_piece(void *arg, const struct hn_vma *piece)
+{
+	struct hn_mempolicy p = range_policy(piece->start);
+	struct exchange *x = arg;
+
+	if (same_policy(&p, x->from))
+		x->done |= bind_range(piece->start, piece->end, x->to) == 0;
+}
+
+/*
+ * Mapping by mapping: the program may have given a part another policy meanwhile, which is its own to keep, and where a part is
+ * missing the kernel would refuse all of it. True: some of it has the new one.
+ */
+static bool exchange(const struct hn_live *live, hn_addr start, hn_addr end, const struct hn_mempolicy *from,
+		     const struct hn_mempolicy *to)
+{
+	struct exchange x = { from, to, false };
+
+	hn_maps_within(live, start, end, exchange_piece, &x);
+	return x.done;
+}
+
 /* It is taken down region by region, so what is to be undone differently has to be a region of its own. */
 void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence)
 {
 	struct hn_region *r = hn_region_at(live, start);
-	bool split = r && r->fence.now.nodes != fence->now.nodes;
+	bool split = r && !hn_fence_is_same(&r->fence, fence);
 
-	if (!fence->up || !r || (split && live->nr_regions + 2 >= HN_MAX_REGIONS) || bind_range(start, end, &fence->now))
+	if (!fence->up || !r || (split && live->nr_regions + 2 >= HN_MAX_REGIONS) ||
+	    !exchange(live, start, end, &fence->was, &fence->now) || !split)
 		return;
-	if (!split) {
-		r->fence = *fence;
-		return;
-	}
 	hn_region_cut(live, start, end);
 	hn_region_add(live, start, end, fence);
 }
@@ -346,13 +370,9 @@ void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end, const str
 void hn_policy_unfence(struct hn_live *live, hn_addr start, hn_addr end)
 {
 	const struct hn_region *r = hn_region_at(live, start);
-	struct hn_mempolicy p;
 
-	if (!r || !r->fence.up)
-		return;
-	p = range_policy(start);
-	if (same_policy(&p, &r->fence.now))
-		bind_range(start, end, &r->fence.was);
+	if (r && r->fence.up)
+		exchange(live, start, end, &r->fence.now, &r->fence.was);
 }
 
 /* ---- first touches ---- */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * region.c - the ranges of program memory that are registered with our userfaultfd, sorted, never overlapping, and
- * touching only where their fences have other nodes. Written with the event gate held exclusively, read with it held either way.
+ * touching only where their fences differ. Written with the event gate held exclusively, read with it held either way.
  */
 #include "linux/live.h"
 
@@ -76,9 +76,19 @@ static bool insert_at(struct hn_live *live, uint32_t i, struct hn_region r)
 	return true;
 }
 
+static bool same_policy(const struct hn_mempolicy *a, const struct hn_mempolicy *b)
+{
+	return a->mode == b->mode && a->nodes == b->nodes;
+}
+
+bool hn_fence_is_same(const struct hn_fence *a, const struct hn_fence *b)
+{
+	return a->up == b->up && (!a->up || (same_policy(&a->was, &b->was) && same_policy(&a->now, &b->now)));
+}
+
 static bool only_touches(const struct hn_region *a, const struct hn_region *b)
 {
-	return (a->end == b->start || b->end == a->start) && a->fence.now.nodes != b->fence.now.nodes;
+	return (a->end == b->start || b->end == a->start) && !hn_fence_is_same(&a->fence, &b->fence);
 }
 
 bool hn_region_add(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence)

@@ -144,12 +144,58 @@ static void test_whole(void **state)
 	close(fd);
 }
 
+struct pieces {
+	struct hn_vma vma[8];
+	unsigned nr;
+};
+
+static void note_piece(void *arg, const struct hn_vma *piece)
+{
+	struct pieces *p = arg;
+
+	assert_true(p->nr < 8);
+	p->vma[p->nr++] = *piece;
+}
+
+/* What of a range each mapping has, holes and what is no plain memory too; the same when the kernel is asked by text. */
+static void test_within(void **state)
+{
+	static struct hn_live live;
+	char *p = map(PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	hn_addr start = (hn_addr)(uintptr_t)p, k = 4096;
+	int by_text;
+
+	(void)state;
+	live.fd_maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	live.fd_task = open("/proc/self/task", O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+	assert_int_equal(mprotect(p + 2 * k, k, PROT_READ), 0);
+	assert_int_equal(munmap(p + 4 * k, k), 0);
+	assert_ptr_not_equal(mmap(p + 5 * k, k, PROT_READ, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0), MAP_FAILED);
+	for (by_text = 0; by_text < 2; by_text++) {
+		const struct hn_vma wanted[] = { { start + k, start + 2 * k }, { start + 2 * k, start + 3 * k },
+						 { start + 3 * k, start + 4 * k }, { start + 5 * k, start + 6 * k },
+						 { start + 6 * k, start + 9 * k } };
+		struct pieces got = { .nr = 0 }, none = { .nr = 0 };
+
+		queries = by_text ? -1 : 0;
+		hn_maps_within(&live, start + k, start + 9 * k, note_piece, &got);
+		assert_int_equal(got.nr, 5);
+		assert_memory_equal(got.vma, wanted, sizeof(wanted));
+		hn_maps_within(&live, start + 4 * k, start + 5 * k, note_piece, &none);
+		assert_int_equal(none.nr, 0);
+	}
+	munmap(p, BYTES);
+	close(live.fd_maps);
+	close(live.fd_task);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_same_either_way),
 		cmocka_unit_test(test_until_told_to_stop),
 		cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_within),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

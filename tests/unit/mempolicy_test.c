@@ -16,6 +16,7 @@
 
 #include "linux/live.h"
 #include "linux/sys.h"
+#include "uapi/uapi.h"
 
 #define BALANCING (1 << 13)
 #define MANY 5
@@ -25,9 +26,25 @@
 #define MAPS 78
 
 static struct hn_mempolicy vma[VMAS]; /* of [AT(i), AT(i + 1)) */
+static bool unmapped[VMAS];
 static const char *numa_maps; /* of the one thread there is */
 static bool balancing;
 static unsigned binds;
+
+/* Each is a mapping of its own, also where neighbours have the same policy. */
+static long next_mapping(struct hn_procmap_query *q)
+{
+	unsigned i;
+
+	assert_int_equal(q->query_flags, HN_PROCMAP_QUERY_COVERING_OR_NEXT_VMA);
+	for (i = 0; i < VMAS; i++)
+		if (!unmapped[i] && q->query_addr < AT(i + 1)) {
+			q->vma_start = AT(i);
+			q->vma_end = AT(i + 1);
+			return 0;
+		}
+	return -ENOENT;
+}
 
 long hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 {
@@ -37,7 +54,7 @@ long hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 	switch (nr) {
 	case SYS_get_mempolicy:
 		assert_int_equal(e, MPOL_F_ADDR);
-		if (i >= VMAS)
+		if (i >= VMAS || unmapped[i])
 			return -EFAULT;
 		*(int *)a = vma[i].mode;
 		memset((void *)b, 0, 128);
@@ -45,6 +62,7 @@ long hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 		return 0;
 	case SYS_mbind:
 		assert_in_range(i, 0, VMAS - 1);
+		assert_false(unmapped[i]);
 		assert_int_equal(a, AT(i));
 		assert_int_equal(b, AT(1) - AT(0)); /* a mapping at a time: another may have another policy */
 		vma[i] = (struct hn_mempolicy){ (int)c, d ? *(uint64_t *)d : 0 };
@@ -53,6 +71,7 @@ long hn_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 		return 0;
 	case SYS_openat: return strstr((const char *)b, "numa_balancing") ? ZERO : MAPS;
 	case SYS_close: return 0;
+	case SYS_ioctl: return b == (long)HN_PROCMAP_QUERY ? next_mapping((void *)c) : -ENOTTY;
 	case SYS_pread64: {
 		const char *text = a == MAPS ? numa_maps : balancing ? "1\n" : "0\n";
 		size_t n = strlen(text) < (size_t)c ? strlen(text) : (size_t)c;
@@ -85,6 +104,7 @@ static struct hn_live *fresh(bool balances, const char *thread)
 	live.cnt = (struct hn_live_counters){ &counter[0], &counter[1], &counter[2], &counter[3],
 					      &counter[4], &counter[5], &counter[6] };
 	memset(vma, 0, sizeof(vma));
+	memset(unmapped, 0, sizeof(unmapped));
 	balancing = balances;
 	numa_maps = thread;
 	hn_policy_look(&live);
@@ -196,14 +216,19 @@ static const struct hn_fence *fence_of(unsigned i)
 	return r ? &r->fence : NULL;
 }
 
-/* As discover.c does. */
+/* As discover.c does: what was read of the policies before the gate is what the fence is made for. */
+static void put_up(unsigned first, unsigned last, const struct hn_fence *f)
+{
+	if (!hn_region_covers(&live, AT(first), AT(last + 1)))
+		hn_region_add(&live, AT(first), AT(last + 1), NULL);
+	hn_policy_fence(&live, AT(first), AT(last + 1), f);
+}
+
 static void take_in(unsigned i)
 {
 	struct hn_fence f = hn_policy_fence_for(&live, AT(i));
 
-	if (!hn_region_covers(&live, AT(i), AT(i + 1)))
-		hn_region_add(&live, AT(i), AT(i + 1), NULL);
-	hn_policy_fence(&live, AT(i), AT(i + 1), &f);
+	put_up(i, i, &f);
 }
 
 static void let_go_of_all(void)
@@ -304,6 +329,90 @@ static void test_the_program_changes_its_mind(void **state)
 	assert_int_equal(vma[0].nodes, 1);
 }
 
+/* A part of what is fenced, and of what is going to be: it has its own policy, and keeps it; the rest gets its own back. */
+static void test_a_part_has_another_policy(void **state)
+{
+	static const struct hn_mempolicy was[] = { { MPOL_DEFAULT, 0 }, { MPOL_BIND | BALANCING, 5 } };
+	static const struct hn_mempolicy own = { MPOL_INTERLEAVE, 33 };
+	unsigned part, before, i, p;
+
+	(void)state;
+	for (p = 0; p < 2; p++)
+		for (part = 0; part < VMAS; part++)
+			for (before = 0; before < 2; before++) {
+				struct hn_fence f;
+
+				fresh(true, DEFAULT_THREAD);
+				for (i = 0; i < VMAS; i++)
+					vma[i] = was[p];
+				f = hn_policy_fence_for(&live, AT(0));
+				assert_true(f.up);
+				if (before)
+					vma[part] = own;
+				put_up(0, VMAS - 1, &f);
+				for (i = 0; i < VMAS; i++)
+					assert_int_equal(vma[i].mode, before && i == part ? own.mode : f.now.mode);
+				vma[part] = own;
+				let_go_of_all();
+				for (i = 0; i < VMAS; i++) {
+					assert_int_equal(vma[i].mode, i == part ? own.mode : was[p].mode);
+					assert_int_equal(vma[i].nodes, i == part ? own.nodes : was[p].nodes);
+				}
+			}
+}
+
+/* A hole, of which the event is still to be read, keeps the rest from nothing. */
+static void test_a_part_is_gone(void **state)
+{
+	struct hn_fence f;
+	unsigned i;
+
+	(void)state;
+	fresh(true, DEFAULT_THREAD);
+	for (i = 0; i < VMAS; i++)
+		vma[i] = (struct hn_mempolicy){ MPOL_BIND | BALANCING, 5 };
+	f = hn_policy_fence_for(&live, AT(0));
+	put_up(0, VMAS - 1, &f);
+	unmapped[0] = unmapped[2] = true;
+	let_go_of_all();
+	assert_int_equal(vma[1].mode, MPOL_BIND | BALANCING);
+	assert_int_equal(vma[3].mode, MPOL_BIND | BALANCING);
+}
+
+/* All of what it was made for has changed: nothing is touched, and no region says that it was. */
+static void test_the_fence_comes_too_late(void **state)
+{
+	struct hn_fence f;
+
+	(void)state;
+	fresh(true, DEFAULT_THREAD);
+	f = hn_policy_fence_for(&live, AT(0));
+	vma[0] = (struct hn_mempolicy){ MPOL_PREFERRED, 4 };
+	put_up(0, 0, &f);
+	assert_int_equal(vma[0].mode, MPOL_PREFERRED);
+	assert_false(fence_of(0)->up);
+}
+
+/* The same nodes, and yet not the same fence: each gets its own back. */
+static void test_fences_of_the_same_nodes(void **state)
+{
+	static const struct hn_mempolicy was[VMAS] = {
+		{ MPOL_BIND | BALANCING, 5 }, { MANY | BALANCING, 5 }, { MPOL_BIND | MPOL_F_STATIC_NODES | BALANCING, 5 },
+		{ MPOL_DEFAULT, 0 },
+	};
+	unsigned i;
+
+	(void)state;
+	fresh(true, DEFAULT_THREAD);
+	memcpy(vma, was, sizeof(vma));
+	hn_region_add(&live, AT(0), AT(VMAS), NULL); /* one region so far, as before the kernel began to balance */
+	for (i = 0; i < VMAS; i++)
+		take_in(i);
+	assert_int_equal(live.nr_regions, VMAS);
+	let_go_of_all();
+	assert_memory_equal(vma, was, sizeof(vma));
+}
+
 /* ---- first touches ---- */
 
 static void test_first_touches(void **state)
@@ -366,6 +475,10 @@ int main(void)
 		cmocka_unit_test(test_fence),
 		cmocka_unit_test(test_fenced_regions),
 		cmocka_unit_test(test_the_program_changes_its_mind),
+		cmocka_unit_test(test_a_part_has_another_policy),
+		cmocka_unit_test(test_a_part_is_gone),
+		cmocka_unit_test(test_the_fence_comes_too_late),
+		cmocka_unit_test(test_fences_of_the_same_nodes),
 		cmocka_unit_test(test_first_touches),
 		cmocka_unit_test(test_wishes),
 	};
