@@ -826,6 +826,10 @@ def until_all_have_come(gate, nr):
             f"exec 3>{gate}; touch {path('all-there')}; while [ -e {path('all-there')} ]; do sleep 0.05; done; exec 3>&-; wait")
 
 
+def missed_so_far(run_pid):
+    return json.loads(command("report", "--format=json", str(run_pid)).stdout)["slots_missed_count"]
+
+
 def test_more_processes_at_one_time_than_there_are_slots():
     """Those that find none run all the same, and are counted; also in the documents the number is what it is."""
     os.mkfifo(path("gate"))
@@ -839,6 +843,7 @@ def test_more_processes_at_one_time_than_there_are_slots():
         time.sleep(0.05)
     listed = command("list").stdout.splitlines()
     same(len({line.split()[0] for line in listed[1:]}), SLOTS, "processes in the list")
+    patiently(lambda: missed_so_far(p.pid) == 9, "nine found no slot", 30)
     os.unlink(path("all-there"))
     text = p.communicate(timeout=TIMEOUT)[1]
     with open(file, encoding="utf-8") as f:
@@ -854,7 +859,7 @@ def test_more_processes_at_one_time_than_there_are_slots():
 
 
 def crowd_of_agents(nr, look, enough):
-    """The report of a run of so many processes at one time, with the real agent. Once there are enough look(their pids) is called."""
+    """The report of a run of so many processes at one time, with the real agent. Once enough are seen, look(the run, their pids)."""
     agent, gate, file = os.path.join(os.path.dirname(HUGENUMA), "libhugenuma-agent.so"), path("gate2"), path("crowd2.json")
     if not os.path.exists(agent):
         raise Skip("the agent library is not beside the command")
@@ -868,7 +873,7 @@ def crowd_of_agents(nr, look, enough):
         if os.path.exists(path("all-there")) and len(pids) >= enough:
             break
         time.sleep(0.05)
-    look(pids)
+    look(p.pid, pids)
     os.unlink(path("all-there"))
     same((p.communicate(timeout=TIMEOUT)[1], p.returncode), ("", 0))
     os.unlink(gate)
@@ -878,7 +883,7 @@ def crowd_of_agents(nr, look, enough):
 
 def test_the_agent_opens_slots_that_were_not_ready():
     """In more processes than the controller has made sure of memory for."""
-    def look(pids):
+    def look(_, pids):
         same(len(pids), 140, "processes in the list")
         for pid, text in ((pids[0], "^$"), (pids[-1], f"^hugenuma: {pids[-1]}: has no record: .* came when 128 others had theirs$")):
             r = command("explain", pid, "0x400000")
@@ -898,8 +903,11 @@ def test_the_agent_opens_no_slot_without_memory():
     """/dev/shm has room for the slots that are ready, for no record, and for a few slots more: nobody falls on the others."""
     if not resize_shared_memory(b"size=3m"):
         raise Skip("/dev/shm is not ours to make smaller")
+    def until_missed(run_pid, _):
+        patiently(lambda: missed_so_far(run_pid), "some found no slot", 30)
+
     try:
-        report = crowd_of_agents(160, lambda pids: None, 120)
+        report = crowd_of_agents(160, until_missed, 120)
     finally:
         resize_shared_memory(b"size=50%")
     same(0 < report["slots_missed_count"] < 160 - 120, True, f"{report['slots_missed_count']} found no slot")
