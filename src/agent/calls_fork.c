@@ -27,6 +27,8 @@ __attribute__((visibility("default"))) pid_t _Fork(void)
 {
 	pid_t pid;
 
+	if (!real_fork)
+		hn_fork_load();
 	if (!real_fork) {
 		errno = ENOSYS;
 		return -1;

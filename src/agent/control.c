@@ -58,10 +58,9 @@ static bool may_arm(void)
  */
 bool hn_agent_pause_for(uint32_t seconds)
 {
-	struct hn_control *c = &hn_agent.control;
-	uint64_t end = hn_live_now_ns(NULL) + seconds * 1000000000ull;
+	uint64_t old, last = hn_live_now_ns(NULL), left = seconds * 1000000000ull;
 	struct timespec step = { .tv_nsec = 50000000 };
-	uint64_t old;
+	struct hn_control *c = &hn_agent.control;
 
 	old = hn_lock_undisturbed(&c->lock);
 	hn_add_acq_rel(&c->wanted, 1);
@@ -70,9 +69,9 @@ bool hn_agent_pause_for(uint32_t seconds)
 		return true;
 	hn_control_kick();
 	while (hn_load_acquire(&c->paused) == 0 && may_arm()) {
-		if (hn_live_now_ns(NULL) > end)
-			return false;
 		hn_sys_futex(&c->paused.v, FUTEX_WAIT_PRIVATE, 0, &step);
+		if (!hn_patience_left(&left, &last))
+			return false;
 	}
 	return true;
 }
@@ -84,7 +83,8 @@ void hn_agent_resume(void)
 	struct hn_control *c = &hn_agent.control;
 	uint64_t old = hn_lock_undisturbed(&c->lock);
 
-	hn_add_acq_rel(&c->wanted, (uint32_t)-1);
+	if (hn_load_relaxed(&c->wanted)) /* a fork in a signal handler, in the middle of another one, has reset it in the child */
+		hn_add_acq_rel(&c->wanted, (uint32_t)-1);
 	hn_unlock_undisturbed(&c->lock, old);
 	hn_control_kick();
 }

@@ -43,13 +43,13 @@ static void before_filter(bool all_threads)
 			    "no longer managed: the program has put a system call filter on all its threads", 0);
 }
 
-/* Called from assembly. */
-void hn_before_syscall(long nr, long a, long b);
-__attribute__((used, visibility("hidden"))) void hn_before_syscall(long nr, long a, long b)
+/* Called from assembly. Without a filter the call only asks whether there could be one. */
+void hn_before_syscall(long nr, long a, long b, long c);
+__attribute__((used, visibility("hidden"))) void hn_before_syscall(long nr, long a, long b, long c)
 {
-	if (nr == SYS_prctl && a == PR_SET_SECCOMP)
+	if (nr == SYS_prctl && a == PR_SET_SECCOMP && (c || b != SECCOMP_MODE_FILTER))
 		before_filter(false);
-	else if (nr == SYS_seccomp && a == SECCOMP_SET_MODE_FILTER)
+	else if (nr == SYS_seccomp && a == SECCOMP_SET_MODE_FILTER && c)
 		before_filter(b & SECCOMP_FILTER_FLAG_TSYNC);
 	else if (nr == SYS_seccomp && a == SECCOMP_SET_MODE_STRICT)
 		before_filter(false);
@@ -65,7 +65,7 @@ __attribute__((visibility("default"))) int prctl(int op, ...)
 	for (i = 0; i < 4; i++)
 		arg[i] = va_arg(more, long);
 	va_end(more);
-	hn_before_syscall(SYS_prctl, op, arg[0]);
+	hn_before_syscall(SYS_prctl, op, arg[0], arg[1]);
 	ret = HN_SYS(SYS_prctl, op, arg[0], arg[1], arg[2], arg[3], 0);
 	if (!hn_is_error(ret))
 		return (int)ret;
@@ -188,6 +188,9 @@ static void try_threads(void)
 	HN_SYS(SYS_getrusage, RUSAGE_SELF, x, 0, 0, 0, 0);
 	HN_SYS(SYS_sysinfo, NULL, 0, 0, 0, 0, 0);
 	HN_SYS(SYS_sched_setaffinity, -1, 0, NULL, 0, 0, 0);
+	HN_SYS(SYS_sched_setscheduler, -1, 0, NULL, 0, 0, 0);
+	HN_SYS(SYS_setpriority, -1, 0, 0, 0, 0, 0);
+	HN_SYS(SYS_getpriority, -1, 0, 0, 0, 0, 0);
 	HN_SYS(SYS_sched_getaffinity, 0, 0, NULL, 0, 0, 0);
 	HN_SYS(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
 	HN_SYS(SYS_wait4, -1, NULL, 0x40000001 /* __WALL, WNOHANG */, NULL, 0, 0);

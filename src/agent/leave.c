@@ -111,7 +111,11 @@ void hn_agent_come_back(bool left)
 {
 	if (!left)
 		return;
-	if (++hn_agent.returns > RETURNS_MAX)
+	/* Whoever starts the threads hands his filter on to them. */
+	if (hn_load_relaxed(&hn_agent.filtered))
+		hn_slot_say(hn_agent.slot,
+			    "no longer managed: the program changes its user or its namespaces, and has a system call filter", 0);
+	else if (++hn_agent.returns > RETURNS_MAX)
 		hn_slot_say(hn_agent.slot,
 			    "no longer managed: the program changes its user or its namespaces all the time", 0);
 	else

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "agent/agent.h"
+#include "linux/sys.h"
 
 static int (*real_mlockall)(int flags);
 
@@ -19,7 +20,7 @@ __attribute__((visibility("default"))) int mlockall(int flags)
 
 	if (!real_mlockall)
 		hn_lockall_load();
-	if (!(flags & MCL_CURRENT) || !hn_agent_has_begun())
+	if (!(flags & MCL_CURRENT) || !hn_agent_has_begun() || hn_agent.pid != (uint32_t)hn_sys_getpid())
 		return real_mlockall(flags);
 	/* Two callers at once must not open the ranges under each other; a third party finds nothing armed anyway. */
 	hn_lock(&hn_agent.lockall);

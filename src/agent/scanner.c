@@ -147,6 +147,9 @@ static void scanner_main(void *arg)
 
 void hn_agent_start(void)
 {
+	/* A child that libc knows nothing of has its parent's state: what it believed to be paused would not be. */
+	if (hn_agent.pid != (uint32_t)hn_sys_getpid())
+		return;
 	if (!hn_cas_acquire(&hn_agent.state, HN_AGENT_IDLE, HN_AGENT_STARTING))
 		return;
 	hn_agent.working = (struct hn_word){ 0 };

@@ -8,7 +8,9 @@
 #include <linux/mempolicy.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <time.h>
 
@@ -91,13 +93,19 @@ static void watchdog_main(void *arg)
 /* ---- setting up ---- */
 
 /*
- * A thread inherits its maker's CPUs and memory policy; the agent must not be pinned where the program happens to be. Not
+ * A thread inherits its maker's CPUs, priority and memory policy; the agent must not be pinned where the program happens to be. Not
  * the default policy: the kernel's balancing hints the memory of the whole process when a thread that has it runs.
  */
 static void settle_in(void)
 {
 	unsigned long cpus[HN_MAX_CPUS / (8 * sizeof(unsigned long))];
+	long prio = HN_SYS(SYS_getpriority, PRIO_PROCESS, hn_sys_getpid(), 0, 0, 0, 0); /* 20 less what it is called */
+	struct sched_param param = { 0 };
 
+	/* Nor slower than the program's first thread: all others wait for it. Where that is refused it stays as it is. */
+	HN_SYS(SYS_sched_setscheduler, 0, SCHED_OTHER, &param, 0, 0, 0);
+	if (!hn_is_error(prio))
+		HN_SYS(SYS_setpriority, PRIO_PROCESS, 0, 20 - prio, 0, 0, 0);
 	memset(cpus, 0xff, sizeof(cpus));
 	HN_SYS(SYS_sched_setaffinity, 0, sizeof(cpus), cpus, 0, 0, 0);
 	HN_SYS(SYS_set_mempolicy, MPOL_LOCAL, NULL, 0, 0, 0, 0);

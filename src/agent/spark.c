@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -28,6 +29,8 @@
 #define EVERY_NS 40000000l    /* and between looks */
 #define GROWN_KIB 4096        /* growth of the peak that makes a look at the page tables worth it */
 #define ANYWAY_LOOKS 50       /* without growth look at the page tables after 1, 2, 4 and so on, at most so many times */
+#define COST_SHARE 200        /* looks take no more than one part in so many of the time ... */
+#define FREE_PARTS 25         /* ... after so many parts of looks */
 #define TIMERS 64
 
 static struct {
@@ -38,6 +41,9 @@ static struct {
 	uint64_t seen_kib;        /* peak at the last look at the page tables */
 	uint64_t inherited_kib;   /* the peak that this image found: exec(2) keeps it */
 	uint32_t looks, wait;     /* since the last look at the page tables, and how many to let pass */
+	struct hn_count so_far;   /* of the look that was begun */
+	uint32_t parts;           /* of looks, made so far */
+	uint64_t not_before_ns;
 	bool handler_set, unreadable;
 	char buf[16384];
 	char stack[32768] __attribute__((aligned(64)));
@@ -120,7 +126,7 @@ static bool is_worth_it(void)
 	}
 	pagemap = hn_sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (pagemap >= 0) {
-		found = hn_discover_count((int)maps, (int)pagemap, spark.buf, sizeof(spark.buf), enough);
+		found = hn_discover_count((int)maps, (int)pagemap, spark.buf, sizeof(spark.buf), enough, &spark.so_far);
 		hn_sys_close((int)pagemap);
 	} else {
 		note_unreadable();
@@ -131,16 +137,30 @@ static bool is_worth_it(void)
 
 static bool may_look(void)
 {
-	return hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE && hn_lock_try(&spark.busy);
+	return hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE && hn_agent.pid == (uint32_t)hn_sys_getpid() &&
+	       hn_lock_try(&spark.busy);
 }
 
-/* A look needs a few KiB, more than a program may have reserved for its handlers: it brings its own stack. */
+/*
+ * A look needs a few KiB, more than a program may have reserved for its handlers: it brings its own stack. It takes longest where
+ * there is least to find, in a large process with small pages; so it is made in parts, and has one part in COST_SHARE of the
+ * time; but for the first ones, as most programs take their memory early.
+ */
 static void look_locked(void)
 {
-	if (has_grown() && is_worth_it()) {
+	uint64_t cpu;
+
+	if (hn_live_now_ns(NULL) < spark.not_before_ns || HN_SYS(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0, 0) == 1)
+		return;
+	if (!spark.so_far.next && !has_grown())
+		return;
+	cpu = hn_live_cpu_ns(NULL);
+	if (is_worth_it()) {
 		hn_agent_start();
 		hn_spark_off();
 	}
+	if (++spark.parts > FREE_PARTS)
+		spark.not_before_ns = hn_live_now_ns(NULL) + (hn_live_cpu_ns(NULL) - cpu) * COST_SHARE;
 }
 
 static void on_spark(int sig)
@@ -170,8 +190,12 @@ void hn_spark_look(void)
 
 static bool set_handler(void)
 {
-	struct kernel_sigaction sa = { on_spark, SA_RESTORER_FLAG | SA_ONSTACK | SA_RESTART, restorer, ~0ull };
+	struct kernel_sigaction sa = { on_spark, SA_RESTORER_FLAG | SA_ONSTACK | SA_RESTART, restorer, ~0ull }, now;
 
+	/* libc sets its handler for cancelling threads once, and never again in a child. */
+	if (!spark.handler_set && (HN_SYS(SYS_rt_sigaction, SPARK_SIGNAL, NULL, &now, 8, 0, 0) ||
+				   (now.handler != SIG_DFL && now.handler != SIG_IGN && now.handler != on_spark)))
+		return false;
 	if (!spark.handler_set)
 		spark.handler_set = HN_SYS(SYS_rt_sigaction, SPARK_SIGNAL, &sa, NULL, 8, 0, 0) == 0;
 	return spark.handler_set;
@@ -249,5 +273,8 @@ void hn_spark_reset(void)
 	spark.busy = spark.lock = spark.nr = (struct hn_word){ 0 };
 	spark.seen_kib = spark.inherited_kib = 0;
 	spark.looks = spark.wait = 0;
+	spark.so_far = (struct hn_count){ 0 };
+	spark.parts = 0;
+	spark.not_before_ns = 0;
 	spark.unreadable = false;
 }

@@ -44,7 +44,7 @@ __attribute__((visibility("default"))) int pthread_mutex_init(pthread_mutex_t *m
 	if (!real_mutex_init)
 		hn_threads_load();
 	/* The whole huge page, so that many mutexes in it are one range. */
-	if (attr && hn_agent.shm && must_be_there(attr))
+	if (attr && must_be_there(attr))
 		hn_keep_out(hn_page_down((uintptr_t)m), hn_page_up((uintptr_t)(m + 1)));
 	return real_mutex_init(m, attr);
 }
@@ -103,9 +103,9 @@ __attribute__((visibility("default"))) int pthread_create(pthread_t *thread, con
 {
 	if (!real_create)
 		hn_threads_load();
+	note_user_stack(attr); /* also before we are set up: the program's libraries are, before */
 	if (!hn_agent.shm)
 		return real_create(thread, attr, fn, arg);
-	note_user_stack(attr);
 	hn_affinity_release_self();
 	if (hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE)
 		return create_watched(thread, attr, fn, arg);

@@ -107,12 +107,19 @@ static void drop_run(void)
 	hn_agent.slot = NULL;
 }
 
-/* No thread of the agent is here, and its memory neither. The run is the parent's. */
-static void forked(void)
+/* Another thread of the parent may have held it. */
+static void free_lock(void)
 {
 	pthread_rwlock_t fresh = FREE_LOCK;
 
 	lock = fresh;
+}
+
+__attribute__((constructor)) static void at_load(void) { pthread_atfork(NULL, NULL, free_lock); }
+
+/* No thread of the agent is here, and its memory neither. The run is the parent's. */
+static void forked(void)
+{
 	munmap(hn_agent.shm, sizeof(*hn_agent.shm));
 	lib.run.shm = NULL;
 	hn_agent.shm = NULL;

@@ -39,7 +39,7 @@ struct heir {
 struct child {
 	struct hn_live *live;
 	int fd;
-	uint64_t patience_end_ns;
+	uint64_t patience_ns, waited_ns; /* what is left of it, and when that was counted */
 	uint32_t nr, nr_wiped;
 	bool wiped_known; /* nr_wiped is */
 	bool gone;   /* it has ended already: the gate must not be held for it, page by page */
@@ -112,10 +112,8 @@ static bool wait_a_moment(struct child *c)
 {
 	struct timespec t = { 0, 50000 };
 
-	if (hn_live_now_ns(NULL) > c->patience_end_ns)
-		return false;
 	HN_SYS_BLOCK(SYS_nanosleep, &t, NULL, 0, 0, 0, 0);
-	return true;
+	return hn_patience_left(&c->patience_ns, &c->waited_ns);
 }
 
 /*
@@ -210,7 +208,8 @@ static void give_part(void *arg, hn_addr addr, uint32_t page, uint32_t from, uin
 static void serve(struct hn_worker *w, struct child *c)
 {
 	c->gone = false;
-	c->patience_end_ns = hn_live_now_ns(w) + PATIENCE_S * 1000000000ull;
+	c->patience_ns = PATIENCE_S * 1000000000ull;
+	c->waited_ns = hn_live_now_ns(w);
 	HN_SYS(SYS_fcntl, c->fd, F_SETFL, O_NONBLOCK, 0, 0, 0);
 	hn_for_each_armed(&w->hn, give_part, c);
 	hn_sys_close(c->fd);

@@ -311,6 +311,18 @@ static inline bool hn_is_staged(const struct hn_live *live, uint32_t page)
 uint64_t hn_live_now_ns(void *be);
 /* The engine's clock for what is long: ms, wraps after 49 days. */
 static inline uint32_t hn_live_now_ms(void) { return (uint32_t)(hn_live_now_ns(NULL) / 1000000); }
+/*
+ * Patience with somebody who must do something, in ns, is used up by the time that we have waited, too: not by that in which the
+ * whole process, or the machine, stood still. *last: when this was last called. False: there is none left.
+ */
+static inline bool hn_patience_left(uint64_t *left_ns, uint64_t *last_ns)
+{
+	uint64_t now = hn_live_now_ns(NULL), most = 200000000, passed = now - *last_ns < most ? now - *last_ns : most;
+
+	*last_ns = now;
+	*left_ns -= passed < *left_ns ? passed : *left_ns;
+	return *left_ns != 0;
+}
 /* What is left of a wait of at most most_ms; 0: it is over, or there was none, however long ago (25 days ago is not to come). */
 static inline uint32_t hn_ms_left(uint32_t until_ms, uint32_t now_ms, uint32_t most_ms)
 {
@@ -484,8 +496,16 @@ void hn_discover(struct hn_worker *w);
  * less mapped than at the last look, or more in place by HN_GROWN_PAGES huge pages.
  */
 bool hn_discover_is_due(struct hn_live *live);
-/* Huge pages in this process worth managing, looked for without registering anything; at most `enough`. */
-uint32_t hn_discover_count(int fd_maps, int fd_pagemap, char *buf, size_t buf_bytes, uint32_t enough);
+/* A look that is made in parts: all zero at first, and when it is done. */
+struct hn_count {
+	hn_addr next;   /* where to go on */
+	uint64_t bytes; /* found below */
+};
+/*
+ * Huge pages in this process worth managing, looked for without registering anything; at most `enough`. After some milliseconds
+ * it stops, and *so_far is for the next call.
+ */
+uint32_t hn_discover_count(int fd_maps, int fd_pagemap, char *buf, size_t buf_bytes, uint32_t enough, struct hn_count *so_far);
 /* Memory our own areas hold now, bytes; staging and trash apart, whose pages are the program's. */
 uint64_t hn_live_own_bytes(const struct hn_live *live);
 /* Put everything back and let go of all regions, policies included. False when something is left after `ms`. */
