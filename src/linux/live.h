@@ -207,7 +207,7 @@ struct hn_live {
 	bool only_ranges;      /* memory in no range is left alone */
 	bool ranges_new;       /* since the last look */
 	bool wishes;           /* there are or were some */
-	uint32_t nr_bound;     /* wishes from HN_USER_WISHES on that stand for memory policies; they stay; others read it */
+	uint32_t nr_bound;     /* wishes from HN_USER_WISHES on that stand for memory policies; they stay */
 	uint32_t nr_ranges;    /* ascending, none overlaps another */
 	struct hn_wanted wanted[HN_MAX_RANGES];
 
@@ -585,7 +585,10 @@ struct hn_fence hn_policy_fence_for(const struct hn_live *live, hn_addr addr);
 void hn_policy_fence(struct hn_live *live, hn_addr start, hn_addr end, const struct hn_fence *fence);
 /* Undo it where the program has said nothing else meanwhile. Gate exclusive. */
 void hn_policy_unfence(struct hn_live *live, hn_addr start, hn_addr end);
-/* The node for a first touch at addr by a thread on nid: another one where the memory is bound. Any thread; HN_NO_NODE: none. */
+/*
+ * The node for a huge page at addr, which a thread on nid touches first: another one where a policy says so. Any thread.
+ * HN_NO_NODE: the kernel is to place it, in small pages.
+ */
 int hn_policy_hole_node(const struct hn_live *live, hn_addr addr, int nid);
 
 /* ---- tiers.c; scanner thread ---- */

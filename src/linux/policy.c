@@ -390,19 +390,26 @@ static int nearest(const struct hn_live *live, uint64_t nodes, int nid)
 	return best;
 }
 
+/* What touches no memory yet goes where the mapping's policy says, or else the thread's: one question to the kernel. */
 int hn_policy_hole_node(const struct hn_live *live, hn_addr addr, int nid)
 {
-	uint64_t bound = __atomic_load_n(&live->task_bound.nodes, __ATOMIC_RELAXED);
+	int local = nid < 0 ? 0 : nid;
 	struct hn_mempolicy p;
-	int mode;
+	uint64_t bound;
 
-	if (!bound && !__atomic_load_n(&live->nr_bound, __ATOMIC_RELAXED))
-		return nid < 0 ? 0 : nid;
+	if (live->setup.own_policy_too || live->setup.is_virtual)
+		return local;
 	p = range_policy(addr);
-	mode = p.mode & ~MODE_FLAGS;
-	if (mode == MPOL_BIND || mode == MODE_MANY)
-		bound = p.nodes;
-	else if (mode != MPOL_DEFAULT)
-		bound = 0;
-	return bound ? nearest(live, indices_of(live, bound), nid) : nid < 0 ? 0 : nid;
+	if (p.mode & MPOL_F_RELATIVE_NODES)
+		return HN_NO_NODE;
+	switch (p.mode & ~MODE_FLAGS) {
+	case MPOL_DEFAULT:
+		bound = __atomic_load_n(&live->task_bound.nodes, __ATOMIC_RELAXED);
+		return bound ? nearest(live, indices_of(live, bound), nid) : local;
+	case MPOL_LOCAL: return local;
+	case MPOL_PREFERRED:
+	case MPOL_BIND:
+	case MODE_MANY: return p.nodes ? nearest(live, indices_of(live, p.nodes), nid) : local;
+	default: return HN_NO_NODE; /* interleaved, or one that we do not know: the kernel places each small page */
+	}
 }

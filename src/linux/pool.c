@@ -74,6 +74,30 @@ int hn_pool_bind(struct hn_live *live)
 	return 0;
 }
 
+static void set_unbound(struct hn_live *live, uint32_t n, bool to)
+{
+	__atomic_store_n(&live->pool_node[n].unbound, to, __ATOMIC_RELAXED);
+}
+
+/*
+ * False: the process still may not. Slot by slot, for one may be gone. The mark is taken away first: a slot that is renewed
+ * meanwhile puts it back.
+ */
+static bool bind_again(struct hn_live *live, uint32_t n)
+{
+	uint32_t i;
+
+	if (!__atomic_load_n(&live->pool_node[n].unbound, __ATOMIC_RELAXED))
+		return true;
+	set_unbound(live, n, false);
+	for (i = 0; i < HN_POOL_PER_NODE; i++)
+		if (prefer_node(live, n * HN_POOL_PER_NODE + i, 1) == -EINVAL) {
+			set_unbound(live, n, true);
+			return false;
+		}
+	return true;
+}
+
 /* False when the page is still there. A locked one (mlockall without libc) has to go too. */
 static bool drop(struct hn_live *live, uint32_t slot)
 {
@@ -82,11 +106,19 @@ static bool drop(struct hn_live *live, uint32_t slot)
 
 /*
  * After a small page the kernel keeps the page table, and no huge page would ever come here again: the slot gets a new
- * mapping. False: it is of no use any more.
+ * mapping. False: it is of no use any more. Where the process may not use the node at the moment, all slots of the node are bound
+ * anew before the next page is asked for.
  */
 static bool renew(struct hn_live *live, uint32_t slot)
 {
-	return hn_area_renew(hn_pool_addr(live, slot), HN_PAGE_SIZE, true) == 0 && prefer_node(live, slot, 1) == 0;
+	long err;
+
+	if (hn_area_renew(hn_pool_addr(live, slot), HN_PAGE_SIZE, true))
+		return false;
+	err = prefer_node(live, slot, 1);
+	if (err == -EINVAL)
+		set_unbound(live, node_of_slot(slot), true);
+	return err == 0 || err == -EINVAL;
 }
 
 static bool on_its_node(struct hn_live *live, uint32_t slot)
@@ -128,17 +160,13 @@ enum got { GOT_IT, GOT_NONE, GOT_STUCK };
 static enum got populate(struct hn_live *live, uint32_t slot)
 {
 	char *at = hn_pool_addr(live, slot);
-	struct hn_pool_node *p = &live->pool_node[node_of_slot(slot)];
 	uint64_t start = hn_live_cpu_ns(NULL); /* who asks compacts, on its own time; the clock on the wall says nothing */
 	uint32_t before_kib = hn_room_kib(live, node_of_slot(slot));
 	bool huge = false, good;
 
-	if (p->unbound) {
-		p->unbound = prefer_node(live, node_of_slot(slot) * HN_POOL_PER_NODE, HN_POOL_PER_NODE) != 0;
-		if (p->unbound) {
-			note_result(live, node_of_slot(slot), -ENOMEM, 0);
-			return GOT_NONE;
-		}
+	if (!bind_again(live, node_of_slot(slot))) {
+		note_result(live, node_of_slot(slot), -ENOMEM, 0);
+		return GOT_NONE;
 	}
 	if (hn_sys_madvise(at, HN_BASE_SIZE, HN_MADV_POPULATE_WRITE) == 0)
 		huge = hn_pagemap_is_huge(live->fd_pagemap, (hn_addr)(uintptr_t)at);

@@ -60,7 +60,7 @@ static int bound_wish(struct hn_worker *w, const struct hn_wish *wish)
 		return -ENOSPC;
 	hn_policy_set_wish(&w->hn, HN_USER_WISHES + i, wish);
 	live->wishes = true;
-	__atomic_store_n(&live->nr_bound, i + 1, __ATOMIC_RELAXED);
+	live->nr_bound = i + 1;
 	return (int)(HN_USER_WISHES + i);
 }
 

@@ -415,21 +415,51 @@ static void test_fences_of_the_same_nodes(void **state)
 
 /* ---- first touches ---- */
 
+/* By a thread on node 1; nothing the program has said before is needed for it. */
 static void test_first_touches(void **state)
 {
+	static const struct {
+		const char *what;
+		struct hn_mempolicy p;
+		int node, node_if_bound; /* its threads to 0 and 2 */
+	} rows[] = {
+		{ "nothing", { MPOL_DEFAULT, 0 }, 1, 2 },
+		{ "local", { MPOL_LOCAL, 0 }, 1, 1 },
+		{ "local, as older kernels say it", { MPOL_PREFERRED, 0 }, 1, 1 },
+		{ "bind", { MPOL_BIND, 1 }, 0, 0 },
+		{ "bind, the nearer one", { MPOL_BIND, 1 | 32 }, 2, 2 },
+		{ "bind, its own among them", { MPOL_BIND, 1 | 4 | 32 }, 1, 1 },
+		{ "bind, balanced", { MPOL_BIND | BALANCING, 1 | 32 }, 2, 2 },
+		{ "bind, static", { MPOL_BIND | MPOL_F_STATIC_NODES, 1 }, 0, 0 },
+		{ "bind, relative", { MPOL_BIND | MPOL_F_RELATIVE_NODES, 1 }, HN_NO_NODE, HN_NO_NODE },
+		{ "a node that is none of ours", { MPOL_BIND, 2 }, HN_NO_NODE, HN_NO_NODE },
+		{ "preferred", { MPOL_PREFERRED, 32 }, 2, 2 },
+		{ "preferred-many", { MANY, 1 | 32 }, 2, 2 },
+		{ "interleave", { MPOL_INTERLEAVE, 1 | 4 }, HN_NO_NODE, HN_NO_NODE },
+		{ "weighted interleave", { 6, 1 | 4 }, HN_NO_NODE, HN_NO_NODE },
+		{ "one of the future", { 99, 1 }, HN_NO_NODE, HN_NO_NODE },
+	};
+	unsigned i, bound;
+
 	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (bound = 0; bound < 2; bound++) {
+			struct hn_live *l = fresh(false, bound ? BOUND_THREAD : DEFAULT_THREAD);
+			int got;
+
+			vma[0] = rows[i].p;
+			got = hn_policy_hole_node(l, AT(0), 1);
+			if (got != (bound ? rows[i].node_if_bound : rows[i].node))
+				fail_msg("%s%s: node %d", rows[i].what, bound ? ", threads are bound" : "", got);
+			l->setup.own_policy_too = true;
+			assert_int_equal(hn_policy_hole_node(l, AT(0), 1), 1);
+		}
 	fresh(false, DEFAULT_THREAD);
-	vma[0] = (struct hn_mempolicy){ MPOL_BIND | BALANCING, 1 | 32 };
-	assert_int_equal(hn_policy_hole_node(&live, AT(0), 1), 1); /* nothing is bound, as far as is known */
-	live.nr_bound = 1;
-	assert_int_equal(hn_policy_hole_node(&live, AT(0), 0), 0);
-	assert_int_equal(hn_policy_hole_node(&live, AT(0), 1), 2); /* the nearer one */
 	assert_int_equal(hn_policy_hole_node(&live, AT(0), HN_NO_NODE), 0);
-	assert_int_equal(hn_policy_hole_node(&live, AT(1), 1), 1);
-	vma[0].nodes = 2; /* a node that there is not for us: the kernel's to serve */
-	assert_int_equal(hn_policy_hole_node(&live, AT(0), 1), HN_NO_NODE);
-	fresh(false, BOUND_THREAD);
-	assert_int_equal(hn_policy_hole_node(&live, AT(0), 1), 2);
+	vma[0] = (struct hn_mempolicy){ MPOL_BIND, 32 };
+	assert_int_equal(hn_policy_hole_node(&live, AT(0), HN_NO_NODE), 2);
+	live.setup.is_virtual = true;
+	assert_int_equal(hn_policy_hole_node(&live, AT(0), 1), 1);
 }
 
 /* ---- the numbers of wishes ---- */
