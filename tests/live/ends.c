@@ -121,6 +121,7 @@ static void by_segv_with_core(void)
 
 static void by_quit_with_core(void)
 {
+	CHECK(signal(SIGQUIT, SIG_DFL) != SIG_ERR); /* a shell has its background jobs ignore it */
 	ready_for_core();
 	kill(getpid(), SIGQUIT);
 	for (;;)
