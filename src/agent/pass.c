@@ -179,6 +179,15 @@ static void say_left_alone(struct hn_worker *w, struct hn_pacing *p, uint64_t no
 				   "--explicit-policy manages it all the same", 0);
 }
 
+static void say_many_threads(struct hn_worker *w, struct hn_pacing *p)
+{
+	if (p->said_threads || !w->live->excludes_full)
+		return;
+	p->said_threads = true;
+	hn_slot_say(hn_agent.slot, "too many threads to keep the stacks of all of them out of what is managed: while there are so many, "
+				   "no more memory is managed than is already", 0);
+}
+
 /* Where nobody binds threads, and memory goes after them for nothing, there is something to be done that is not done by default. */
 static void say_wandering(struct hn_worker *w, struct hn_pacing *p, const struct hn_config *c)
 {
@@ -243,6 +252,7 @@ void hn_one_pass(struct hn_worker *w, struct hn_pacing *p, const struct hn_confi
 		look(w, p);
 		hn_allow_nodes(w, c);
 		say_left_alone(w, p, now);
+		say_many_threads(w, p);
 	}
 	look_at_tiers(w, p, now);
 	if (hn_affinity_pass(w, &hn_run->machine, c))

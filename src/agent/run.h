@@ -38,6 +38,7 @@ struct hn_pacing {
 	uint64_t tiers_ms, round_ms; /* with slow nodes: the next look at what is free; when pages were last hinted for it */
 	bool short_of_memory;        /* some fast node is to give pages away */
 	bool said; /* that memory is left alone */
+	bool said_threads; /* that there are too many of them */
 	uint64_t followed;   /* pages sent after their threads, when samples were last made to count half */
 	uint32_t wandering;  /* so often in a row threads wandered then, and many pages after them */
 };

@@ -232,7 +232,7 @@ static void manage_range(struct hn_worker *w, const struct hn_vma *vma, const st
 	struct hn_range r;
 	uint8_t user;
 
-	for (; hn_ranges_next(w->live, at, vma->end, &r, &user); at = r.end) {
+	for (; !w->live->excludes_full && hn_ranges_next(w->live, at, vma->end, &r, &user); at = r.end) {
 		int wish = hn_ranges_wish(w, m->bound, user);
 
 		if (wish >= 0 && hn_page_up(r.start) < hn_page_down(r.end))
@@ -337,7 +337,7 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 	hn_gate_read_unlock(&w->hn);
 	if (known)
 		revisit_vma(w, vma, &fence);
-	else if (is_ripe(live, vma) && is_ours(w, vma, NULL, &bound))
+	else if (!live->excludes_full && is_ripe(live, vma) && is_ours(w, vma, NULL, &bound))
 		register_vma(w, vma, bound);
 	return true;
 }

@@ -200,6 +200,7 @@ struct hn_live {
 	struct hn_candidate candidate[HN_MAX_CANDIDATES];
 	uint32_t nr_excludes;
 	struct hn_range exclude[HN_MAX_EXCLUDES];
+	bool excludes_full; /* there are more, so nothing new is managed */
 	uint32_t nr_user_stacks;
 	struct hn_range user_stack[HN_USER_STACKS]; /* stacks the program made itself; see agent/threads.c */
 	char maps_buf[16384];

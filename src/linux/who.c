@@ -60,9 +60,8 @@ static bool probe_u64(const struct hn_live *live, hn_addr from, uint64_t *to)
 
 /*
  * Asking for the list costs as much as reading through it, and threads fault more than once. When the thread has ended
- * since and its number is another's, a wrong sample is all that comes of it; but its memory may be managed by now, and
- * a read there could wait for ourselves. So inside our regions the answer is always fresh: the thread that asks for its
- * page sleeps, and what it sleeps on is not its control block.
+ * since and its number is another's, a wrong sample is all that comes of it; but its memory may be managed by now, where
+ * nothing is read. So inside our regions the answer is always fresh.
  */
 static hn_addr known_robust_list(struct hn_worker *w, uint32_t tid)
 {
@@ -76,14 +75,19 @@ static hn_addr known_robust_list(struct hn_worker *w, uint32_t tid)
 	return k->robust;
 }
 
+/*
+ * Never in a region, where the page may be armed: who leads would sleep until it had served itself. Thread areas are excluded, but
+ * not before the next look, and not all of them where there are more than the table has room for. With the gate held regions stay
+ * what they are.
+ */
 static int cpu_from_rseq(struct hn_worker *w, uint32_t tid)
 {
 	struct hn_live *live = w->live;
-	hn_addr head = live->rseq_from_robust ? known_robust_list(w, tid) : 0;
+	hn_addr head = live->rseq_from_robust ? known_robust_list(w, tid) : 0, area = head + (hn_addr)live->rseq_from_robust;
 	uint32_t cpu_id_start, cpu_id;
 	uint64_t both;
 
-	if (!head || !probe_u64(live, head + (hn_addr)live->rseq_from_robust, &both))
+	if (!head || hn_region_at(live, area) || !probe_u64(live, area, &both))
 		return -1;
 	cpu_id_start = (uint32_t)both; /* the two first members of struct rseq */
 	cpu_id = (uint32_t)(both >> 32);
@@ -191,6 +195,8 @@ static void exclude(struct hn_live *live, hn_addr start, hn_addr end)
 {
 	if (live->nr_excludes < HN_MAX_EXCLUDES)
 		live->exclude[live->nr_excludes++] = (struct hn_range){ hn_page_down(start), hn_page_up(end) };
+	else
+		live->excludes_full = true;
 }
 
 /* The mapping that holds addr; false when the kernel is too old to be asked, or there is none. */
@@ -231,7 +237,8 @@ static bool exclude_thread(struct hn_live *live, uint32_t tid)
 	own = own_of_thread(live, tp, tid == (uint32_t)hn_sys_getpid());
 	exclude(live, own.start, own.end);
 	/* A foreign libc's list head lies in its own control block, wherever that is. */
-	exclude(live, head, head + 1);
+	if (head < own.start || head >= own.end)
+		exclude(live, head, head + 1);
 	return true;
 }
 
@@ -303,6 +310,7 @@ void hn_exclude_threads(struct hn_live *live)
 	uint32_t i;
 
 	live->nr_excludes = 0;
+	live->excludes_full = false;
 	for (i = 0; i < live->nr_user_stacks; i++)
 		exclude(live, live->user_stack[i].start, live->user_stack[i].end);
 	hn_each_thread(live, exclude_thread);

@@ -293,6 +293,46 @@ static void filled_in_bursts(void)
 		CHECK(p[i * HUGE + 77] == (char)(i + 1));
 }
 
+#define TOO_MANY 4200u
+
+static pthread_mutex_t released = PTHREAD_MUTEX_INITIALIZER;
+
+static void *wait_for_release(void *arg)
+{
+	pthread_mutex_lock(&released);
+	pthread_mutex_unlock(&released);
+	return arg;
+}
+
+/* While there are more threads than can be kept apart from the rest nothing is taken away; and later it is. */
+static void many_threads(void)
+{
+	static pthread_t t[TOO_MANY];
+	pthread_attr_t small;
+	uint64_t end;
+	unsigned int i;
+	size_t off;
+	char *p;
+
+	pthread_attr_init(&small);
+	CHECK(pthread_attr_setstacksize(&small, 32 << 10) == 0);
+	pthread_mutex_lock(&released);
+	for (i = 0; i < TOO_MANY; i++)
+		if (pthread_create(&t[i], &small, wait_for_release, NULL) != 0)
+			live_skip("not so many threads here");
+	p = live_reserve(BIG);
+	live_fill(p, BIG, SEED);
+	for (end = live_now_ms() + 2 * BUSY_MS; live_now_ms() < end; live_sleep_ms(20)) {
+		CHECK(live_present(p, BIG) == BIG);
+		for (off = 0; off < BIG; off += HUGE)
+			(void)*(volatile uint64_t *)(void *)(p + off + 64);
+	}
+	pthread_mutex_unlock(&released);
+	for (i = 0; i < TOO_MANY; i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+	use(p, BIG);
+}
+
 static void status_7(void)
 {
 	printf("hello\n");
@@ -315,6 +355,7 @@ static const struct live_case cases[] = {
 	{ "small pages", small_pages },
 	{ "reserve after malloc", reserve_after_malloc },
 	{ "filled in bursts", filled_in_bursts },
+	{ "many threads", many_threads },
 	{ "status 7", status_7 },
 	{ NULL, NULL },
 };

@@ -390,6 +390,11 @@ def test_start_after_bursts(b):
     good(b.run([*VIRTUAL, "--start-now"], [b.program("start"), "filled in bursts"]))
 
 
+def test_start_many_threads(b):
+    result = managed(b, "many threads", options=EAGER)
+    same([m["text"][:16] for m in result.report["messages"]], ["too many threads"], "messages")
+
+
 def test_start_cancel(b):
     """Thread cancellation has the signal that the late start borrows."""
     good(b.run(FAST, [b.program("start"), "cancel"]))
