@@ -195,13 +195,15 @@ static void each_line(int fd, bool (*fn)(void *arg, const char *p, const char *e
 	}
 }
 
-/* "START-END ..." */
+/* "START-END ...": *vma stays what it was where the line is another. */
 static bool is_mapping(const char *p, const char *end, struct hn_vma *vma)
 {
-	const char *rest = hex(p, end, &vma->start);
+	hn_addr start;
+	const char *rest = hex(p, end, &start);
 
 	if (rest == p || rest == end || *rest != '-')
 		return false;
+	vma->start = start;
 	hex(rest + 1, end, &vma->end);
 	return true;
 }

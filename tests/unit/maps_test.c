@@ -189,6 +189,27 @@ static void test_within(void **state)
 	close(live.fd_task);
 }
 
+/* Of several, and among others: exactly those that were asked to be wiped. */
+static void test_wiped(void **state)
+{
+	char *p = map(PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	hn_addr start = (hn_addr)(uintptr_t)p, k = 4096;
+	struct hn_range got[4];
+	int fd;
+
+	(void)state;
+	assert_int_equal(madvise(p + k, 2 * k, MADV_WIPEONFORK), 0);
+	assert_int_equal(madvise(p + 7 * k, k, MADV_WIPEONFORK), 0);
+	fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(hn_smaps_wiped(fd, got, 4), 2);
+	assert_true(got[0].start == start + k && got[0].end == start + 3 * k);
+	assert_true(got[1].start == start + 7 * k && got[1].end == start + 8 * k);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(hn_smaps_wiped(fd, got, 1), 1);
+	munmap(p, BYTES);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_until_told_to_stop),
 		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_within),
+		cmocka_unit_test(test_wiped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
