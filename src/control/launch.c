@@ -83,53 +83,76 @@ int hn_agent_find(char *buf, size_t len, char *err, size_t err_len)
 
 /* What is done with a signal as long as we have something to clean up, or a child. */
 enum taken {
+	NOT_TAKEN,
 	TAKEN_WAITED, /* blocked, for hn_child_wait */
-	TAKEN_NOTED,  /* from the terminal, which sends it to the program as well, once there is one */
+	TAKEN_NOTED,  /* by a handler until there is a child, then blocked and waited for as well: see hn_child_start */
 	TAKEN_IGNORED,
 };
 
-static const struct {
-	int sig;
-	enum taken how;
-} taken[] = {
-	{ SIGCHLD, TAKEN_WAITED }, { SIGTERM, TAKEN_WAITED },  { SIGHUP, TAKEN_WAITED },   { SIGINT, TAKEN_NOTED },
-	{ SIGQUIT, TAKEN_NOTED },  { SIGPIPE, TAKEN_IGNORED }, { SIGXFSZ, TAKEN_IGNORED },
-};
+/* Those that somebody may send to a program with a meaning of the program's, and those that would end us half-way. */
+static enum taken signal_taken(int sig)
+{
+	switch (sig) {
+	case SIGCHLD:
+	case SIGTERM:
+	case SIGHUP:
+	case SIGUSR1:
+	case SIGUSR2:
+	case SIGALRM:
+	case SIGPWR:
+	case SIGWINCH:
+		return TAKEN_WAITED;
+	case SIGINT:
+	case SIGQUIT:
+		return TAKEN_NOTED;
+	case SIGPIPE:
+	case SIGXFSZ:
+		return TAKEN_IGNORED;
+	default:
+		return sig >= SIGRTMIN && sig <= SIGRTMAX ? TAKEN_WAITED : NOT_TAKEN;
+	}
+}
 
-#define NR_TAKEN (sizeof(taken) / sizeof(taken[0]))
+/* What the terminal sends, it sends to the whole foreground group, the program included. */
+static bool signal_of_terminal(int sig)
+{
+	return sig == SIGINT || sig == SIGQUIT || sig == SIGHUP || sig == SIGWINCH;
+}
+
+#define NOTED_CAME 1
+#define NOTED_SENT 2 /* by a process: perhaps to us alone */
 
 /* Signal dispositions belong to the process, so does what they were. */
-static struct sigaction saved_action[NR_TAKEN];
+static struct sigaction saved_action[NSIG];
 static sigset_t saved_mask, waited_mask, noted_mask;
-static volatile sig_atomic_t noted[NR_TAKEN];
+static volatile sig_atomic_t noted[NSIG];
 
-static void on_noted(int sig)
+static void on_noted(int sig, siginfo_t *info, void *context)
 {
-	for (size_t i = 0; i < NR_TAKEN; i++)
-		if (taken[i].sig == sig)
-			noted[i] = 1;
+	(void)context;
+	noted[sig] |= info->si_code == SI_KERNEL ? NOTED_CAME : NOTED_CAME | NOTED_SENT;
 }
 
 /*
  * What was ignored stays so (nohup, a background job of a shell), but for SIGCHLD, where "ignore" would lose the exit
- * status. SIGTERM and SIGHUP are waited for all the same: the program may have changed its mind.
+ * status. What is waited for is so all the same: the program may have changed its mind.
  */
-static void signal_take(size_t i)
+static void signal_take(int sig, enum taken how)
 {
-	struct sigaction ignore = { .sa_handler = SIG_IGN }, plain = { .sa_handler = SIG_DFL };
-	struct sigaction note = { .sa_handler = on_noted, .sa_flags = SA_RESTART };
-	int sig = taken[i].sig;
+	struct sigaction ignore = {.sa_handler = SIG_IGN}, plain = {.sa_handler = SIG_DFL};
+	struct sigaction note = {.sa_sigaction = on_noted, .sa_flags = SA_RESTART | SA_SIGINFO};
 
-	sigaction(sig, NULL, &saved_action[i]);
-	if (taken[i].how == TAKEN_WAITED)
+	sigaction(sig, NULL, &saved_action[sig]);
+	if (how == TAKEN_WAITED)
 		sigaddset(&waited_mask, sig);
 	if (sig == SIGCHLD)
 		sigaction(sig, &plain, NULL);
-	if (taken[i].how == TAKEN_IGNORED)
+	if (how == TAKEN_IGNORED)
 		sigaction(sig, &ignore, NULL);
-	if (taken[i].how == TAKEN_NOTED && saved_action[i].sa_handler != SIG_IGN) {
+	if (how == TAKEN_NOTED) {
 		sigaddset(&noted_mask, sig);
-		sigaction(sig, &note, NULL);
+		if (saved_action[sig].sa_handler != SIG_IGN)
+			sigaction(sig, &note, NULL);
 	}
 }
 
@@ -137,9 +160,16 @@ void hn_signals_take(void)
 {
 	sigemptyset(&waited_mask);
 	sigemptyset(&noted_mask);
-	for (size_t i = 0; i < NR_TAKEN; i++)
-		signal_take(i);
+	for (int sig = 1; sig < NSIG; sig++)
+		if (signal_taken(sig) != NOT_TAKEN)
+			signal_take(sig, signal_taken(sig));
 	sigprocmask(SIG_BLOCK, &waited_mask, &saved_mask);
+}
+
+static bool signal_ends_us(int sig)
+{
+	return signal_taken(sig) != NOT_TAKEN && sig != SIGCHLD && sig != SIGWINCH &&
+	       saved_action[sig].sa_handler != SIG_IGN && !sigismember(&saved_mask, sig);
 }
 
 int hn_signals_early(void)
@@ -148,13 +178,9 @@ int hn_signals_early(void)
 
 	sigemptyset(&pending);
 	sigpending(&pending);
-	for (size_t i = 0; i < NR_TAKEN; i++) {
-		int sig = taken[i].sig;
-		bool came = noted[i] || (taken[i].how == TAKEN_WAITED && sig != SIGCHLD && sigismember(&pending, sig));
-
-		if (came && saved_action[i].sa_handler != SIG_IGN && !sigismember(&saved_mask, sig))
+	for (int sig = 1; sig < NSIG; sig++)
+		if (signal_ends_us(sig) && (noted[sig] || sigismember(&pending, sig)))
 			return sig;
-	}
 	return 0;
 }
 
@@ -166,12 +192,49 @@ int hn_signals_early(void)
 static void signals_give_back(void)
 {
 	sigprocmask(SIG_BLOCK, &noted_mask, NULL);
-	for (size_t i = 0; i < NR_TAKEN; i++)
-		sigaction(taken[i].sig, &saved_action[i], NULL);
-	for (size_t i = 0; i < NR_TAKEN; i++)
-		if (noted[i])
-			kill(getpid(), taken[i].sig);
+	for (int sig = 1; sig < NSIG; sig++)
+		if (signal_taken(sig) != NOT_TAKEN)
+			sigaction(sig, &saved_action[sig], NULL);
+	for (int sig = 1; sig < NSIG; sig++)
+		if (noted[sig])
+			kill(getpid(), sig);
 	sigprocmask(SIG_SETMASK, &saved_mask, NULL);
+}
+
+/*
+ * In the parent, right after the fork: from now on all are waited for. What a process has sent to us until here may have
+ * come after the fork, and then the child does not know of it. Where it came before, the child gets it twice, and the first
+ * one ends it before it is the program.
+ */
+static void signals_wait_for_all(pid_t child)
+{
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sigismember(&noted_mask, sig) == 1)
+			sigaddset(&waited_mask, sig);
+	sigprocmask(SIG_BLOCK, &noted_mask, NULL);
+	for (int sig = 1; sig < NSIG; sig++)
+		if (noted[sig] & NOTED_SENT)
+			kill(child, sig);
+}
+
+/* As the leader of a session we alone are told by the kernel that the terminal has hung up. */
+static bool signal_is_for_program(const siginfo_t *info, pid_t program)
+{
+	int sig = info->si_signo;
+
+	if (sig == SIGCHLD)
+		return false;
+	if (info->si_code == SI_KERNEL)
+		return !signal_of_terminal(sig) || (sig == SIGHUP && getsid(0) == getpid());
+	return info->si_pid != program; /* it sends to its group: it has had it */
+}
+
+static void signal_pass_on(const siginfo_t *info, pid_t program)
+{
+	if (info->si_code == SI_QUEUE)
+		sigqueue(program, info->si_signo, info->si_value);
+	else
+		kill(program, info->si_signo);
 }
 
 void hn_signals_hold(const int *sig, size_t nr, sigset_t *held)
@@ -262,6 +325,7 @@ int hn_child_start(struct hn_child *c, const struct hn_launch *l)
 	}
 	if (c->pid == 0)
 		child_main(l, fds[1]);
+	signals_wait_for_all(c->pid);
 	close(fds[1]);
 	c->exec_errno = read_exec_errno(fds[0]);
 	close(fds[0]);
@@ -280,12 +344,10 @@ static void child_reap(struct hn_child *c)
 
 void hn_child_wait(struct hn_child *c, int timeout_ms)
 {
-	struct timespec timeout = { timeout_ms / 1000, (timeout_ms % 1000) * 1000000L };
+	struct timespec timeout = {timeout_ms / 1000, (timeout_ms % 1000) * 1000000L};
 	siginfo_t info;
-	int sig = sigtimedwait(&waited_mask, &info, &timeout);
 
-	/* What the kernel sends on a hangup goes to the whole group, the program included. */
-	if ((sig == SIGTERM || sig == SIGHUP) && info.si_code != SI_KERNEL)
-		kill(c->pid, sig);
+	if (sigtimedwait(&waited_mask, &info, &timeout) > 0 && signal_is_for_program(&info, c->pid))
+		signal_pass_on(&info, c->pid);
 	child_reap(c);
 }

@@ -30,8 +30,8 @@ struct hn_launch {
 };
 
 /*
- * Take over SIGCHLD, SIGTERM, SIGHUP (waited for in hn_child_wait), SIGINT, SIGQUIT (without effect on us), SIGPIPE and
- * SIGXFSZ (ignored). Once, before anything that has to be cleaned up; the program gets everything back as it was.
+ * Take over the signals that people and service managers send (waited for in hn_child_wait) and SIGPIPE and SIGXFSZ
+ * (ignored). Once, before anything that has to be cleaned up; the program gets everything back as it was.
  */
 void hn_signals_take(void);
 
@@ -52,7 +52,10 @@ void hn_signals_hold(const int *sig, size_t nr, sigset_t *held);
  */
 int hn_child_start(struct hn_child *c, const struct hn_launch *l);
 
-/* Wait up to timeout_ms for the child to end or a signal to pass on; both are handled here. */
+/*
+ * Wait up to timeout_ms for the child to end or a signal; both are handled here. Passed on is what the child has not got
+ * itself: not what the terminal sends to the whole group, and not what the child has sent.
+ */
 void hn_child_wait(struct hn_child *c, int timeout_ms);
 
 #endif

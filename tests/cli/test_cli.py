@@ -9,6 +9,7 @@ The agent is a stand-in (fake_agent.c) with known counters, so what is shown of 
 """
 import csv
 import ctypes
+import fcntl
 import html.parser
 import json
 import os
@@ -17,9 +18,11 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 import in_step
@@ -275,11 +278,132 @@ __attribute__((constructor)) static void wait_for_it(void)
             same(got, (0, True), (args, env, sig, "ignored"))
 
 
-def test_sigint_and_sigquit_leave_us_waiting():
-    for sig in (signal.SIGINT, signal.SIGQUIT):
-        p = started("sleep 0.5; exit 9")
-        p.send_signal(sig)
-        same(p.wait(TIMEOUT), 9, f"after {sig!r}")
+# Writes down each signal that it gets, and whether it is from the kernel, until there is a file.
+HEAR = """
+import os, signal, sys
+heard, enough = sys.argv[1:3]
+wanted = set(range(1, signal.NSIG)) - {32, 33, signal.SIGCHLD, signal.SIGCONT}
+signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+with open(heard, "w", buffering=1) as f:
+    f.write("ready\\n")
+    if sys.argv[3:]:
+        os.killpg(0, int(sys.argv[3]))
+    while not os.path.exists(enough):
+        info = signal.sigtimedwait(wanted, 0.05)
+        if info:
+            f.write(f"{info.si_signo} {'kernel' if info.si_code == 0x80 else info.si_code}\\n")
+"""
+
+
+def signals_heard(send, wanted, *args, terminal=False, before=(), late=False):
+    """What a program hears of what send(the run, the terminal) sends: as soon as it is `wanted` lines, and a moment more.
+
+    late: the run itself gets it only then. Two signals of a kind that come at the same time are one.
+    """
+    heard, enough = path("heard"), path("enough")
+    ours, theirs = os.openpty() if terminal else (None, subprocess.DEVNULL)
+
+    def with_terminal():
+        os.setsid()
+        if terminal:
+            fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    p = subprocess.Popen([*before, HUGENUMA, "run", "-q", "--", sys.executable, "-c", HEAR, heard, enough, *args], stdin=theirs,
+                         stdout=subprocess.PIPE, env=environment(), preexec_fn=with_terminal)
+    STARTED.append(p)
+
+    def lines():
+        with open(heard, encoding="ascii") as f:
+            return f.read().splitlines()[1:]
+
+    if terminal:
+        os.close(theirs)
+    try:
+        patiently(lambda: os.path.exists(heard) and os.path.getsize(heard) > 5, "the program runs")
+        if late:
+            p.send_signal(signal.SIGSTOP)
+        ours = send(p, ours)
+        patiently(lambda: len(lines()) >= wanted, "signals heard")
+        if late:
+            p.send_signal(signal.SIGCONT)
+        time.sleep(0.3)  # one too many would come later
+    finally:
+        open(enough, "w", encoding="ascii").close()
+        p.communicate(timeout=TIMEOUT)  # the end of all who have its standard output
+        if ours is not None:
+            os.close(ours)  # a hangup
+    got = sorted(lines())
+    os.unlink(heard)
+    os.unlink(enough)
+    return got
+
+
+def test_a_signal_by_kill_is_passed_on():
+    """As service managers and log rotation send them: to us alone."""
+    signals = sorted({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+                      signal.SIGALRM, signal.SIGPWR, signal.SIGWINCH, signal.SIGRTMIN, signal.SIGRTMIN + 5, signal.SIGRTMAX})
+
+    def send(p, _terminal):
+        for sig in signals:
+            p.send_signal(sig)
+
+    same(signals_heard(send, len(signals)), sorted(f"{int(sig)} 0" for sig in signals))
+
+
+def test_a_queued_signal_is_passed_on_as_often_with_its_value():
+    """Real-time signals are counted and carry a number."""
+    program = compiled("queued", """
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void)
+{
+	siginfo_t info;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + 1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	for (int i = 0; i < 3; i++)
+		sigqueue(getppid(), SIGRTMIN + 2, (union sigval){ .sival_int = i }); /* our own: not passed on */
+	puts("ready");
+	fflush(stdout);
+	for (int i = 0; i < 3 && sigwaitinfo(&set, &info) > 0; i++)
+		printf("%d %d\\n", info.si_code == SI_QUEUE, info.si_value.sival_int);
+	return 0;
+}
+""", include="", flags=())
+    p = subprocess.Popen([HUGENUMA, "run", "-q", "--", program], env=environment(), stdout=subprocess.PIPE, text=True)
+    STARTED.append(p)
+    same(p.stdout.readline(), "ready\n")
+    libc = ctypes.CDLL(None)
+    for value in (7, 7, 9):
+        same(libc.sigqueue(p.pid, signal.SIGRTMIN + 1, ctypes.c_void_p(value)), 0)
+    same(p.communicate(timeout=TIMEOUT)[0], "1 7\n1 7\n1 9\n")
+
+
+def test_what_the_program_sends_to_its_group_it_gets_once():
+    same(signals_heard(lambda p, _: None, 1, str(int(signal.SIGUSR1))), [f"{int(signal.SIGUSR1)} 0"])
+
+
+def test_what_the_terminal_sends_comes_once():
+    def send(_p, terminal):
+        os.write(terminal, b"\x03")
+        os.write(terminal, b"\x1c")
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+        return terminal
+
+    wanted = [f"{int(sig)} kernel" for sig in (signal.SIGINT, signal.SIGWINCH, signal.SIGQUIT)]
+    same(signals_heard(send, 3, terminal=True, late=True), sorted(wanted))
+
+
+def test_a_hangup_comes_once():
+    """The kernel tells the session's leader alone; when that has ended, everybody."""
+    def hang_up(_p, terminal):
+        os.close(terminal)
+
+    for before, how in (((), "0"), (("sh", "-c", '"$@"; :', "sh"), "kernel")):
+        same(signals_heard(hang_up, 1, terminal=True, before=before), [f"{int(signal.SIGHUP)} {how}"], before)
 
 
 SIGNAL_STATE = "import re; print(re.findall('(?m)^Sig(?:Blk|Ign|Cgt).*', open('/proc/self/status').read()))"
@@ -1313,12 +1437,12 @@ def test_plugin_policy_is_shown():
     found("^  policy rules      mine   often 31 stayed, other 2 stayed 5 moved$", run("--", "true", env={"FAKE_PLUGIN": "1"}).stderr)
 
 
-def compiled(name, source, include='#include "hugenuma/policy.h"\n'):
-    """A shared object of a few lines."""
+def compiled(name, source, include='#include "hugenuma/policy.h"\n', flags=("-fPIC", "-shared")):
+    """A shared object of a few lines, or with other flags a program."""
     file = path(name)
     with open(file + ".c", "w", encoding="ascii") as f:
         f.write(include + source)
-    subprocess.run(["cc", "-O1", "-fPIC", "-shared", "-I" + os.path.join(ROOT, "include"), "-o", file, file + ".c"], check=True)
+    subprocess.run(["cc", "-O1", *flags, "-I" + os.path.join(ROOT, "include"), "-o", file, file + ".c"], check=True)
     os.chmod(file, 0o755)
     return file
 
