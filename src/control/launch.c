@@ -262,13 +262,38 @@ static bool preload_has(const char *list, const char *agent)
 	return false;
 }
 
+/* Where it says that something is for the process `us`, let it be for this one. Returns whether it did, or -errno. */
+static int child_inherits(const char *name, pid_t us)
+{
+	const char *value = getenv(name);
+	char number[16], ours[16];
+
+	snprintf(ours, sizeof(ours), "%d", (int)us);
+	if (!value || strcmp(value, ours) != 0)
+		return 0;
+	snprintf(number, sizeof(number), "%d", (int)getpid());
+	return setenv(name, number, 1) ? -errno : 1;
+}
+
+/* What a service manager meant for the process that it started: sd_watchdog_enabled(3), sd_listen_fds(3). */
+static int child_service_environment(pid_t us)
+{
+	int watchdog = child_inherits("WATCHDOG_PID", us), sockets = child_inherits("LISTEN_PID", us);
+
+	if (sockets > 0)
+		unsetenv("LISTEN_PIDFDID"); /* ours by another name; it may be left out */
+	return watchdog < 0 ? watchdog : sockets < 0 ? sockets : 0;
+}
+
 /* Returns 0 or -errno. */
-static int child_environment(const struct hn_launch *l)
+static int child_environment(const struct hn_launch *l, pid_t us)
 {
 	const char *preload = getenv("LD_PRELOAD");
 	char *value;
-	int err;
+	int err = child_service_environment(us);
 
+	if (err)
+		return err;
 	if (setenv(HN_SHM_ENV, l->shm_path, 1) != 0)
 		return -errno;
 	if (!preload || !*preload)
@@ -282,11 +307,11 @@ static int child_environment(const struct hn_launch *l)
 	return err;
 }
 
-static void child_main(const struct hn_launch *l, int error_fd) __attribute__((noreturn));
+static void child_main(const struct hn_launch *l, pid_t us, int error_fd) __attribute__((noreturn));
 
-static void child_main(const struct hn_launch *l, int error_fd)
+static void child_main(const struct hn_launch *l, pid_t us, int error_fd)
 {
-	int err = -child_environment(l);
+	int err = -child_environment(l, us);
 
 	if (!err) {
 		signals_give_back();
@@ -310,6 +335,7 @@ static int read_exec_errno(int fd)
 
 int hn_child_start(struct hn_child *c, const struct hn_launch *l)
 {
+	pid_t us = getpid();
 	int fds[2];
 
 	memset(c, 0, sizeof(*c));
@@ -324,7 +350,7 @@ int hn_child_start(struct hn_child *c, const struct hn_launch *l)
 		return err;
 	}
 	if (c->pid == 0)
-		child_main(l, fds[1]);
+		child_main(l, us, fds[1]);
 	signals_wait_for_all(c->pid);
 	close(fds[1]);
 	c->exec_errno = read_exec_errno(fds[0]);
@@ -332,14 +358,18 @@ int hn_child_start(struct hn_child *c, const struct hn_launch *l)
 	return 0;
 }
 
+/* As the first process of a container we get the orphans of all others, and nobody else would take them away. */
 static void child_reap(struct hn_child *c)
 {
+	pid_t which = getpid() == 1 ? -1 : c->pid, pid;
 	int status;
 
-	if (waitpid(c->pid, &status, WNOHANG) != c->pid)
-		return;
-	c->ended = true;
-	c->status = WIFSIGNALED(status) ? HN_EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
+	while ((pid = waitpid(which, &status, WNOHANG)) > 0) {
+		if (pid != c->pid)
+			continue;
+		c->ended = true;
+		c->status = WIFSIGNALED(status) ? HN_EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
+	}
 }
 
 void hn_child_wait(struct hn_child *c, int timeout_ms)

@@ -432,6 +432,33 @@ def test_program_gets_no_descriptor_of_ours():
     same(run("-q", "--report", path("fd.json"), "--", "ls", "/proc/self/fd").stdout, bare)
 
 
+def test_the_program_is_the_service():
+    """What is for the process that the service manager has started is for the program; what is for another stays so."""
+    names = ("WATCHDOG_PID", "LISTEN_PID", "LISTEN_PIDFDID")
+    show = f"echo $$ {' '.join('${' + name + '-none}' for name in names)}"
+    for value, wanted in (("$$", "{0} {0} none"), ("1$$", "1{1} 1{1} 5"), ("", "none none 5")):
+        p = subprocess.Popen(["sh", "-c", f"WATCHDOG_PID={value} LISTEN_PID={value} LISTEN_PIDFDID=5; "
+                              "export WATCHDOG_PID LISTEN_PID LISTEN_PIDFDID; exec \"$@\"", "sh", HUGENUMA, "run", "-q", "--",
+                              "sh", "-c", show.replace("-none", ":-none")], env=environment(), stdout=subprocess.PIPE, text=True)
+        pid, said = p.communicate(timeout=TIMEOUT)[0].split(maxsplit=1)
+        same(said.strip(), wanted.format(pid, p.pid), value)
+
+
+def test_the_first_process_of_a_container_takes_orphans_away():
+    need_root()
+    script = f"""
+sh -c 'sleep 0.3 & echo $! >{path("orphan")}'
+sleep 1
+state=$(cut -d' ' -f3 /proc/$(cat {path("orphan")})/stat 2>/dev/null)
+echo ${{state:-gone}}
+exit 7"""
+    r = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", HUGENUMA, "run", "-q", "--", "sh", "-c", script],
+                       env=environment(), capture_output=True, text=True, timeout=TIMEOUT)
+    if "unshare:" in r.stderr:
+        raise Skip(r.stderr.strip())
+    same((r.returncode, r.stdout, r.stderr), (7, "gone\n", ""))
+
+
 def test_broken_stderr_harms_nobody():
     """The pipe breaks at the first line; the program runs to its end and nothing is left behind."""
     r = subprocess.run(f"sh -c 'echo $$ >{path('pid')}; exec {HUGENUMA} run --progress -- sh -c \"sleep 1.3; echo ran "
