@@ -203,11 +203,14 @@ static void signals_give_back(void)
 
 /*
  * In the parent, right after the fork: from now on all are waited for. What a process has sent to us until here may have
- * come after the fork, and then the child does not know of it. Where it came before, the child gets it twice, and the first
- * one ends it before it is the program.
+ * come after the fork, and then the child does not know of it. The child is not the program yet and has blocked what is
+ * pending here: where it has got it as well, the two are one, or the first ends it.
  */
 static void signals_wait_for_all(pid_t child)
 {
+	struct timespec at_once = { 0 };
+	int pending;
+
 	for (int sig = 1; sig < NSIG; sig++)
 		if (sigismember(&noted_mask, sig) == 1)
 			sigaddset(&waited_mask, sig);
@@ -215,6 +218,9 @@ static void signals_wait_for_all(pid_t child)
 	for (int sig = 1; sig < NSIG; sig++)
 		if (noted[sig] & NOTED_SENT)
 			kill(child, sig);
+	while ((pending = sigtimedwait(&waited_mask, NULL, &at_once)) > 0)
+		if (pending != SIGCHLD)
+			kill(child, pending);
 }
 
 /* As the leader of a session we alone are told by the kernel that the terminal has hung up. */
@@ -307,19 +313,43 @@ static int child_environment(const struct hn_launch *l, pid_t us)
 	return err;
 }
 
-static void child_main(const struct hn_launch *l, pid_t us, int error_fd) __attribute__((noreturn));
+/* The pipes between us and the child. All are closed by exec. */
+struct pipes {
+	int error[2]; /* from the child: why there was no exec */
+	int go[2];    /* to the child: closed by us when it has got what signals had come */
+};
 
-static void child_main(const struct hn_launch *l, pid_t us, int error_fd)
+static int pipes_open(struct pipes *p)
+{
+	int err;
+
+	if (pipe2(p->error, O_CLOEXEC) != 0)
+		return -errno;
+	if (pipe2(p->go, O_CLOEXEC) == 0)
+		return 0;
+	err = -errno;
+	close(p->error[0]);
+	close(p->error[1]);
+	return err;
+}
+
+static void child_main(const struct hn_launch *l, pid_t us, const struct pipes *p) __attribute__((noreturn));
+
+static void child_main(const struct hn_launch *l, pid_t us, const struct pipes *p)
 {
 	int err = -child_environment(l, us);
+	char nothing;
 
+	close(p->go[1]);
+	while (read(p->go[0], &nothing, 1) < 0 && errno == EINTR)
+		;
 	if (!err) {
 		signals_give_back();
 		execvp(l->argv[0], l->argv);
 		err = errno;
 	}
 	/* what the parent reads decides, not this status */
-	_exit(write(error_fd, &err, sizeof(err)) == sizeof(err) ? HUGENUMA_EXIT_CANNOT_EXECUTE : HUGENUMA_EXIT_FAILED);
+	_exit(write(p->error[1], &err, sizeof(err)) == sizeof(err) ? HUGENUMA_EXIT_CANNOT_EXECUTE : HUGENUMA_EXIT_FAILED);
 }
 
 static int read_exec_errno(int fd)
@@ -336,26 +366,26 @@ static int read_exec_errno(int fd)
 int hn_child_start(struct hn_child *c, const struct hn_launch *l)
 {
 	pid_t us = getpid();
-	int fds[2];
+	struct pipes p;
+	int err;
 
 	memset(c, 0, sizeof(*c));
-	if (pipe2(fds, O_CLOEXEC) != 0)
-		return -errno;
-	c->pid = fork();
-	if (c->pid < 0) {
-		int err = -errno;
-
-		close(fds[0]);
-		close(fds[1]);
+	err = pipes_open(&p);
+	if (err)
 		return err;
-	}
+	c->pid = fork();
+	err = c->pid < 0 ? -errno : 0;
 	if (c->pid == 0)
-		child_main(l, us, fds[1]);
-	signals_wait_for_all(c->pid);
-	close(fds[1]);
-	c->exec_errno = read_exec_errno(fds[0]);
-	close(fds[0]);
-	return 0;
+		child_main(l, us, &p);
+	if (!err)
+		signals_wait_for_all(c->pid);
+	close(p.go[0]);
+	close(p.go[1]);
+	close(p.error[1]);
+	if (!err)
+		c->exec_errno = read_exec_errno(p.error[0]);
+	close(p.error[0]);
+	return err;
 }
 
 /* As the first process of a container we get the orphans of all others, and nobody else would take them away. */
