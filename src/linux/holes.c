@@ -35,11 +35,13 @@ static int serve_small(struct hn_live *live, hn_addr addr)
 	return 0;
 }
 
-static void count_hole(struct hn_live *live, hn_addr addr)
+/* What is put off counts for the region, too: where it comes again and again the kernel gets the region back, and serves it. */
+static void count_hole(struct hn_live *live, hn_addr addr, bool served)
 {
 	struct hn_region *r = hn_region_at(live, addr);
 
-	hn_stat_add(live->cnt.holes_served, 1);
+	if (served)
+		hn_stat_add(live->cnt.holes_served, 1);
 	if (r)
 		hn_add_acq_rel(&r->holes, 1);
 }
@@ -73,7 +75,6 @@ int hn_live_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 		hn_live_hole_put(be, zeros);
 	if (err && err != -EAGAIN)
 		err = serve_small(live, addr);
-	if (err != -EAGAIN) /* else it comes again */
-		count_hole(live, addr);
+	count_hole(live, addr, err != -EAGAIN);
 	return err;
 }
