@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "control/launch.h"
 #include "control/machine.h"
 #include "control/recorder.h"
 #include "control/run.h"
@@ -214,6 +215,7 @@ int hn_cmd_run(int argc, char **argv)
 	struct option_table table;
 	struct argp argp = { table.option, run_parse, "PROGRAM [ARGUMENT...]", run_doc, NULL, NULL, NULL };
 	char err[512];
+	int status, sig;
 
 	option_table_fill(&table);
 	hn_config_defaults(&o.config);
@@ -223,5 +225,8 @@ int hn_cmd_run(int argc, char **argv)
 	}
 	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &o) != 0 || !o.argv)
 		return HUGENUMA_EXIT_FAILED;
-	return hn_run(&o);
+	status = hn_run(&o, &sig);
+	if (sig)
+		hn_signal_die(sig);
+	return status;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -243,6 +244,19 @@ static void signal_pass_on(const siginfo_t *info, pid_t program)
 		kill(program, info->si_signo);
 }
 
+void hn_signal_die(int sig)
+{
+	struct sigaction plain = { .sa_handler = SIG_DFL };
+	sigset_t only;
+
+	prctl(PR_SET_DUMPABLE, 0);
+	sigaction(sig, &plain, NULL);
+	sigemptyset(&only);
+	sigaddset(&only, sig);
+	kill(getpid(), sig);
+	sigprocmask(SIG_UNBLOCK, &only, NULL);
+}
+
 void hn_signals_hold(const int *sig, size_t nr, sigset_t *held)
 {
 	struct sigaction now;
@@ -398,6 +412,7 @@ static void child_reap(struct hn_child *c)
 		if (pid != c->pid)
 			continue;
 		c->ended = true;
+		c->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 		c->status = WIFSIGNALED(status) ? HN_EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
 	}
 }

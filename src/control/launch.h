@@ -21,6 +21,7 @@ struct hn_child {
 	int exec_errno; /* why the program could not be executed; 0 when it was */
 	bool ended;
 	int status;     /* for the shell: exit status, or 128 + signal; valid once ended */
+	int signal;     /* that has ended it, or 0 */
 };
 
 struct hn_launch {
@@ -40,6 +41,12 @@ void hn_signals_take(void);
  * comes later reaches the program, however soon.
  */
 int hn_signals_early(void);
+
+/*
+ * End as the program did, without a core of our own: who looks (a service manager, a shell's loop) is to see a signal. Returns
+ * where that does not end us, as the first process of a container.
+ */
+void hn_signal_die(int sig);
 
 /*
  * For commands that wait for signals: block those of `sig` that are not ignored, and say which. A blocked signal is kept for

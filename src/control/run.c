@@ -232,8 +232,10 @@ static int run_all(struct run *r)
 	hn_run_dir_sweep();
 	failed = run_prepare(r) != 0 ? HUGENUMA_EXIT_FAILED : 0;
 	early = hn_signals_early();
-	if (early)
+	if (early) {
 		failed = HN_EXIT_SIGNAL_BASE + early;
+		r->child.signal = early;
+	}
 	if (failed) {
 		if (r->dir.shm)
 			hn_run_dir_close(&r->dir, true);
@@ -260,11 +262,12 @@ static int run_all(struct run *r)
 	return r->child.status;
 }
 
-int hn_run(const struct hn_run_options *o)
+int hn_run(const struct hn_run_options *o, int *sig)
 {
 	struct run *r = calloc(1, sizeof(*r));
 	int status;
 
+	*sig = 0;
 	if (!r) {
 		hn_say("out of memory");
 		return HUGENUMA_EXIT_FAILED;
@@ -273,6 +276,7 @@ int hn_run(const struct hn_run_options *o)
 	r->recorder.file.fd = -1;
 	r->ledger.messages.quiet = o->quiet;
 	status = run_all(r);
+	*sig = status == HN_EXIT_SIGNAL_BASE + r->child.signal ? r->child.signal : 0;
 	hn_recorder_close(&r->recorder);
 	hn_ledger_fini(&r->ledger);
 	free(r);

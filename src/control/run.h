@@ -37,7 +37,7 @@ struct hn_run_result {
 	int status;          /* exit status of the program, 128 + n when signal n ended it */
 };
 
-/* Run o->argv. Returns the exit status for the shell. */
-int hn_run(const struct hn_run_options *o);
+/* Run o->argv. Returns the exit status for the shell; *sig is the signal that has ended the program, or us before it, or 0. */
+int hn_run(const struct hn_run_options *o, int *sig);
 
 #endif

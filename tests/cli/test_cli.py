@@ -67,13 +67,17 @@ def environment(**extra):
     return {k: v for k, v in env.items() if v is not None}
 
 
+def as_in_a_shell(status):
+    return status if status >= 0 else 128 - status
+
+
 def command(*args, env=None, **kw):
     """Run `hugenuma ARGS`; returns the completed process, text captured."""
     p = subprocess.Popen([HUGENUMA, *args], env=environment(**(env or {})), stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, **kw)
     LAST.append(p.pid)
     out, err = p.communicate(timeout=TIMEOUT)
-    return subprocess.CompletedProcess(p.args, p.returncode, out, err)
+    return subprocess.CompletedProcess(p.args, as_in_a_shell(p.returncode), out, err)
 
 
 def run(*args, env=None, **kw):
@@ -121,6 +125,19 @@ def test_status_of_program():
 def test_status_of_signal():
     for sig in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGINT):
         same(run("--", "sh", "-c", f"ulimit -c 0; kill -{int(sig)} $$").returncode, 128 + sig)
+
+
+def test_a_signal_that_ends_the_program_ends_us():
+    """Service managers and shells' loops look whether it was one, shells make 128 + N of it. The core is the program's."""
+    for sig in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGINT, signal.SIGRTMIN):
+        p = subprocess.Popen([HUGENUMA, "run", "-q", "--", "sh", "-c", f"ulimit -c 0; kill -{int(sig)} $$"], env=environment())
+        _, raw = os.waitpid(p.pid, 0)
+        p.returncode = 0
+        same((os.WIFSIGNALED(raw), os.WTERMSIG(raw), os.WCOREDUMP(raw)), (True, sig, False))
+    r = subprocess.run(["sh", "-c", f"{HUGENUMA} run -q -- sh -c 'kill -TERM $$'; echo $?"], env=environment(),
+                       capture_output=True, text=True)
+    same(r.stdout, "143\n")
+    same(run("-q", "--", "sh", "-c", "exit 143").returncode, 143)
 
 
 def test_not_found_is_127():
@@ -204,7 +221,7 @@ def test_a_signal_that_is_ignored_stays_so():
     time.sleep(0.3)
     same(p.poll(), None, "after SIGHUP")
     p.terminate()
-    same(p.wait(TIMEOUT), 128 + signal.SIGTERM)
+    same(p.wait(TIMEOUT), -signal.SIGTERM)
 
 
 # Stops in the function that is named for as long as it takes to send a signal.
@@ -249,7 +266,7 @@ def signalled_on_the_way(sig, send, *args, env, **kw):
     send(p.pid, sig)
     time.sleep(0.1)
     open(go, "w", encoding="ascii").close()
-    status = p.wait(TIMEOUT), os.path.exists(ran)
+    status = as_in_a_shell(p.wait(TIMEOUT)), os.path.exists(ran)
     for file in (mark, go, ran):
         if os.path.exists(file):
             os.unlink(file)
@@ -930,7 +947,7 @@ def test_messages_are_printed_at_once():
     p.terminate()
     p.communicate()
     found(r"^hugenuma: \d+ \(sleep\): early$", lines[1])
-    same(p.returncode, 128 + signal.SIGTERM)
+    same(p.returncode, -signal.SIGTERM)
 
 
 # ---- progress ----

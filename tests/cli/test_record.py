@@ -245,7 +245,7 @@ def test_record_has_the_last_words_of_a_run():
     r.send_signal(signal.SIGSTOP)  # as if it got no CPU
     time.sleep(0.05)
     p.terminate()
-    same(p.wait(cli.TIMEOUT), 128 + signal.SIGTERM)
+    same(p.wait(cli.TIMEOUT), -signal.SIGTERM)
     r.send_signal(signal.SIGCONT)
     same(r.wait(cli.TIMEOUT), 0)
     with open(report, encoding="utf-8") as f:

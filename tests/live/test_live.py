@@ -128,7 +128,7 @@ class Bench:
     def finish(self, child, timeout=TIMEOUT):
         try:
             out, err = child.communicate(timeout=timeout)
-            return child.returncode, out, err
+            return child.returncode if child.returncode >= 0 else 128 - child.returncode, out, err
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             out, err = child.communicate()
@@ -589,7 +589,7 @@ def test_memory_limit(b):
         command = group.around([b.program("pressure"), "beyond the limit"])
         bare = b.bare(command, dict(env, LIVE_BARE="1"))
         result = b.run([*EAGER, "--policy", "always"], command, env)
-        same(bare.status, -signal.SIGKILL, f"without hugenuma: {bare}")
+        same(bare.status, 128 + signal.SIGKILL, f"without hugenuma: {bare}")
         same((result.status, result.out), (128 + signal.SIGKILL, ""), str(result))
     finally:
         group.close()

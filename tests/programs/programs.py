@@ -273,6 +273,7 @@ class Run:
     def wait(self, timeout=600):
         try:
             self.status = self.process.wait(timeout)
+            self.status = self.status if self.status >= 0 else 128 - self.status  # as in a shell
         except subprocess.TimeoutExpired:
             for pid in reversed(children_of(self.process.pid)):
                 try:

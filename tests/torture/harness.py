@@ -95,6 +95,11 @@ class Result:
         return (self.report or {}).get("totals", {}).get(key, 0)
 
 
+def as_in_a_shell(status):
+    """`hugenuma run` dies of the signal that ended the program."""
+    return status if status >= 0 else 128 - status
+
+
 def read_report(path):
     try:
         with open(path, encoding="utf-8") as f:
@@ -211,7 +216,7 @@ def run(build, run_options, torture_options, seconds, nodes=VIRTUAL, slow=1, spl
                 paused = Paused(build, child, seconds)
                 splitter = Splitter(build.splitter, child, split)
             text, _ = child.communicate(timeout=seconds + stuck + GRACE_SECONDS * slow)
-            status = child.returncode
+            status = as_in_a_shell(child.returncode)
         except subprocess.TimeoutExpired:
             kill_group(child)
             text, _ = child.communicate()

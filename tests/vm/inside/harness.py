@@ -135,6 +135,7 @@ class Running:
         try:
             out, err = self.child.communicate(timeout=self.patience)
             status = self.child.returncode
+            status = status if status >= 0 else 128 - status  # as in a shell
         except subprocess.TimeoutExpired:
             os.killpg(self.child.pid, signal.SIGKILL)
             out, err = self.child.communicate()
