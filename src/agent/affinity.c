@@ -135,7 +135,7 @@ void hn_affinity_release_self(void)
 	struct hn_kept *k;
 	uint64_t old;
 
-	if (!hn_load_acquire(&hn_agent.affinity.nr) || hn_agent.pid != (uint32_t)hn_sys_getpid())
+	if (!hn_load_acquire(&hn_agent.affinity.nr) || !hn_agent_is_ours())
 		return;
 	old = hn_kept_lock();
 	k = hn_kept_find((uint32_t)hn_sys_gettid());

@@ -16,6 +16,7 @@
 #include "agent/layout.h"
 #include "linux/block.h"
 #include "linux/live.h"
+#include "linux/sys.h"
 
 _Static_assert((int)HN_ARMING_AUTO == HN_ARM_AUTO && (int)HN_ARMING_MOVE == HN_ARM_MOVE &&
 		       (int)HN_ARMING_RWP == HN_ARM_RWP, "the backend's names for the ways to arm are the configuration's");
@@ -248,6 +249,9 @@ void hn_agent_come_back(bool left);
 /* False: this process was born with a system call filter that kills for what the agent does. */
 bool hn_filter_allows_us(void);
 
+/* Is this the process that hn_agent is about, and not one made behind libc, or by vfork, that has its memory? */
+static inline bool hn_agent_is_ours(void) { return hn_agent.pid == (uint32_t)hn_sys_getpid(); }
+
 /* Is there, or was there, an agent in this process: may a page be elsewhere? */
 static inline bool hn_agent_has_begun(void)
 {
@@ -311,6 +315,8 @@ void hn_slot_say(struct hn_slot *slot, const char *what, int err);
 void hn_shm_count(struct hn_word *w);
 /* It has been cut off under us: put memory of our own in its place. False: `at` is not in it. Also in a signal handler. */
 bool hn_shm_replace(uintptr_t at);
+/* A program that locks all its memory must not fill all the records, nor is its core dump to have them. */
+void hn_shm_hide_records(struct hn_shm *shm);
 /* Map and check the shared memory named in the environment; NULL when there is none or it is not to be trusted. */
 struct hn_shm *hn_shm_open(void);
 

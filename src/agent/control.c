@@ -47,7 +47,7 @@ static bool may_arm(void)
 	uint32_t s = hn_load_acquire(&hn_agent.state);
 
 	/* A process made behind libc's back has this memory but none of its threads. */
-	if (hn_agent.pid != (uint32_t)hn_sys_getpid())
+	if (!hn_agent_is_ours())
 		return false;
 	return s == HN_AGENT_STARTING || s == HN_AGENT_RUNNING;
 }

@@ -33,7 +33,7 @@
 
 static void before_filter(bool all_threads)
 {
-	if (!hn_agent.shm || hn_agent.pid != (uint32_t)hn_sys_getpid())
+	if (!hn_agent.shm || !hn_agent_is_ours())
 		return;
 	hn_store_relaxed(&hn_agent.filtered, 1);
 	if (hn_spark_forbid())

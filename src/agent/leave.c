@@ -87,7 +87,7 @@ bool hn_agent_leave(void)
 	uint32_t state = hn_load_acquire(&hn_agent.state);
 	bool left;
 
-	if (!hn_agent.shm || hn_agent.pid != (uint32_t)hn_sys_getpid() ||
+	if (!hn_agent.shm || !hn_agent_is_ours() ||
 	    (state != HN_AGENT_STARTING && state != HN_AGENT_RUNNING))
 		return false;
 	if (!lock_patiently())

@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 
 #include "agent/agent.h"
-#include "linux/sys.h"
 
 static int (*real_mlockall)(int flags);
 
@@ -20,7 +19,7 @@ __attribute__((visibility("default"))) int mlockall(int flags)
 
 	if (!real_mlockall)
 		hn_lockall_load();
-	if (!(flags & MCL_CURRENT) || !hn_agent_has_begun() || hn_agent.pid != (uint32_t)hn_sys_getpid())
+	if (!(flags & MCL_CURRENT) || !hn_agent_has_begun() || !hn_agent_is_ours())
 		return real_mlockall(flags);
 	/* Two callers at once must not open the ranges under each other; a third party finds nothing armed anyway. */
 	hn_lock(&hn_agent.lockall);

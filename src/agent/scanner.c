@@ -148,7 +148,7 @@ static void scanner_main(void *arg)
 void hn_agent_start(void)
 {
 	/* A child that libc knows nothing of has its parent's state: what it believed to be paused would not be. */
-	if (hn_agent.pid != (uint32_t)hn_sys_getpid())
+	if (!hn_agent_is_ours())
 		return;
 	if (!hn_cas_acquire(&hn_agent.state, HN_AGENT_IDLE, HN_AGENT_STARTING))
 		return;

@@ -49,6 +49,12 @@ static bool sane(const struct hn_shm *s)
 	return hn_config_is_sane(&hn_agent.config);
 }
 
+void hn_shm_hide_records(struct hn_shm *shm)
+{
+	madvise(shm->record, sizeof(shm->record), MADV_DONTDUMP);
+	mprotect(shm->record, sizeof(shm->record), PROT_NONE);
+}
+
 struct hn_shm *hn_shm_open(void)
 {
 	const char *path = getauxval(AT_SECURE) ? NULL : getenv(HN_SHM_ENV);
@@ -67,9 +73,7 @@ struct hn_shm *hn_shm_open(void)
 	}
 	if (p == MAP_FAILED)
 		return NULL;
-	/* A program that locks all its memory must not fill all the records, nor is its core dump to have them. */
-	madvise((char *)p + offsetof(struct hn_shm, record), sizeof(((struct hn_shm *)0)->record), MADV_DONTDUMP);
-	mprotect((char *)p + offsetof(struct hn_shm, record), sizeof(((struct hn_shm *)0)->record), PROT_NONE);
+	hn_shm_hide_records(p);
 	return p;
 }
 

@@ -137,8 +137,7 @@ static bool is_worth_it(void)
 
 static bool may_look(void)
 {
-	return hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE && hn_agent.pid == (uint32_t)hn_sys_getpid() &&
-	       hn_lock_try(&spark.busy);
+	return hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE && hn_agent_is_ours() && hn_lock_try(&spark.busy);
 }
 
 /*
@@ -192,12 +191,13 @@ static bool set_handler(void)
 {
 	struct kernel_sigaction sa = { on_spark, SA_RESTORER_FLAG | SA_ONSTACK | SA_RESTART, restorer, ~0ull }, now;
 
+	if (spark.handler_set)
+		return true;
 	/* libc sets its handler for cancelling threads once, and never again in a child. */
-	if (!spark.handler_set && (HN_SYS(SYS_rt_sigaction, SPARK_SIGNAL, NULL, &now, 8, 0, 0) ||
-				   (now.handler != SIG_DFL && now.handler != SIG_IGN && now.handler != on_spark)))
+	if (HN_SYS(SYS_rt_sigaction, SPARK_SIGNAL, NULL, &now, 8, 0, 0) ||
+	    (now.handler != SIG_DFL && now.handler != SIG_IGN && now.handler != on_spark))
 		return false;
-	if (!spark.handler_set)
-		spark.handler_set = HN_SYS(SYS_rt_sigaction, SPARK_SIGNAL, &sa, NULL, 8, 0, 0) == 0;
+	spark.handler_set = HN_SYS(SYS_rt_sigaction, SPARK_SIGNAL, &sa, NULL, 8, 0, 0) == 0;
 	return spark.handler_set;
 }
 

@@ -419,7 +419,7 @@ static void child_reap(struct hn_child *c)
 
 void hn_child_wait(struct hn_child *c, int timeout_ms)
 {
-	struct timespec timeout = {timeout_ms / 1000, (timeout_ms % 1000) * 1000000L};
+	struct timespec timeout = { timeout_ms / 1000, (timeout_ms % 1000) * 1000000L };
 	siginfo_t info;
 
 	if (sigtimedwait(&waited_mask, &info, &timeout) > 0 && signal_is_for_program(&info, c->pid))

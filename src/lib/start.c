@@ -139,9 +139,7 @@ static int make_run(const struct hn_config *c, const struct hn_machine *m)
 		return err;
 	close(lib.run.fd);
 	lib.made_by = getpid();
-	/* A program that locks all its memory must not fill all the records, nor is its core dump to have them. */
-	madvise((char *)lib.run.shm + offsetof(struct hn_shm, record), sizeof(lib.run.shm->record), MADV_DONTDUMP);
-	mprotect((char *)lib.run.shm + offsetof(struct hn_shm, record), sizeof(lib.run.shm->record), PROT_NONE);
+	hn_shm_hide_records(lib.run.shm);
 	return 0;
 }
 

@@ -20,21 +20,13 @@
 #define EAGER_HOLES_PER_S 10000u /* the same with short scan periods, where being managed matters more */
 #define REST_MS 250u             /* without growth before a region that was given back is registered again; doubles each time */
 #define REST_DOUBLINGS 5u        /* so many times */
+_Static_assert(HN_REST_MS == REST_MS << REST_DOUBLINGS, "the longest");
+
 #define RANGES 64
 #define MAX_ADDR ((hn_addr)1 << 53) /* numbers of huge pages are 32 bits wide (hn_page_set_haddr) */
 #define COUNT_BYTES ((hn_addr)64 << 20) /* counted in one call: some 0.2 ms with small pages */
 #define COUNT_NS 2000000u               /* for one look */
 #define STEP_BYTES ((hn_addr)1 << 30) /* managed in one hold of the gate: less than a millisecond */
-
-static bool overlaps(const struct hn_range *r, uint32_t nr, hn_addr start, hn_addr end)
-{
-	uint32_t i;
-
-	for (i = 0; i < nr; i++)
-		if (r[i].start < end && r[i].end > start)
-			return true;
-	return false;
-}
 
 /* ---- counting, before anything is set up ---- */
 
@@ -100,7 +92,7 @@ bool hn_huge_enough(const struct hn_live *live, hn_addr start, hn_addr end, uint
 		return pages > 1;
 	return hn_pagemap_runs(live->fd_pagemap, start, end, HN_PAGE_IS_HUGE | HN_PAGE_IS_PFNZERO, HN_PAGE_IS_PFNZERO, &r, 1,
 			       &start) == 1 &&
-	       !overlaps(live->exclude, live->nr_excludes, hn_page_up(r.start), r.end);
+	       !hn_overlaps(live->exclude, live->nr_excludes, hn_page_up(r.start), r.end);
 }
 
 bool hn_small_enough(const struct hn_live *live, hn_addr start, hn_addr end, uint64_t huge_bytes)
@@ -162,7 +154,7 @@ static bool is_ripe(struct hn_live *live, const struct hn_vma *vma)
 		c->not_before_ms = now + rest_ms(c);
 	c->huge = pages;
 	c->seen_ms = now;
-	rests = hn_ms_left(c->not_before_ms, now, REST_MS << REST_DOUBLINGS) > 0;
+	rests = hn_ms_left(c->not_before_ms, now, HN_REST_MS) > 0;
 	live->growing += !steady || rests;
 	if (rests || (!steady && !live->setup.eager))
 		return false;
@@ -189,7 +181,7 @@ static void manage_step(struct hn_worker *w, hn_addr start, hn_addr end, uint32_
 	/* Of what was registered before, a remove event may have been read whose zap is still to come (R16). */
 	bool fresh = m->fresh && w->hn.core->removes == m->removes;
 	struct hn_live *live = w->live;
-	bool some_excluded = overlaps(live->exclude, live->nr_excludes, start, end);
+	bool some_excluded = hn_overlaps(live->exclude, live->nr_excludes, start, end);
 	struct hn_range r[RANGES];
 	hn_addr a;
 
@@ -199,7 +191,7 @@ static void manage_step(struct hn_worker *w, hn_addr start, hn_addr end, uint32_
 
 		for (i = 0; i < n; i++)
 			for (a = hn_page_up(r[i].start); a + HN_PAGE_SIZE <= r[i].end; a += HN_PAGE_SIZE)
-				if (!some_excluded || !overlaps(live->exclude, live->nr_excludes, a, a + HN_PAGE_SIZE)) {
+				if (!some_excluded || !hn_overlaps(live->exclude, live->nr_excludes, a, a + HN_PAGE_SIZE)) {
 					(fresh ? hn_manage_fresh : hn_manage)(&w->hn, a, initial_node(live, a));
 					if (live->wishes)
 						hn_entry_wish(&w->hn, a, wish);
@@ -327,7 +319,7 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 	uint64_t bound;
 	bool known;
 
-	if (vma->end - vma->start < HN_PAGE_SIZE || vma->end > MAX_ADDR || overlaps(live->own, live->nr_own, vma->start, vma->end))
+	if (vma->end - vma->start < HN_PAGE_SIZE || vma->end > MAX_ADDR || hn_overlaps(live->own, live->nr_own, vma->start, vma->end))
 		return true;
 	hn_gate_read_lock(&w->hn);
 	known = hn_region_covers(live, vma->start, vma->end);

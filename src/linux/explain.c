@@ -8,13 +8,6 @@
 #include "core/history.h"
 #include "linux/live.h"
 
-static uint32_t ms_left(uint32_t until_ms)
-{
-	int32_t left = (int32_t)(until_ms - hn_live_now_ms());
-
-	return left > 0 ? (uint32_t)left : 0;
-}
-
 static bool is_in(const struct hn_range *r, uint32_t nr, hn_addr addr)
 {
 	uint32_t i;
@@ -33,7 +26,7 @@ static void about_entry(struct hn_answer *a, const struct hn_entry *e)
 	a->last_tid = e->last_tid;
 	a->flags = e->flags;
 	a->fails = e->fails;
-	a->hold_ms = e->flags ? ms_left(e->hold_ms) : 0;
+	a->hold_ms = e->flags ? hn_ms_left(e->hold_ms, hn_live_now_ms(), INT32_MAX) : 0;
 	a->armed_ms = e->state == HN_ARMED ? hn_live_now_ms() - e->armed_ms : 0;
 }
 
@@ -93,7 +86,7 @@ static enum hn_place why_not_ripe(struct hn_worker *w, const struct hn_vma *vma,
 	a->huge_pages = (uint32_t)(huge >> HN_PAGE_SHIFT);
 	if (!hn_huge_enough(live, start, end, a->huge_pages))
 		return HN_PLACE_FEW_HUGE;
-	a->hold_ms = c ? ms_left(c->not_before_ms) : 0;
+	a->hold_ms = c ? hn_ms_left(c->not_before_ms, hn_live_now_ms(), HN_REST_MS) : 0;
 	if (a->hold_ms)
 		return HN_PLACE_GIVEN_BACK;
 	if (!hn_small_enough(live, start, end, huge))

@@ -72,6 +72,22 @@ struct hn_mempolicy {
 	uint64_t nodes;
 };
 
+static inline bool hn_policy_is_same(const struct hn_mempolicy *a, const struct hn_mempolicy *b)
+{
+	return a->mode == b->mode && a->nodes == b->nodes;
+}
+
+/* Has one of these ranges something of [start, end)? */
+static inline bool hn_overlaps(const struct hn_range *r, uint32_t nr, hn_addr start, hn_addr end)
+{
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		if (r[i].start < end && r[i].end > start)
+			return true;
+	return false;
+}
+
 /* The kernel's balancing is kept off a mapping by `now` in place of `was`, its own policy; see policy.c. */
 struct hn_fence {
 	bool up;
@@ -103,6 +119,7 @@ struct hn_lost {
 
 #define HN_MAX_LOST 32u
 #define HN_MAX_ONCE 64u
+#define HN_REST_MS 8000u /* the longest that a mapping has to be at rest before it is registered again (discover.c) */
 
 /* A range of which the program has said what is to become of it. */
 struct hn_wanted {

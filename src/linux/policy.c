@@ -46,11 +46,6 @@ static struct hn_mempolicy range_policy(hn_addr addr)
 	return p;
 }
 
-static bool same_policy(const struct hn_mempolicy *a, const struct hn_mempolicy *b)
-{
-	return a->mode == b->mode && a->nodes == b->nodes;
-}
-
 /* Relative nodes are the kernel's to count. */
 static bool is_balanced(const struct hn_mempolicy *p)
 {
@@ -215,7 +210,7 @@ static bool look_at_thread(struct hn_live *live, uint32_t tid)
 	struct hn_mempolicy bound;
 	enum hn_task_policy policy = task_policy(live, tid, &bound);
 
-	if (policy == HN_TASK_BOUND && live->seen_bound.nodes && !same_policy(&bound, &live->seen_bound))
+	if (policy == HN_TASK_BOUND && live->seen_bound.nodes && !hn_policy_is_same(&bound, &live->seen_bound))
 		policy = HN_TASK_OWN; /* whose memory is whose cannot be told */
 	if (policy == HN_TASK_BOUND)
 		live->seen_bound = bound;
@@ -286,7 +281,7 @@ static struct hn_mempolicy own_policy(hn_addr addr, const struct hn_fence *fence
 {
 	struct hn_mempolicy p = range_policy(addr);
 
-	return fence && fence->up && same_policy(&p, &fence->now) ? fence->was : p;
+	return fence && fence->up && hn_policy_is_same(&p, &fence->now) ? fence->was : p;
 }
 
 enum hn_range_rule hn_policy_rule(struct hn_live *live, hn_addr addr, const struct hn_fence *fence, uint64_t *nodes)
@@ -337,7 +332,7 @@ static void exchange_piece(void *arg, const struct hn_vma *piece)
 	struct hn_mempolicy p = range_policy(piece->start);
 	struct exchange *x = arg;
 
-	if (same_policy(&p, x->from))
+	if (hn_policy_is_same(&p, x->from))
 		x->done |= bind_range(piece->start, piece->end, x->to) == 0;
 }
 

@@ -76,14 +76,9 @@ static bool insert_at(struct hn_live *live, uint32_t i, struct hn_region r)
 	return true;
 }
 
-static bool same_policy(const struct hn_mempolicy *a, const struct hn_mempolicy *b)
-{
-	return a->mode == b->mode && a->nodes == b->nodes;
-}
-
 bool hn_fence_is_same(const struct hn_fence *a, const struct hn_fence *b)
 {
-	return a->up == b->up && (!a->up || (same_policy(&a->was, &b->was) && same_policy(&a->now, &b->now)));
+	return a->up == b->up && (!a->up || (hn_policy_is_same(&a->was, &b->was) && hn_policy_is_same(&a->now, &b->now)));
 }
 
 static bool only_touches(const struct hn_region *a, const struct hn_region *b)
@@ -155,10 +150,7 @@ bool hn_region_is_fresh(const struct hn_live *live, hn_addr start, hn_addr end)
 
 	if (live->nr_once > HN_MAX_ONCE || (i < live->nr_regions && live->region[i].start < end))
 		return false;
-	for (i = 0; i < live->nr_once; i++)
-		if (live->once[i].start < end && live->once[i].end > start)
-			return false;
-	return true;
+	return !hn_overlaps(live->once, live->nr_once, start, end);
 }
 
 /* ---- changes ---- */
