@@ -22,19 +22,9 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "common.h"
+#include "arena.h"
 
-#define PAGES 4u
-#define BYTES (PAGES * HUGE)
-#define ROUNDS live_rounds(5)
 #define PINNED_ROUNDS 2u /* who finds a page pinned leaves it alone for a second */
-#define SEED 11u
-
-static char *arena;
-
-static void get_arena(void) { arena = live_arena(PAGES, SEED); }
-
-static void absent(void) { live_wait_absent(arena, BYTES); }
 
 /* ---- files ---- */
 

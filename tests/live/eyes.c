@@ -10,18 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common.h"
-
-#define PAGES 4u
-#define BYTES (PAGES * HUGE)
-#define ROUNDS live_rounds(5)
-#define SEED 11u
-
-static char *arena;
-
-static void get_arena(void) { arena = live_arena(PAGES, SEED); }
-
-static void absent(void) { live_wait_absent(arena, BYTES); }
+#include "arena.h"
 
 static void process_vm(pid_t pid)
 {
