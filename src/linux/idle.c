@@ -3,9 +3,9 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "linux/lines.h"
 #include "linux/live.h"
 #include "linux/number.h"
-#include "linux/sys.h"
 
 /* As Linux counts for programs on all architectures that we know. */
 #define MS_PER_TICK 10u
@@ -31,43 +31,40 @@ bool hn_idle_line(const char *line, uint32_t *cpu, uint64_t *ms)
 	return true;
 }
 
+struct look {
+	const struct hn_live *live;
+	const uint64_t *cpus;
+	uint64_t *idle_ms;
+	bool any;
+};
+
 /* One line. False: no more of them are about CPUs. */
-static bool take_line(const struct hn_live *live, const uint64_t *cpus, const char *line, uint64_t *idle_ms)
+static bool take_line(void *arg, const char *line, const char *end)
 {
+	struct look *l = arg;
+	const struct hn_setup *s = &l->live->setup;
 	uint32_t cpu;
 	uint64_t ms;
 
+	(void)end;
 	if (strncmp(line, "cpu", 3) != 0)
 		return false;
-	if (hn_idle_line(line, &cpu, &ms) && cpu < live->setup.nr_cpus && live->setup.cpu_node[cpu] >= 0 &&
-	    (cpus[cpu / 64] >> (cpu % 64) & 1))
-		idle_ms[live->setup.cpu_node[cpu]] += ms;
+	l->any = true;
+	if (hn_idle_line(line, &cpu, &ms) && cpu < s->nr_cpus && s->cpu_node[cpu] >= 0 && (l->cpus[cpu / 64] >> (cpu % 64) & 1))
+		l->idle_ms[s->cpu_node[cpu]] += ms;
 	return true;
 }
 
 bool hn_idle_look(const struct hn_live *live, const uint64_t *cpus, uint64_t *idle_ms)
 {
-	long fd = hn_sys_open("/proc/stat", O_RDONLY | O_CLOEXEC), n = 0;
-	bool more = fd >= 0, any = false;
-	size_t have = 0;
+	struct look l = { live, cpus, idle_ms, false };
+	long fd = hn_sys_open("/proc/stat", O_RDONLY | O_CLOEXEC);
 	char buf[2048];
 
 	memset(idle_ms, 0, HN_MAX_NODES * sizeof(*idle_ms));
-	while (more && have < sizeof(buf) - 1 && (n = hn_sys_read((int)fd, buf + have, sizeof(buf) - 1 - have)) > 0) {
-		char *line = buf, *end;
-
-		have += (size_t)n;
-		buf[have] = '\0';
-		while (more && (end = strchr(line, '\n')) != NULL) {
-			*end = '\0';
-			more = take_line(live, cpus, line, idle_ms);
-			any |= more;
-			line = end + 1;
-		}
-		have -= (size_t)(line - buf);
-		memmove(buf, line, have);
-	}
-	if (fd >= 0)
-		hn_sys_close((int)fd);
-	return any;
+	if (fd < 0)
+		return false;
+	hn_each_line((int)fd, buf, sizeof(buf), take_line, &l);
+	hn_sys_close((int)fd);
+	return l.any;
 }

@@ -11,10 +11,11 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "linux/lines.h"
 #include "linux/live.h"
-#include "linux/sys.h"
 #include "uapi/uapi.h"
 
+#define LINE_BYTES 8192 /* one is as long as a path can be, at most */
 #define NAME_BYTES 96 /* "[anon:" and 80 bytes */
 
 static const char *hex(const char *p, const char *end, hn_addr *v)
@@ -171,30 +172,6 @@ bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end)
 
 /* ---- all mappings of a range, and smaps ---- */
 
-/* Call fn for each line of the file, without its end, until it returns false. A line is as long as a path can be, at most. */
-static void each_line(int fd, bool (*fn)(void *arg, const char *p, const char *end), void *arg)
-{
-	size_t have = 0, used, i;
-	char buf[8192];
-	long n;
-
-	while ((n = hn_sys_read(fd, buf + have, sizeof(buf) - have)) > 0) {
-		have += (size_t)n;
-		for (used = i = 0; i < have; i++) {
-			if (buf[i] != '\n')
-				continue;
-			if (!fn(arg, buf + used, buf + i))
-				return;
-			used = i + 1;
-		}
-		if (used == 0 && have == sizeof(buf))
-			return;
-		have -= used;
-		for (i = 0; i < have; i++)
-			buf[i] = buf[used + i];
-	}
-}
-
 /* "START-END ...": *vma stays what it was where the line is another. */
 static bool is_mapping(const char *p, const char *end, struct hn_vma *vma)
 {
@@ -243,6 +220,7 @@ void hn_maps_within(const struct hn_live *live, hn_addr start, hn_addr end, void
 		    void *arg)
 {
 	struct within w = { start, end, fn, arg };
+	char buf[LINE_BYTES];
 	struct hn_procmap_query q;
 	long err, fd;
 
@@ -256,7 +234,7 @@ void hn_maps_within(const struct hn_live *live, hn_addr start, hn_addr end, void
 	fd = hn_sys_open_at(live->fd_task, "../maps", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	each_line((int)fd, maps_line, &w);
+	hn_each_line((int)fd, buf, sizeof(buf), maps_line, &w);
 	hn_sys_close((int)fd);
 }
 
@@ -281,7 +259,8 @@ static bool smaps_line(void *arg, const char *p, const char *end)
 uint32_t hn_smaps_wiped(int fd, struct hn_range *out, uint32_t nr)
 {
 	struct wiped w = { .out = out, .max = nr };
+	char buf[LINE_BYTES];
 
-	each_line(fd, smaps_line, &w);
+	hn_each_line(fd, buf, sizeof(buf), smaps_line, &w);
 	return w.nr;
 }

@@ -4,9 +4,9 @@
  * those who can use no other zone, and a huge page. The kernel's own balancing sends no huge page to such a node, either; a
  * migration there would only wake its reclaim.
  */
+#include "linux/lines.h"
 #include "linux/live.h"
 #include "linux/number.h"
-#include "linux/sys.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -75,37 +75,18 @@ void hn_zoneinfo_end(struct hn_zoneinfo *z)
 	z->node = -1;
 }
 
-/*
- * The file is longer than the buffer: whole lines at a time, the rest of one is kept. Never a read from elsewhere than where the
- * last one ended: the kernel would make all the text before that place again.
- */
-static bool read_zones(int fd, struct hn_zoneinfo *z)
+static bool take_line(void *z, const char *line, const char *end)
 {
-	size_t have = 0;
-	char buf[2048];
-	long n = 0;
-
-	while (have < sizeof(buf) - 1 && (n = hn_sys_read(fd, buf + have, sizeof(buf) - 1 - have)) > 0) {
-		char *line = buf, *end;
-
-		have += (size_t)n;
-		buf[have] = '\0';
-		while ((end = strchr(line, '\n')) != NULL) {
-			*end = '\0';
-			hn_zoneinfo_line(z, line);
-			line = end + 1;
-		}
-		have -= (size_t)(line - buf);
-		memmove(buf, line, have);
-	}
-	hn_zoneinfo_end(z);
-	return n == 0 && !have;
+	(void)end;
+	hn_zoneinfo_line(z, line);
+	return true;
 }
 
 uint64_t hn_nodes_short(const struct hn_live *live)
 {
 	struct hn_zoneinfo z = { .node = -1 };
 	uint64_t short_nodes = 0;
+	char buf[2048];
 	uint32_t i;
 	long fd;
 	bool ok;
@@ -115,7 +96,8 @@ uint64_t hn_nodes_short(const struct hn_live *live)
 	fd = hn_sys_open("/proc/zoneinfo", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;
-	ok = read_zones((int)fd, &z);
+	ok = hn_each_line((int)fd, buf, sizeof(buf), take_line, &z);
+	hn_zoneinfo_end(&z);
 	hn_sys_close((int)fd);
 	for (i = 0; ok && i < live->setup.nr_nodes; i++) {
 		int os = live->setup.os_nid[i];
