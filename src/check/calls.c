@@ -260,6 +260,43 @@ void ck_split_page(uint32_t slot)
 	world()->slot[slot].pt.huge = false;
 }
 
+/* Only what the kernel collapses: all of it there, in one mapping, shared with nobody, no part protected. */
+static bool can_collapse(struct ck_world *w, const struct ck_slot *s)
+{
+	uint32_t c;
+
+	for (c = 0; c < CK_CELLS; c++)
+		if (!s->mapped[c] || s->registered[c] != s->registered[0] || s->pt.at[c] == CK_HOLE ||
+		    s->pt.form[c] != CK_PRESENT || s->guard[c] != CK_OPEN || w->frame[s->pt.at[c] >> 1].shared ||
+		    w->frame[s->pt.at[c] >> 1].pinned)
+			return false;
+	return !s->pt.huge;
+}
+
+void ck_collapse_page(uint32_t slot)
+{
+	struct ck_world *w = world();
+	struct ck_slot *s = &w->slot[slot];
+	uint32_t c;
+	int f;
+
+	ck_point("the kernel collapses the page");
+	ck_await_moves(w);
+	ck_touch(&s->pt, CK_WRITE);
+	if (!can_collapse(w, s)) {
+		ck_say("which cannot be");
+		return;
+	}
+	f = ck_frame_alloc(w, w->frame[s->pt.at[0] >> 1].nid);
+	w->frame[f].refs = CK_CELLS;
+	for (c = 0; c < CK_CELLS; c++) {
+		w->frame[f].value[c] = *ck_value(w, s->pt.at[c]);
+		ck_drop_cell(w, &s->pt, c);
+		s->pt.at[c] = (int8_t)(f * 2 + (int)c);
+	}
+	s->pt.huge = true;
+}
+
 static void copy_tables(struct ck_world *w)
 {
 	uint32_t s, c;

@@ -20,6 +20,8 @@ int ck_told_to_fail(enum ck_op op)
 	return ++f->calls == f->at ? f->err : 0;
 }
 
+int ck_told_after(int err, enum ck_op op) { return err ? err : ck_told_to_fail(op); }
+
 static uint64_t op_now_ns(void *be)
 {
 	(void)be;
@@ -86,7 +88,7 @@ static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint
 		if (err)
 			return err;
 	}
-	return hn_mm_copy_in(&ck_mm, addr, ck_staged_at(page) + from, to - from);
+	return ck_told_after(hn_mm_copy_in(&ck_mm, addr, ck_staged_at(page) + from, to - from), CK_OP_COPIED);
 }
 
 static void op_discard(void *be, uint32_t page)

@@ -115,7 +115,9 @@ int ck_rwp_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint32_
 	err = ck_told_to_fail(CK_OP_COPY_IN);
 	if (err == 0 && is_lifted(page))
 		err = hn_mm_copy_in(&ck_mm, addr, ck_staged_at(page) + from, to - from);
-	return err ? err : unprotect(addr, to - from);
+	if (err == 0)
+		err = unprotect(addr, to - from);
+	return ck_told_after(err, CK_OP_COPIED);
 }
 
 void ck_rwp_discard(void *be, uint32_t page)

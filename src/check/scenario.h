@@ -58,7 +58,7 @@ void ck_role_handler(void *arg); /* NULL; a handler's whole life */
  * A string: what to do, in order. Places are slot or slot.cell, +n is a length in cells (default: a huge page).
  *   r0.1 w0.1   load, store; it would be an error if the program were killed by it (R, W: not if)
  *   U0 U0.1+1   munmap          M0 N0  mmap, not registered / registered     D0 D0.1+1  MADV_DONTNEED
- *   V0>2 V0.1>2.0+1  mremap     O0 Q0  mprotect read-only / read-write       S0         the kernel splits the page
+ *   V0>2 V0.1>2.0+1  mremap     O0 Q0  mprotect read-only / read-write       S0 C0      the kernel splits, collapses the page
  *   F f         fork with / without event                                    I0.1       a device writes there
  *   A0 A0+4     arm the run     P4     scanner's pass, budget 4              E          take back what expired
  *   G           put everything back                                          L          unregister, handlers leave

@@ -11,6 +11,13 @@ static void armed_commit_fails(struct ck_world *w)
 	ck_have_fail(w, CK_OP_COMMIT, 1, -EBUSY);
 }
 
+static void armed_put_back_in_vain(struct ck_world *w)
+{
+	ck_have(w, 0, 2, 0);
+	ck_have_armed(w, 0, 1);
+	ck_have_fail(w, CK_OP_COPIED, 1, -EAGAIN);
+}
+
 const struct ck_scenario ck_event_scenarios[] = {
 	/* ---- munmap ---- */
 	{ .name = "unmap_vs_arm", .about = "a page is unmapped while it is armed", .races = "R7 R26",
@@ -71,6 +78,9 @@ const struct ck_scenario ck_event_scenarios[] = {
 	{ .name = "remap_vs_unmap", .about = "a page is moved elsewhere and then unmapped, armed", .races = "R7 R25",
 	  .policy = HN_POLICY_TWO_STAGE, .ways = CK_MOVE_ONLY, .lock_steps = true, .setup = ck_world_armed,
 	  .role = { HANDLER(1), HANDLER(2), THREAD("a", 1, "R0.0"), ACTOR("mover", "V0>2 U2.1+1 r2.0") } },
+	{ .name = "collapse_vs_part", .about = "a part is in place, its put-back has failed all the same, and the page around it is huge",
+	  .races = "R3 R25", .policy = HN_POLICY_TWO_STAGE, .setup = armed_put_back_in_vain, .lock_steps = true,
+	  .role = { HANDLER(1), ACTOR("mover", "V0>2.1 N2.0+1 w2.0 w2.1 C2 g2 A2"), ACTOR("remover", "D1") } },
 	{ .name = "remap_vs_touch", .about = "a thread touches the new place before the move has been heard of",
 	  .races = "R7 R27", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
 	  .role = { HANDLER(1), ACTOR("mover", "V0>2 r2.0"), THREAD("b", 0, "R2.1") } },

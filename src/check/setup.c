@@ -246,6 +246,7 @@ static void act(char what, const char **p)
 	case 'O': ck_mprotect(number(p), true); break;
 	case 'Q': ck_mprotect(number(p), false); break;
 	case 'S': ck_split_page(number(p)); break;
+	case 'C': ck_collapse_page(number(p)); break;
 	case 'K': ck_reclaim_split(place(p)); break;
 	case 'k': ck_reclaim_split(ck_staged_at(number(p))); break;
 	case 'j': ck_reclaim_split(ck_pool_at(number(p))); break;

@@ -11,7 +11,9 @@
 #include "check/scenario.h"
 #include "core/internal.h"
 
-static const struct hn_geometry geometry = { .nr_chunks = 2, .chunk_shift = 3, .nr_pages = CK_PAGES };
+static const struct hn_geometry geometry = {
+	.nr_chunks = 2, .chunk_shift = 3, .nr_pages = CK_PAGES, .nr_parts = CK_PAGES * CK_CELLS,
+};
 
 static void empty_world(struct ck_world *w, bool rwp)
 {

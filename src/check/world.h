@@ -108,6 +108,7 @@ enum ck_op {
 	CK_OP_ISOLATE,
 	CK_OP_PART, /* MOVE of a part of a page that is split */
 	CK_OP_LOOK, /* PAGEMAP_SCAN */
+	CK_OP_COPIED, /* the put-back of a part: all of it is in place, and the kernel says something else */
 	CK_NR_OPS,
 };
 
@@ -262,6 +263,8 @@ void ck_await_split(struct ck_world *w, hn_addr at);
 /* ---- ops.c, ops_rwp.c ---- */
 /* The call that a scenario wants to fail: its error, else 0. */
 int ck_told_to_fail(enum ck_op op);
+/* The same of one that has done what it was to do, with this result. */
+int ck_told_after(int err, enum ck_op op);
 extern const struct hn_ops ck_ops;     /* arming is UFFDIO_MOVE */
 extern const struct hn_ops ck_ops_rwp; /* arming is UFFDIO_RWPROTECT */
 
@@ -278,6 +281,8 @@ void ck_mremap(hn_addr from, hn_addr to, uint64_t bytes);
 void ck_mprotect(uint32_t slot, bool read_only);
 /* The kernel splits the huge page in slot: same content, small pages. */
 void ck_split_page(uint32_t slot);
+/* khugepaged or MADV_COLLAPSE: small pages become a huge one, if that can be. */
+void ck_collapse_page(uint32_t slot);
 /*
  * fork(2) as the kernel does it, with the event or (no CAP_SYS_PTRACE) without; then the child looks at all its memory.
  */

@@ -30,6 +30,7 @@ struct hn_geometry {
 	uint32_t chunk_shift; /* log2 of entries per chunk, 0..9; 6 = 128 MiB of address space per chunk */
 	uint32_t nr_pages;    /* pages that can be armed at one time, >= 1 */
 	uint32_t nr_threads;  /* rows for threads, a multiple of 16 up to 65536; 0: nothing is recorded about threads */
+	uint32_t nr_parts;    /* parts of pages that can wait for their places; 0: as many as there can be, a base page each */
 };
 
 struct hn_params {

@@ -32,8 +32,9 @@ static void remove_locked(struct hn *hn, uint32_t i)
 }
 
 /*
- * A record for a part, with a reference of its own. A program that cuts one page into very many pieces before any of
- * them could be put back can fill the table: then what can be is put in place at once, and this is the last resort.
+ * A record for a part, with a reference of its own. In a process the table has room for every base page of every page that can
+ * be armed: right after an event nothing can be put in place, so a part without a record would be lost (I2). Where there is
+ * less room (geometry.nr_parts), putting it in place at once is the last resort.
  */
 static void add_or_put(struct hn *hn, struct hn_displaced d)
 {

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define FAILS_MOST 15u
-#define PARTS_PER_PAGE 4 /* on average; see displaced.c for what happens beyond */
 
 static uint64_t align8(uint64_t n) { return (n + 7) & ~(uint64_t)7; }
 
@@ -31,8 +30,8 @@ static void layout(struct hn_core *c, const struct hn_geometry *geo, uint64_t *b
 	c->page_off = align8(c->chunk_off + geo->nr_chunks * sizeof(struct hn_chunk));
 	c->entry_off = align8(c->page_off + geo->nr_pages * sizeof(struct hn_page));
 	c->disp_off = align8(c->entry_off + ((uint64_t)geo->nr_chunks << geo->chunk_shift) * sizeof(struct hn_entry));
-	c->max_displaced = PARTS_PER_PAGE * geo->nr_pages;
-	c->tid_off = align8(c->disp_off + c->max_displaced * sizeof(struct hn_displaced));
+	c->max_displaced = geo->nr_parts ? geo->nr_parts : geo->nr_pages * (uint32_t)(HN_PAGE_SIZE / HN_BASE_SIZE);
+	c->tid_off = align8(c->disp_off + (uint64_t)c->max_displaced * sizeof(struct hn_displaced));
 	c->thread_off = align8(c->tid_off + geo->nr_threads * sizeof(uint32_t));
 	c->group_off = align8(c->thread_off + geo->nr_threads * sizeof(struct hn_thread));
 	*bytes = align8(c->group_off + hn_nr_groups(geo) * sizeof(struct hn_group));

@@ -64,6 +64,22 @@ static void settle_run(struct hn *hn, struct hn_entry *e, hn_addr haddr, uint32_
 		note_refused(hn, &e[armed], why);
 }
 
+/*
+ * How many pages from haddr on have no part of another page waiting for its place in them. Such a part can be in place in truth,
+ * when its put-back stopped half-way, and the page around it be whole and huge (khugepaged, MADV_COLLAPSE): armed, its place
+ * would be empty, and the next put-back of the part bring what it was long ago (I1). Gate held shared: parts only go.
+ */
+static uint32_t without_parts(struct hn *hn, hn_addr haddr, uint32_t nr)
+{
+	uint32_t n = 0;
+
+	if (!hn_displaced_any(hn))
+		return nr;
+	while (n < nr && !hn_displaced_overlaps(hn, haddr + n * HN_PAGE_SIZE, haddr + (n + 1) * HN_PAGE_SIZE))
+		n++;
+	return n;
+}
+
 uint32_t hn_arm_run(struct hn *hn, hn_addr haddr, uint32_t nr)
 {
 	enum hn_arm_error why = HN_ARM_OTHER;
@@ -76,7 +92,7 @@ uint32_t hn_arm_run(struct hn *hn, hn_addr haddr, uint32_t nr)
 	/* Gate shared: an event read but not yet processed would make MAPPED a lie, and we could arm a new mapping. */
 	hn_gate_read_lock(hn);
 	e = hn_entry_find(hn, haddr);
-	locked = e ? lock_run(e, got, hn_now_ms(hn)) : 0; /* A1 */
+	locked = e ? lock_run(e, without_parts(hn, haddr, got), hn_now_ms(hn)) : 0; /* A1 */
 	if (locked) {
 		armed = hn->ops->arm(hn->be, haddr, first, locked, &why); /* A2 */
 		settle_run(hn, e, haddr, first, locked, armed, why);      /* A3 */

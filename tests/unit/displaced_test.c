@@ -252,11 +252,51 @@ static void test_a_child_gets_everything(void **state)
 	assert_int_equal(g.cells, FAKE_CELLS - 2 + FAKE_CELLS);
 }
 
+/*
+ * A part can be in place although its put-back said "not now", and the page around it whole and huge. Armed, its place would be
+ * empty, and the part come back as it was before the program wrote there.
+ */
+static void test_page_around_a_part_is_not_armed(void **state)
+{
+	struct fake *f = *state;
+
+	fake_manage(f, 0, 1, 0);
+	fake_manage(f, 19, 3, 0);
+	fake_munmap(f, fake_cell_at(20, 3), FAKE_CELL);
+	fake_arm(f, 0);
+	fake_mremap(f, fake_cell_at(0, 0), fake_cell_at(20, 3), FAKE_CELL);
+	assert_int_equal(fake_parts(f), 2);
+	fake_fail(f, FAKE_COPY_IN, 2, -EAGAIN);
+	assert_false(resolve_all(f));
+	assert_int_equal(fake_parts(f), 1);
+	assert_true(fake_write(f, fake_cell_at(20, 3), 1));
+	f->huge[20] = true; /* MADV_COLLAPSE */
+	assert_int_equal(hn_manage_fresh(&f->hn, fake_at(20), 0), 0);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(19), 3), 1);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(20), 2), 0);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(21), 1), 1);
+	fake_resolve(f);
+	assert_int_equal(fake_parts(f), 0);
+	assert_int_equal(hn_arm_run(&f->hn, fake_at(20), 1), 1);
+	assert_true(fake_read(f, fake_cell_at(20, 3), 1));
+}
+
+/* Wherever the program scatters the pages that can be armed, there is room for every piece. */
+static void test_room_for_all(void **state)
+{
+	const struct hn_geometry geo = { .nr_chunks = 1, .chunk_shift = 0, .nr_pages = 3 };
+	struct fake *f = fake_new_with(&geo, &fake_params);
+
+	(void)state;
+	assert_int_equal(f->hn.core->max_displaced, 3 * HN_PAGE_SIZE / HN_BASE_SIZE);
+	fake_free(f);
+}
+
 /* ---- too many ---- */
 
 static struct fake *new_with_pages(unsigned nr)
 {
-	const struct hn_geometry geo = { .nr_chunks = 4, .chunk_shift = 3, .nr_pages = nr };
+	const struct hn_geometry geo = { .nr_chunks = 4, .chunk_shift = 3, .nr_pages = nr, .nr_parts = 4 * nr };
 
 	return fake_new_with(&geo, &fake_params);
 }
@@ -347,6 +387,8 @@ int main(void)
 		fake_test(test_one_of_several),
 		fake_test(test_migration_still_reads_it),
 		fake_test(test_a_child_gets_everything),
+		fake_test(test_page_around_a_part_is_not_armed),
+		cmocka_unit_test(test_room_for_all),
 		cmocka_unit_test(test_no_room_for_a_split),
 		cmocka_unit_test(test_no_room_for_a_cut),
 		cmocka_unit_test(test_no_room_for_a_page),

@@ -110,6 +110,8 @@ BUGS = [
      [("event.c", "\thn_displaced_cut(hn, start, end);\n", "")]),
     ("a displaced part does not move with its place", "displaced_test",
      [("event.c", "\thn_displaced_remap(hn, from, to, len);\n", "")]),
+    ("a page is armed around a part that waits for its place", "displaced_test",
+     [("scan.c", "lock_run(e, without_parts(hn, haddr, got), hn_now_ms(hn))", "lock_run(e, got, hn_now_ms(hn))")]),
     ("what finds no room in the table of parts is lost", "displaced_test",
      [("displaced.c", "\thn->ops->copy_in(hn->be, lo(&d), d.page, d.from, d.to);\n", "")]),
     ("the migration's reference is leaked", r"I4",

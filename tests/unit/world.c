@@ -352,7 +352,7 @@ static int op_copy_in(void *be, hn_addr addr, uint32_t page, uint32_t from, uint
 		err = -EAGAIN;
 	for (off = from; !err && off < to; off += WORLD_CELL) {
 		put_cell(w, addr + (off - from), f->word[off / WORLD_CELL]);
-		if (chance(w, 2))
+		if (chance(w, 20))
 			err = -EAGAIN; /* out of memory half way */
 	}
 	pthread_rwlock_unlock(&w->mmap_lock);
@@ -707,7 +707,7 @@ static void look_at(struct worker *k, unsigned slot, uint64_t *rnd)
 
 	hn_gate_read_lock(&k->hn);
 	pthread_mutex_lock(&s->lock);
-	if (s->present == ALL_CELLS && !s->huge && world_random(rnd) % 4 == 0)
+	if (s->present == ALL_CELLS && !s->huge && world_random(rnd) % 2 == 0)
 		s->huge = true; /* khugepaged was here */
 	huge = s->huge;
 	gone = s->frame && !s->huge;
