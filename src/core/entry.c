@@ -23,6 +23,9 @@ static uint32_t dir_size(const struct hn_geometry *geo)
 	return n;
 }
 
+/* Each base page of each page that can be armed, in a place of its own. */
+static uint32_t most_parts(const struct hn_geometry *geo) { return geo->nr_pages * (uint32_t)(HN_PAGE_SIZE / HN_BASE_SIZE); }
+
 static void layout(struct hn_core *c, const struct hn_geometry *geo, uint64_t *bytes)
 {
 	c->dir_off = align8(sizeof(*c));
@@ -30,7 +33,7 @@ static void layout(struct hn_core *c, const struct hn_geometry *geo, uint64_t *b
 	c->page_off = align8(c->chunk_off + geo->nr_chunks * sizeof(struct hn_chunk));
 	c->entry_off = align8(c->page_off + geo->nr_pages * sizeof(struct hn_page));
 	c->disp_off = align8(c->entry_off + ((uint64_t)geo->nr_chunks << geo->chunk_shift) * sizeof(struct hn_entry));
-	c->max_displaced = geo->nr_parts ? geo->nr_parts : geo->nr_pages * (uint32_t)(HN_PAGE_SIZE / HN_BASE_SIZE);
+	c->max_displaced = geo->nr_parts ? geo->nr_parts : most_parts(geo);
 	c->tid_off = align8(c->disp_off + (uint64_t)c->max_displaced * sizeof(struct hn_displaced));
 	c->thread_off = align8(c->tid_off + geo->nr_threads * sizeof(uint32_t));
 	c->group_off = align8(c->thread_off + geo->nr_threads * sizeof(struct hn_thread));
@@ -51,7 +54,7 @@ int hn_core_init(struct hn_core *c, const struct hn_geometry *geo, const struct 
 	uint64_t bytes;
 
 	if (!geo->nr_chunks || geo->nr_chunks > 1u << 22 || geo->chunk_shift > 9 || !geo->nr_pages ||
-	    geo->nr_pages > 1u << 20 || geo->nr_threads % 16 || geo->nr_threads > 1u << 16)
+	    geo->nr_pages > 1u << 20 || geo->nr_parts > most_parts(geo) || geo->nr_threads % 16 || geo->nr_threads > 1u << 16)
 		return HN_EINVAL;
 	if (!par->nr_nodes || par->nr_nodes > HN_MAX_NODES || par->policy >= HN_NR_POLICIES)
 		return HN_EINVAL;

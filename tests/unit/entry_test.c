@@ -9,8 +9,14 @@
 static void test_init_refuses_nonsense(void **state)
 {
 	static const struct hn_geometry bad_geo[] = {
-		{ 0, 3, 16, 0 }, { 4, 10, 16, 0 }, { 4, 3, 0, 0 }, { (1u << 22) + 1, 3, 16, 0 }, { 4, 3, (1u << 20) + 1, 0 },
-		{ 4, 3, 16, 8 }, { 4, 3, 16, (1u << 16) + 16 },
+		{ .nr_chunks = 0, .chunk_shift = 3, .nr_pages = 16 },
+		{ .nr_chunks = (1u << 22) + 1, .chunk_shift = 3, .nr_pages = 16 },
+		{ .nr_chunks = 4, .chunk_shift = 10, .nr_pages = 16 },
+		{ .nr_chunks = 4, .chunk_shift = 3, .nr_pages = 0 },
+		{ .nr_chunks = 4, .chunk_shift = 3, .nr_pages = (1u << 20) + 1 },
+		{ .nr_chunks = 4, .chunk_shift = 3, .nr_pages = 16, .nr_threads = 8 },
+		{ .nr_chunks = 4, .chunk_shift = 3, .nr_pages = 16, .nr_threads = (1u << 16) + 16 },
+		{ .nr_chunks = 4, .chunk_shift = 3, .nr_pages = 16, .nr_parts = 16 * 512 + 1 },
 	};
 	static const struct hn_params bad_par[] = {
 		{ .nr_nodes = 0 },
