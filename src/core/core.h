@@ -96,9 +96,10 @@ struct hn_entry {
 _Static_assert(HN_MAX_NODES <= 127, "a node fits");
 _Static_assert(sizeof(struct hn_entry) == 48, "entries are budgeted: at most 64 bytes a managed page in all");
 
-/* 2^chunk_shift neighbouring entries. Written with the gate held exclusively, or by the one inserter (entry.c). */
+/* 2^chunk_shift neighbouring entries. The key is written with the gate held exclusively, or by the one inserter (entry.c). */
 struct hn_chunk {
-	uint64_t key; /* haddr >> (HN_PAGE_SHIFT + chunk_shift) */
+	uint64_t key;     /* haddr >> (HN_PAGE_SHIFT + chunk_shift) */
+	uint32_t nr_open; /* those with an open question: a pass that looks for these need not look at the others; relaxed atomic */
 };
 
 /*

@@ -116,7 +116,7 @@ struct hn_entry *hn_entry_make(struct hn *hn, hn_addr haddr)
 	if (e || c->nr_chunks_used == c->geo.nr_chunks)
 		return e;
 	chunk = c->nr_chunks_used++;
-	hn_chunks(hn)[chunk].key = chunk_key(hn, haddr);
+	hn_chunks(hn)[chunk] = (struct hn_chunk){ .key = chunk_key(hn, haddr) };
 	for (i = 0; i < hn_chunk_entries(hn); i++) {
 		e = &hn_entries(hn)[((uint64_t)chunk << c->geo.chunk_shift) + i];
 		/* A migration that remembers this address or this entry from before a reclaim must not match (F6). */
@@ -192,8 +192,12 @@ void hn_census(struct hn *hn, hn_census_fn fn, void *arg)
 
 void hn_entry_set_open(struct hn *hn, struct hn_entry *e, bool open)
 {
-	if (e->open != open)
+	uint32_t chunk = (uint32_t)(e - hn_entries(hn)) >> hn->core->geo.chunk_shift;
+
+	if (e->open != open) {
 		__atomic_fetch_add(&hn->core->nr_open, open ? 1 : (uint32_t)-1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&hn_chunks(hn)[chunk].nr_open, open ? 1 : (uint32_t)-1, __ATOMIC_RELAXED);
+	}
 	e->open = open;
 }
 
@@ -406,7 +410,7 @@ static void chunk_move(struct hn *hn, uint32_t to, uint32_t from)
 		s[i].state = HN_UNMANAGED;
 		s[i].page = HN_NO_INDEX;
 	}
-	hn_chunks(hn)[to].key = hn_chunks(hn)[from].key;
+	hn_chunks(hn)[to] = hn_chunks(hn)[from];
 }
 
 uint32_t hn_reclaim(struct hn *hn)

@@ -58,6 +58,23 @@ static int check_page(const struct hn *hn, uint32_t page, const char **what)
 	return 0;
 }
 
+/* What a pass that looks for questions goes by. */
+static int check_open(const struct hn *hn, const char **what)
+{
+	uint32_t nr = hn_chunk_entries(hn), all = 0, chunk, i;
+
+	for (chunk = 0; chunk < hn->core->nr_chunks_used; chunk++) {
+		uint32_t open = 0;
+
+		for (i = 0; i < nr; i++)
+			open += hn_entries(hn)[chunk * nr + i].open;
+		if (open != hn_chunks(hn)[chunk].nr_open)
+			return violated(what, 5, "a chunk's count of open questions is wrong");
+		all += open;
+	}
+	return all == hn->core->nr_open ? 0 : violated(what, 5, "the count of open questions is wrong");
+}
+
 static int walk(const struct hn *hn, const char **what)
 {
 	uint32_t total = hn->core->nr_chunks_used << hn->core->geo.chunk_shift, i;
@@ -87,10 +104,15 @@ static int walk(const struct hn *hn, const char **what)
 
 int hn_verify(const struct hn *hn, enum hn_verify_level level, const char **what)
 {
+	int bad;
+
 	*what = "";
 	if (!hn_stats_balanced(hn->stats))
 		return violated(what, 5, "the conservation equations do not hold");
 	if (hn->core->gate.v != 0)
 		return violated(what, 4, "the event gate is held at rest");
-	return level >= HN_VERIFY_WALK ? walk(hn, what) : 0;
+	if (level < HN_VERIFY_WALK)
+		return 0;
+	bad = walk(hn, what);
+	return bad ? bad : check_open(hn, what);
 }

@@ -305,6 +305,55 @@ static void test_open_questions(void **state)
 	assert_int_equal(f->hn.core->nr_open, 8 - 1);
 }
 
+static uint32_t chunk_open(struct fake *f, unsigned chunk) { return hn_chunks(&f->hn)[chunk].nr_open; }
+
+/* Where no question is open in a chunk, none of its entries is looked at. */
+static void test_chunks_without_questions(void **state)
+{
+	struct fake *f = *state; /* chunks of 8 */
+
+	fake_manage(f, 0, 24, 0);
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_NEW, 12), 12);
+	assert_int_equal(chunk_open(f, 0), 0);
+	assert_int_equal(chunk_open(f, 1), 4);
+	assert_int_equal(chunk_open(f, 2), 8);
+	hn_chunks(&f->hn)[1].nr_open = 0; /* a lie, to see who believes it */
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_NEW, 12), 4);
+	assert_int_equal(armed_slots(f), 0xf0fff);
+	hn_chunks(&f->hn)[1].nr_open = 4;
+	assert_int_equal(take_all_back(f), 0);
+	assert_int_equal(chunk_open(f, 0), 8);
+	assert_int_equal(hn_scan_pass(&f->hn, 16), 16);
+	take_all_back(f);
+}
+
+/* The counts go with the chunks when these are reclaimed. */
+static void test_questions_of_chunks_that_move(void **state)
+{
+	struct fake *f = *state;
+	unsigned i;
+
+	fake_manage(f, 0, 24, 0);
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_NEW, 14), 14);
+	for (i = 0; i < 14; i++)
+		fake_fault(f, i, 0); /* local: no question is left */
+	for (i = 0; i < 8; i++)
+		hn_unmanage(&f->hn, fake_at(i));
+	assert_int_equal(chunk_open(f, 2), 8);
+	fake_ms(f, 2 * FAKE_QUARANTINE_MS);
+	hn_gate_write_lock(&f->hn);
+	assert_int_equal(hn_reclaim(&f->hn), 1);
+	hn_gate_write_unlock(&f->hn);
+	assert_int_equal(chunk_open(f, 0), 8);
+	assert_int_equal(chunk_open(f, 1), 2);
+	fake_check(f);
+	assert_int_equal(hn_scan_open(&f->hn, HN_ASK_NEW, 16), 10);
+	assert_int_equal(armed_slots(f), 0xffc000);
+	fake_manage(f, 40, 8, 0); /* a new chunk begins with what is its own */
+	assert_int_equal(chunk_open(f, 2), 8);
+	take_all_back(f);
+}
+
 /* What was sampled since then need not be asked again; everything else is, once. */
 static void test_old_samples(void **state)
 {
@@ -391,6 +440,8 @@ int main(void)
 		fake_test(test_expiry_leaves_migrations_alone),
 		fake_test(test_drain_range),
 		fake_test(test_open_questions),
+		fake_test(test_chunks_without_questions),
+		fake_test(test_questions_of_chunks_that_move),
 		fake_test(test_old_samples),
 		fake_test(test_what_has_moved_is_not_asked_about_again),
 		fake_test(test_a_question_waits_for_a_hold),
