@@ -40,6 +40,7 @@ MODES = (
     Mode("hugenuma", managed=[]),
     Mode("hugenuma-fast", managed=["--period-ms", str(FAST_MS), "--start-now"]),
     Mode("hugenuma-threads", managed=["--move-threads"]),
+    Mode("hugenuma-threads-fast", managed=["--move-threads", "--period-ms", str(FAST_MS), "--start-now"]),
 )
 
 
