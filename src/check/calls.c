@@ -222,7 +222,7 @@ static void move_cell(hn_addr from, hn_addr to)
 
 void ck_mremap(hn_addr from, hn_addr to, uint64_t bytes)
 {
-	bool event, huge = slot_at(from)->pt.huge;
+	bool event, early, huge = slot_at(from)->pt.huge;
 	uint64_t off;
 
 	ck_point("mremap");
@@ -230,6 +230,9 @@ void ck_mremap(hn_addr from, hn_addr to, uint64_t bytes)
 	touch_tables(from, bytes, CK_WRITE);
 	touch_tables(to, bytes, CK_WRITE);
 	event = any_registered(from, bytes);
+	early = any_registered(to, bytes); /* MREMAP_FIXED: what was there is unmapped first */
+	if (early)
+		ck_begin_change(world());
 	if (event) {
 		ck_begin_change(world());
 		ck_begin_change(world());
@@ -239,10 +242,52 @@ void ck_mremap(hn_addr from, hn_addr to, uint64_t bytes)
 	/* A whole huge page that lands on a huge-page boundary is moved as one. */
 	if (huge && bytes == HN_PAGE_SIZE && ck_cell_of(from) == 0 && ck_cell_of(to) == 0)
 		slot_at(to)->pt.huge = true;
+	if (early)
+		post(HN_MSG_UNMAP, to, bytes, 0, "mremap: what was there");
 	if (event) {
 		post(HN_MSG_REMAP, from, bytes, to, "mremap");
 		post(HN_MSG_UNMAP, from, bytes, 0, "mremap: the old range");
 	}
+}
+
+/*
+ * mremap(2 * bytes to bytes, MREMAP_FIXED) as until Linux 6.14: what is over is unmapped first and its event comes last but one; and
+ * the event of the move says the old length.
+ */
+void ck_mremap_shrinks(hn_addr from, hn_addr to, uint64_t bytes)
+{
+	bool huge = slot_at(from)->pt.huge;
+	uint64_t off;
+
+	ck_point("mremap, which shrinks");
+	ck_await_moves(world());
+	touch_tables(from, 2 * bytes, CK_WRITE);
+	touch_tables(to, bytes, CK_WRITE);
+	ck_begin_change(world());
+	ck_begin_change(world());
+	ck_begin_change(world());
+	for (off = 0; off < bytes; off += CK_CELL)
+		unmap_cell(from + bytes + off);
+	for (off = 0; off < bytes; off += CK_CELL)
+		move_cell(from + off, to + off);
+	if (huge && bytes == HN_PAGE_SIZE && ck_cell_of(from) == 0 && ck_cell_of(to) == 0)
+		slot_at(to)->pt.huge = true;
+	post(HN_MSG_REMAP, from, 2 * bytes, to, "mremap");
+	post(HN_MSG_UNMAP, from + bytes, bytes, 0, "mremap: what is over");
+	post(HN_MSG_UNMAP, from, bytes, 0, "mremap: the old range");
+}
+
+/* The kernel chooses the place, and takes this one if it is free; else some other, which is of no interest. */
+void ck_mremap_if_free(hn_addr from, hn_addr to, uint64_t bytes)
+{
+	hn_addr a;
+
+	ck_point("is it free?");
+	touch_tables(to, bytes, CK_READ);
+	for (a = to; a < to + bytes; a += CK_CELL)
+		if (slot_at(a)->mapped[ck_cell_of(a)])
+			return;
+	ck_mremap(from, to, bytes);
 }
 
 void ck_mprotect(uint32_t slot, bool read_only)

@@ -147,7 +147,7 @@ void ck_unregister(struct ck_world *w, uint32_t slot)
 	struct ck_slot *s = &w->slot[slot];
 
 	ck_touch(&s->pt, CK_WRITE);
-	s->registered[0] = s->registered[1] = false;
+	s->registered[0] = s->registered[1] = s->known[0] = s->known[1] = false;
 	s->guard[0] = s->guard[1] = CK_OPEN;
 }
 

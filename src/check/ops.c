@@ -369,6 +369,51 @@ static void give(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t
 	}
 }
 
+static bool *known_at(hn_addr a)
+{
+	return &world()->slot[ck_slot_of(a)].known[ck_cell_of(a)];
+}
+
+static bool op_is_known(void *be, hn_addr start, hn_addr end)
+{
+	hn_addr a;
+
+	(void)be;
+	for (a = start; a < end; a += CK_CELL)
+		if (ck_in_world(a) && *known_at(a))
+			return true;
+	return false;
+}
+
+static enum hn_registered op_is_registered(void *be, hn_addr start, hn_addr end)
+{
+	uint32_t cells = 0, there = 0;
+	hn_addr a;
+
+	(void)be;
+	ck_point("ask what is registered");
+	for (a = start; a < end; a += CK_CELL, cells++) {
+		const struct ck_slot *s = &world()->slot[ck_slot_of(a)];
+
+		ck_touch(&s->pt, CK_READ);
+		there += s->mapped[ck_cell_of(a)] && s->registered[ck_cell_of(a)];
+	}
+	return there == 0 ? HN_REGISTERED_NONE : there < cells ? HN_REGISTERED_SOME : HN_REGISTERED_ALL;
+}
+
+static void note_known(const struct hn_message *m)
+{
+	hn_addr a;
+
+	for (a = m->start; a < m->end; a += CK_CELL) {
+		bool was = *known_at(a);
+
+		*known_at(a) = false;
+		if (m->kind == HN_MSG_REMAP)
+			*known_at(m->to + (a - m->start)) = was;
+	}
+}
+
 static void op_note_event(void *be, const struct hn_message *m)
 {
 	(void)be;
@@ -376,6 +421,8 @@ static void op_note_event(void *be, const struct hn_message *m)
 	ck_minor();
 	if (m->kind == HN_MSG_REMOVE) /* what is left of a page that was armed in its place; the next touch has it seen to */
 		ck_leave_protected(world(), hn_page_down(m->start), hn_page_up(m->end) - hn_page_down(m->start));
+	if (m->kind == HN_MSG_UNMAP || m->kind == HN_MSG_REMAP)
+		note_known(m);
 	if (m->kind != HN_MSG_FORK)
 		return;
 	hn_for_each_armed(ck_hn(), give, world());
@@ -452,7 +499,7 @@ int ck_op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 #define OPS                                                                                                            \
 	.now_ns = op_now_ns, .thread_node = op_thread_node, .target_get = op_target_get, .target_put = op_target_put,  \
 	.copy = op_copy, .wake = op_wake, .event_unread = op_event_unread, .read_message = op_read_message,            \
-	.wait_message = op_wait_message, .note_event = op_note_event, .yield = op_yield, .hole_get = op_hole_get,      \
+	.wait_message = op_wait_message, .note_event = op_note_event, .is_known = op_is_known, .is_registered = op_is_registered, .yield = op_yield, .hole_get = op_hole_get,      \
 	.hole_put = op_hole_put
 
 const struct hn_ops ck_ops = {

@@ -42,7 +42,7 @@ static const struct ck_scenario *const tables[] = {
 	ck_split_scenarios,
 };
 
-#define MAX_SCENARIOS 256u
+#define MAX_SCENARIOS 400u
 #define NAME_BYTES 48u
 
 static struct ck_scenario all[MAX_SCENARIOS]; /* the last has no name */

@@ -18,6 +18,35 @@ static void armed_put_back_in_vain(struct ck_world *w)
 	ck_have_fail(w, CK_OP_COPIED, 1, -EAGAIN);
 }
 
+static void moved_to_what_is_unmapped(struct ck_world *w)
+{
+	ck_have(w, 0, 1, 0);
+	ck_have(w, 2, 1, 0);
+	ck_have_armed(w, 0, 1);
+}
+
+static void moved_to_what_moves(struct ck_world *w)
+{
+	moved_to_what_is_unmapped(w);
+	ck_have_armed(w, 2, 1);
+}
+
+static void three_armed(struct ck_world *w)
+{
+	ck_world_two_armed(w);
+	ck_have(w, 3, 1, 0);
+	ck_have_armed(w, 3, 1);
+}
+
+static void two_armed_and_a_hole(struct ck_world *w)
+{
+	uint32_t c;
+
+	ck_world_two_armed(w);
+	for (c = 0; c < CK_CELLS; c++)
+		w->slot[3].mapped[c] = w->slot[3].registered[c] = w->slot[3].known[c] = true;
+}
+
 const struct ck_scenario ck_event_scenarios[] = {
 	/* ---- munmap ---- */
 	{ .name = "unmap_vs_arm", .about = "a page is unmapped while it is armed", .races = "R7 R26",
@@ -81,6 +110,26 @@ const struct ck_scenario ck_event_scenarios[] = {
 	{ .name = "collapse_vs_part", .about = "a part is in place, its put-back has failed all the same, and the page around it is huge",
 	  .races = "R3 R25", .policy = HN_POLICY_TWO_STAGE, .setup = armed_put_back_in_vain, .lock_steps = true,
 	  .role = { HANDLER(1), ACTOR("mover", "V0>2.1 N2.0+1 w2.0 w2.1 C2 g2 A2"), ACTOR("remover", "D1") } },
+	{ .name = "unmap_vs_remap_there", .about = "a page moves to where another thread has just unmapped one, and is heard of first",
+	  .races = "R7", .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = moved_to_what_is_unmapped,
+	  .role = { HANDLER(1), ACTOR("unmapper", "U2"), ACTOR("mover", "v0>2 R2.0") } },
+	{ .name = "remap_vs_remap_there", .about = "a page moves to where another has just moved away from, both armed", .races = "R7",
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = moved_to_what_moves,
+	  .role = { HANDLER(1), ACTOR("mover 1", "V2>4"), ACTOR("mover 2", "v0>2") } },
+	{ .name = "remap_vs_remap_mapped", .about = "the same, and what was there was not armed", .races = "R7",
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = moved_to_what_is_unmapped,
+	  .role = { HANDLER(1), ACTOR("mover 1", "V2>4 r4.0"), ACTOR("mover 2", "v0>2 R2.0") } },
+	{ .name = "unmap_vs_remap_there_vs_unmap", .about = "the same place is freed, moved to, and freed again", .races = "R7",
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = moved_to_what_is_unmapped,
+	  .role = { HANDLER(1), ACTOR("unmapper", "U2"), ACTOR("mover", "v0>2 U2 M2 g2 R2.0") } },
+	{ .name = "shrinking_remap_vs_armed", .about = "two pages shrink to one as they move, beside one that is armed", .races = "R7",
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = three_armed,
+	  .role = { HANDLER(1), ACTOR("mover", "y0>2 r2.0 r3.0") } },
+	{ .name = "shrinking_remap_vs_hole", .about = "the same, beside memory that nobody has touched", .races = "R7",
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = two_armed_and_a_hole,
+	  .role = { HANDLER(1), ACTOR("mover", "y0>2 r2.0 r3.0") } },
+	{ .name = "shrinking_remap_vs_nothing", .about = "the same, beside nothing", .races = "R7", .policy = HN_POLICY_TWO_STAGE,
+	  .lock_steps = true, .setup = ck_world_two_armed, .role = { HANDLER(1), ACTOR("mover", "y0>2 r2.0") } },
 	{ .name = "remap_vs_touch", .about = "a thread touches the new place before the move has been heard of",
 	  .races = "R7 R27", .policy = HN_POLICY_TWO_STAGE, .setup = ck_world_armed,
 	  .role = { HANDLER(1), ACTOR("mover", "V0>2 r2.0"), THREAD("b", 0, "R2.1") } },

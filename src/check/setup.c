@@ -28,7 +28,7 @@ void ck_have(struct ck_world *w, uint32_t slot, uint32_t nr, int nid)
 	for (s = slot; s < slot + nr; s++) {
 		fill_place(w, &w->slot[s].pt, nid);
 		for (c = 0; c < CK_CELLS; c++) {
-			w->slot[s].mapped[c] = w->slot[s].registered[c] = true;
+			w->slot[s].mapped[c] = w->slot[s].registered[c] = w->slot[s].known[c] = true;
 			w->slot[s].truth[c] = *ck_value(w, w->slot[s].pt.at[c]) = s * CK_CELLS + c + 1;
 		}
 		hn_gate_write_lock(hn);
@@ -146,17 +146,19 @@ static void release(void)
 	ck_close_userfaultfd();
 }
 
-/* As discovery does it: register a mapping and manage what is huge in it, in one hold of the gate. */
+/* As discovery does it: register a mapping and manage what is huge in it, in one hold of the gate, when no event is outstanding. */
 static void register_slot(uint32_t slot)
 {
 	struct hn *hn = ck_hn();
 	struct ck_slot *s = &ck_now->world->slot[slot];
 
+	await_event_read();
 	hn_gate_write_lock(hn);
 	ck_point("register");
+	ck_touch(&ck_now->world->events, CK_READ);
 	ck_touch(&s->pt, CK_WRITE);
-	if (s->mapped[0] && s->mapped[1]) {
-		s->registered[0] = s->registered[1] = true;
+	if (!hn_order_any(hn) && !ck_now->world->changing && s->mapped[0] && s->mapped[1]) {
+		s->registered[0] = s->registered[1] = s->known[0] = s->known[1] = true;
 		if (s->pt.huge)
 			hn_manage_fresh(hn, ck_at(slot), 0);
 	}
@@ -206,13 +208,13 @@ static void map_anew(const char **p, bool registered)
 	ck_mmap(a, length(p), registered);
 }
 
-static void remap(const char **p)
+static void remap(const char **p, void (*fn)(hn_addr, hn_addr, uint64_t))
 {
 	hn_addr from = place(p), to;
 
 	(*p)++; /* > */
 	to = place(p);
-	ck_mremap(from, to, length(p));
+	fn(from, to, length(p));
 }
 
 static void arm(const char **p)
@@ -242,7 +244,9 @@ static void act(char what, const char **p)
 	case 'M': map_anew(p, false); break;
 	case 'N': map_anew(p, true); break;
 	case 'D': a = place(p); ck_dontneed(a, length(p)); break;
-	case 'V': remap(p); break;
+	case 'V': remap(p, ck_mremap); break;
+	case 'y': remap(p, ck_mremap_shrinks); break;
+	case 'v': remap(p, ck_mremap_if_free); break;
 	case 'O': ck_mprotect(number(p), true); break;
 	case 'Q': ck_mprotect(number(p), false); break;
 	case 'S': ck_split_page(number(p)); break;

@@ -12,7 +12,7 @@
 #include "core/internal.h"
 
 static const struct hn_geometry geometry = {
-	.nr_chunks = 2, .chunk_shift = 3, .nr_pages = CK_PAGES, .nr_parts = CK_PAGES * CK_CELLS,
+	.nr_chunks = 2, .chunk_shift = 3, .nr_pages = CK_PAGES, .nr_parts = CK_PAGES * CK_CELLS, .nr_moves = 4,
 };
 
 static void empty_world(struct ck_world *w, bool rwp)

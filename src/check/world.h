@@ -73,6 +73,7 @@ struct ck_slot {
 	struct ck_place pt;
 	char content[CK_CELLS]; /* stands for the values, as an object that steps touch */
 	bool mapped[CK_CELLS], registered[CK_CELLS], read_only;
+	bool known[CK_CELLS]; /* the backend's note of what is registered; gate exclusive */
 	uint8_t flux[CK_CELLS];
 	uint8_t guard[CK_CELLS]; /* enum ck_guard */
 	uint32_t truth[CK_CELLS];
@@ -167,7 +168,7 @@ struct ck_world {
 	bool in_gate[CK_MAX_ACTORS];
 	struct hn hn[CK_MAX_ACTORS + 1]; /* each actor's handle; the last one is for set-up and the end */
 	struct hn_word flag[4]; /* for actors among themselves */
-	uint64_t core[480];     /* the engine's block */
+	uint64_t core[560];     /* the engine's block */
 	struct hn_stats stats;  /* its series, which comes last, stays unused and is not copied */
 };
 
@@ -278,6 +279,8 @@ void ck_munmap(hn_addr start, uint64_t bytes);
 void ck_mmap(hn_addr start, uint64_t bytes, bool registered);
 void ck_dontneed(hn_addr start, uint64_t bytes);
 void ck_mremap(hn_addr from, hn_addr to, uint64_t bytes);
+void ck_mremap_shrinks(hn_addr from, hn_addr to, uint64_t bytes);
+void ck_mremap_if_free(hn_addr from, hn_addr to, uint64_t bytes);
 void ck_mprotect(uint32_t slot, bool read_only);
 /* The kernel splits the huge page in slot: same content, small pages. */
 void ck_split_page(uint32_t slot);

@@ -23,6 +23,7 @@
 
 #define HN_ARM_BATCH 32u
 #define HN_MAX_DEFERRED 64u
+#define HN_MOVES 128u /* remembered, if the geometry does not say */
 
 /* Sizes of the block; all fixed for its life. */
 struct hn_geometry {
@@ -31,6 +32,7 @@ struct hn_geometry {
 	uint32_t nr_pages;    /* pages that can be armed at one time, >= 1 */
 	uint32_t nr_threads;  /* rows for threads, a multiple of 16 up to 65536; 0: nothing is recorded about threads */
 	uint32_t nr_parts;    /* parts of pages that can wait for their places; 0: as many as there can be, a base page each */
+	uint32_t nr_moves;    /* moves of memory that are remembered while events are unread, of each kind; 0: HN_MOVES */
 };
 
 struct hn_params {
@@ -124,6 +126,18 @@ struct hn_displaced {
 	uint32_t page, from, to;
 };
 
+/* Where memory has arrived by mremap since an event was outstanding (order.c). */
+struct hn_arrived {
+	hn_addr start, end;
+	bool doubted; /* an UNMAP has been read that may have been meant for it */
+};
+
+/* A move to a place that is taken still, as far as we know (order.c). */
+struct hn_early {
+	struct hn_message m;
+	bool left; /* the UNMAP of the old place has been read, too */
+};
+
 struct hn_core {
 	struct hn_geometry geo;
 	struct hn_params par;
@@ -139,13 +153,15 @@ struct hn_core {
 	uint32_t removed;    /* 1: so lately that its zap may still be to come */
 	uint32_t removes;    /* remove events read so far; gate exclusive to write */
 	uint32_t gen_floor;  /* no entry of a reclaimed chunk ever had a higher generation */
-	uint64_t dir_off, chunk_off, entry_off, page_off, disp_off, tid_off, thread_off, group_off; /* from the start of this struct */
+	uint64_t dir_off, chunk_off, entry_off, page_off, disp_off, arrived_off, early_off, tid_off, thread_off, group_off; /* from the start of this struct */
 
 	struct hn_word lead; /* the one handler that waits for messages, serve.c */
 	uint64_t behind_ns; /* a message read now may have waited since; 0: it has just come. serve.c; lead */
 	uint32_t nr_deferred; /* faults the leader put off until an event has been read; lead */
 	hn_addr deferred[HN_MAX_DEFERRED];
 	hn_addr deferred_from, deferred_to; /* the others, and what is between them; deferred_to 0: there are none */
+
+	uint32_t nr_arrived, nr_early; /* order.c; gate exclusive to write */
 
 	/* limit.c; relaxed atomics, nothing is ordered by them */
 	uint32_t begun[HN_BUDGET_STEPS], begun_step[HN_BUDGET_STEPS]; /* migrations begun in one of the last steps of time */
@@ -161,7 +177,7 @@ struct hn_core {
 
 	struct hn_word displaced_lock;
 	struct hn_word nr_displaced; /* displaced_lock to change */
-	uint32_t max_displaced;
+	uint32_t max_displaced, max_moves;
 };
 
 /* The handle that every call takes: one for each thread that makes calls. */
@@ -344,6 +360,12 @@ bool hn_displaced_overlaps(struct hn *hn, hn_addr start, hn_addr end);
 bool hn_displaced_covers(struct hn *hn, hn_addr addr);
 /* True when any part waits. A hint, unless the gate is held exclusively. */
 bool hn_displaced_any(const struct hn *hn);
+
+/* ---- the order of events (order.c) ---- */
+/* True while an UNMAP event may be older than what is in its range: no mapping is to be registered. A hint, unless the gate is held. */
+bool hn_order_any(const struct hn *hn);
+/* True while a move waits: no page is to be armed, no fault answered. A hint, unless the gate is held. */
+bool hn_order_waits(const struct hn *hn);
 
 /* ---- the event gate (gate.c) ---- */
 void hn_gate_read_lock(struct hn *hn);

@@ -87,7 +87,7 @@ enum hn_outcome hn_demote_putback(struct hn *hn, struct hn_entry *e, struct hn_f
 {
 	struct hn_page *p = &hn_pages(hn)[f->page];
 
-	if (hn->ops->disarm(hn->be, f->haddr, f->page) != 0) {
+	if (hn_order_waits(hn) || hn->ops->disarm(hn->be, f->haddr, f->page) != 0) {
 		hn_page_unlock(hn, f->page);
 		return HN_FAULT_DEFERRED;
 	}

@@ -151,7 +151,7 @@ static int resolve_one(struct hn *hn, uint32_t i)
 	/* With the displaced lock held only a migration can have it: it reads the page still, and will find STALE. */
 	if (!hn_page_trylock(hn, d.page))
 		return HN_EBUSY;
-	if (hn->ops->copy_in(hn->be, lo(&d), d.page, d.from, d.to) != 0) {
+	if (hn_order_waits(hn) || hn->ops->copy_in(hn->be, lo(&d), d.page, d.from, d.to) != 0) {
 		hn_page_unlock(hn, d.page);
 		return HN_EAGAIN;
 	}

@@ -34,7 +34,10 @@ static void layout(struct hn_core *c, const struct hn_geometry *geo, uint64_t *b
 	c->entry_off = align8(c->page_off + geo->nr_pages * sizeof(struct hn_page));
 	c->disp_off = align8(c->entry_off + ((uint64_t)geo->nr_chunks << geo->chunk_shift) * sizeof(struct hn_entry));
 	c->max_displaced = geo->nr_parts ? geo->nr_parts : most_parts(geo);
-	c->tid_off = align8(c->disp_off + (uint64_t)c->max_displaced * sizeof(struct hn_displaced));
+	c->max_moves = geo->nr_moves ? geo->nr_moves : HN_MOVES;
+	c->arrived_off = align8(c->disp_off + (uint64_t)c->max_displaced * sizeof(struct hn_displaced));
+	c->early_off = align8(c->arrived_off + c->max_moves * sizeof(struct hn_arrived));
+	c->tid_off = align8(c->early_off + c->max_moves * sizeof(struct hn_early));
 	c->thread_off = align8(c->tid_off + geo->nr_threads * sizeof(uint32_t));
 	c->group_off = align8(c->thread_off + geo->nr_threads * sizeof(struct hn_thread));
 	*bytes = align8(c->group_off + hn_nr_groups(geo) * sizeof(struct hn_group));
@@ -54,7 +57,7 @@ int hn_core_init(struct hn_core *c, const struct hn_geometry *geo, const struct 
 	uint64_t bytes;
 
 	if (!geo->nr_chunks || geo->nr_chunks > 1u << 22 || geo->chunk_shift > 9 || !geo->nr_pages ||
-	    geo->nr_pages > 1u << 20 || geo->nr_parts > most_parts(geo) || geo->nr_threads % 16 || geo->nr_threads > 1u << 16)
+	    geo->nr_pages > 1u << 20 || geo->nr_parts > most_parts(geo) || geo->nr_moves > 1u << 16 || geo->nr_threads % 16 || geo->nr_threads > 1u << 16)
 		return HN_EINVAL;
 	if (!par->nr_nodes || par->nr_nodes > HN_MAX_NODES || par->policy >= HN_NR_POLICIES)
 		return HN_EINVAL;

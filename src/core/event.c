@@ -88,6 +88,29 @@ static void for_each_managed(struct hn *hn, hn_addr start, hn_addr end, event_fn
 	}
 }
 
+bool hn_entry_any(struct hn *hn, hn_addr start, hn_addr end)
+{
+	uint64_t nr = (hn_page_up(end) - hn_page_down(start)) >> HN_PAGE_SHIFT;
+	uint32_t total = hn->core->nr_chunks_used << hn->core->geo.chunk_shift, i;
+	hn_addr a;
+
+	if (nr <= total) {
+		for (a = hn_page_down(start); a < end; a += HN_PAGE_SIZE) {
+			const struct hn_entry *e = hn_entry_find(hn, a);
+
+			if (e && e->state != HN_UNMANAGED)
+				return true;
+		}
+		return false;
+	}
+	for (i = 0; i < total; i++) {
+		a = hn_entry_addr(hn, i);
+		if (hn_entries(hn)[i].state != HN_UNMANAGED && a + HN_PAGE_SIZE > start && a < end)
+			return true;
+	}
+	return false;
+}
+
 void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end)
 {
 	hn_displaced_cut(hn, start, end);
@@ -174,9 +197,31 @@ void hn_event_remap(struct hn *hn, hn_addr from, hn_addr to, uint64_t len)
 	hn->ops->wake(hn->be, to, len);
 }
 
+struct giving {
+	struct hn *hn;
+	hn_give_fn give;
+	void *arg;
+};
+
+/* Bytes [from, to) of a page, of which the first is at addr for us; some of it may be about to be elsewhere. */
+static void give_where_expected(void *arg, hn_addr addr, uint32_t page, uint32_t from, uint32_t to)
+{
+	struct giving *g = arg;
+
+	while (from < to) {
+		hn_addr end = addr + (to - from), place = hn_order_place(g->hn, addr, &end);
+		uint32_t len = (uint32_t)(end - addr);
+
+		g->give(g->arg, place, page, from, from + len);
+		addr += len;
+		from += len;
+	}
+}
+
 /* With the gate held exclusively every entry lock is free; it is taken all the same, as everywhere. */
 void hn_for_each_armed(struct hn *hn, hn_give_fn give, void *arg)
 {
+	struct giving giving = { hn, give, arg };
 	uint32_t page;
 
 	for (page = 0; page < hn->core->geo.nr_pages; page++) {
@@ -187,8 +232,8 @@ void hn_for_each_armed(struct hn *hn, hn_give_fn give, void *arg)
 			continue;
 		hn_lock(&e->lock);
 		if (e->state == HN_ARMED && e->page == page)
-			give(arg, haddr, page, 0, (uint32_t)HN_PAGE_SIZE);
+			give_where_expected(&giving, haddr, page, 0, (uint32_t)HN_PAGE_SIZE);
 		hn_unlock(&e->lock);
 	}
-	hn_for_each_displaced(hn, give, arg);
+	hn_for_each_displaced(hn, give_where_expected, &giving);
 }

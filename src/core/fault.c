@@ -101,7 +101,7 @@ enum hn_outcome hn_fault_putback(struct hn *hn, struct hn_entry *e, struct hn_fa
 {
 	struct hn_page *p = &hn_pages(hn)[f->page];
 
-	if (hn->ops->disarm(hn->be, f->haddr, f->page) != 0) {
+	if (hn_order_waits(hn) || hn->ops->disarm(hn->be, f->haddr, f->page) != 0) {
 		hn_page_unlock(hn, f->page);
 		return HN_FAULT_DEFERRED;
 	}

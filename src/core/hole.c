@@ -25,7 +25,7 @@ static int fill_if_empty(struct hn *hn, hn_addr addr, uint32_t zeros)
 	struct hn_entry *e;
 	int err;
 
-	if (hn_displaced_covers(hn, addr)) {
+	if (hn_order_waits(hn) || hn_displaced_covers(hn, addr)) {
 		hn->ops->hole_put(hn->be, zeros);
 		return HN_EAGAIN;
 	}

@@ -41,6 +41,14 @@ static inline struct hn_displaced *hn_displaced_table(const struct hn *hn)
 {
 	return (struct hn_displaced *)((char *)hn->core + hn->core->disp_off);
 }
+static inline struct hn_arrived *hn_arrived_table(const struct hn *hn)
+{
+	return (struct hn_arrived *)((char *)hn->core + hn->core->arrived_off);
+}
+static inline struct hn_early *hn_early_table(const struct hn *hn)
+{
+	return (struct hn_early *)((char *)hn->core + hn->core->early_off);
+}
 static inline uint32_t hn_chunk_entries(const struct hn *hn) { return 1u << hn->core->geo.chunk_shift; }
 static inline uint32_t hn_nr_groups(const struct hn_geometry *geo)
 {
@@ -83,6 +91,16 @@ bool hn_entry_held(const struct hn_entry *e, uint8_t flag, uint32_t now_ms);
 /* A run of nr free page ids, each given one reference; returns how many of them were found in a row, *first set. */
 uint32_t hn_page_alloc_run(struct hn *hn, uint32_t nr, uint32_t *first);
 bool hn_page_any_free(const struct hn *hn);
+
+/* Is anything of [start, end) managed? Gate held exclusively. */
+bool hn_entry_any(struct hn *hn, hn_addr start, hn_addr end);
+
+/* order.c, gate held exclusively: process an event that was read, and have the backend note it. */
+void hn_order_event(struct hn *hn, const struct hn_message *m);
+/* Nothing to read: forget what was remembered, and process what waits, if no event is outstanding. */
+void hn_order_settle(struct hn *hn);
+/* Where the program expects what is at addr for us; *end comes down to where that ends. */
+hn_addr hn_order_place(const struct hn *hn, hn_addr addr, hn_addr *end);
 
 /* displaced.c, gate held exclusively. Takes over the reference that comes with the call. */
 void hn_displaced_add(struct hn *hn, uint32_t page, hn_addr addr, uint32_t from, uint32_t to);

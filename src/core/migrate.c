@@ -72,7 +72,7 @@ static enum hn_outcome finish(struct hn *hn, struct hn_entry *e, struct hn_fault
 	}
 
 	/* ==== commit point: the next call either puts the new page into the program or changes nothing ==== */
-	err = hn->ops->commit(hn->be, f->haddr, f->page, target);
+	err = hn_order_waits(hn) ? HN_EAGAIN : hn->ops->commit(hn->be, f->haddr, f->page, target);
 	if (err == 0 || err == HN_COMMIT_PROTECTED) {
 		*used = true;
 		if (err)
@@ -133,7 +133,7 @@ static int isolate(struct hn *hn, const struct hn_fault_ctx *f)
 	e = hn_entry_find(hn, f->haddr);
 	if (e)
 		hn_lock(&e->lock);
-	if (e && e->state == HN_ARMED && e->page == f->page && e->gen == f->gen &&
+	if (e && e->state == HN_ARMED && e->page == f->page && e->gen == f->gen && !hn_order_waits(hn) &&
 	    !hn_entry_held(e, HN_E_NO_ARM, hn_now_ms(hn)))
 		err = hn->ops->isolate(hn->be, f->haddr, f->page);
 	if (err == 0 || err == HN_ISOLATED_PART)

@@ -37,6 +37,8 @@ struct hn_message {
 struct hn_verdict;
 struct hn_decision;
 
+enum hn_registered { HN_REGISTERED_NONE, HN_REGISTERED_SOME, HN_REGISTERED_ALL };
+
 struct hn_ops {
 	/* Monotonic time in ns. Locks held: any. */
 	uint64_t (*now_ns)(void *be);
@@ -141,6 +143,13 @@ struct hn_ops {
 	 * leave. May return early. Locks held: lead.
 	 */
 	bool (*wait_message)(void *be, bool chores);
+	/*
+	 * How much of [start, end) is registered at this moment? Asked of the kernel, also while events are unread. For a base page never
+	 * "some". NULL: events come in the order of what they tell of. Gate exclusive.
+	 */
+	enum hn_registered (*is_registered)(void *be, hn_addr start, hn_addr end);
+	/* Is anything of [start, end) registered, for all that was noted of events? NULL: the same as above. Gate exclusive. */
+	bool (*is_known)(void *be, hn_addr start, hn_addr end);
 	/* The engine has taken note of event m: now the backend, for its own books; HN_MSG_FORK is its alone (hn_for_each_armed). Gate exclusive. */
 	void (*note_event)(void *be, const struct hn_message *m);
 	/* Let others run: an event's causer has to, before a fault can be answered. Locks held: lead, or none. */

@@ -92,7 +92,7 @@ uint32_t hn_arm_run(struct hn *hn, hn_addr haddr, uint32_t nr)
 	/* Gate shared: an event read but not yet processed would make MAPPED a lie, and we could arm a new mapping. */
 	hn_gate_read_lock(hn);
 	e = hn_entry_find(hn, haddr);
-	locked = e ? lock_run(e, without_parts(hn, haddr, got), hn_now_ms(hn)) : 0; /* A1 */
+	locked = e && !hn_order_waits(hn) ? lock_run(e, without_parts(hn, haddr, got), hn_now_ms(hn)) : 0; /* A1 */
 	if (locked) {
 		armed = hn->ops->arm(hn->be, haddr, first, locked, &why); /* A2 */
 		settle_run(hn, e, haddr, first, locked, armed, why);      /* A3 */
@@ -252,7 +252,7 @@ static int take_back(struct hn *hn, uint32_t page, enum hn_disarm_cause cause, b
 		ret = -1;
 		if (!hn_page_trylock(hn, page)) {
 			*locked = true;
-		} else if (hn->ops->disarm(hn->be, haddr, page) == 0) {
+		} else if (!hn_order_waits(hn) && hn->ops->disarm(hn->be, haddr, page) == 0) {
 			p->content = 0;
 			hn_entry_to_mapped(hn, e, cause);
 			hn_page_unlock(hn, page);

@@ -65,20 +65,6 @@ static void put_off(struct hn *hn, hn_addr addr)
 
 /* ---- reading ---- */
 
-/* Gate held exclusively. */
-static void process_event(struct hn *hn, const struct hn_message *m)
-{
-	switch (m->kind) {
-	case HN_MSG_UNMAP: hn_event_unmap(hn, m->start, m->end); break;
-	case HN_MSG_REMOVE: hn_event_remove(hn, m->start, m->end); break;
-	case HN_MSG_REMAP: hn_event_remap(hn, m->start, m->to, m->end - m->start); break;
-	case HN_MSG_FORK: /* the backend gives the child what it lacks */
-	case HN_MSG_FAULT:
-	case HN_MSG_OTHER: break;
-	}
-	hn->ops->note_event(hn->be, m);
-}
-
 enum got { GOT_NOTHING, GOT_FAULT, GOT_EVENT };
 
 static enum got read_one(struct hn *hn, struct hn_message *m)
@@ -89,13 +75,15 @@ static enum got read_one(struct hn *hn, struct hn_message *m)
 	if (hn->ops->read_message(hn->be, m)) {
 		got = m->kind == HN_MSG_FAULT ? GOT_FAULT : GOT_EVENT;
 		if (got == GOT_EVENT)
-			process_event(hn, m);
+			hn_order_event(hn, m);
 	}
+	if (got == GOT_NOTHING)
+		hn_order_settle(hn);
 	hn_gate_write_unlock(hn);
 	return got;
 }
 
-void hn_event_again(struct hn *hn, const struct hn_message *m) { process_event(hn, m); }
+void hn_event_again(struct hn *hn, const struct hn_message *m) { hn_order_event(hn, m); }
 
 uint32_t hn_read_on(struct hn *hn, uint32_t most)
 {
@@ -149,6 +137,10 @@ static uint64_t serve_fault(struct hn *hn, const struct hn_message *m, uint64_t 
 	enum hn_outcome out;
 
 	hn->core->behind_ns = read_ns; /* still the leader */
+	if (hn_order_waits(hn)) { /* where the page is expected now is not known; nor would the kernel let it be put back */
+		put_off(hn, m->start);
+		return read_ns;
+	}
 	out = hn_fault(hn, m->start, m->tid, since_ns, &verdict);
 	put_on_record(hn, m, read_ns, out, &verdict);
 	if (out == HN_FAULT_DEFERRED || (out == HN_FAULT_UNMANAGED && !hn_hole_serve(hn, m->start, m->tid)))
@@ -169,7 +161,7 @@ static void on_quiet(struct hn *hn)
 }
 
 /* Is there something that on_quiet() has to see to? */
-static bool has_chores(struct hn *hn) { return hn->core->nr_deferred || hn_displaced_any(hn); }
+static bool has_chores(struct hn *hn) { return hn->core->nr_deferred || hn_displaced_any(hn) || hn_order_any(hn); }
 
 /*
  * When a message came is not said. One that is there as soon as the one before it has been served came while that was in

@@ -23,6 +23,7 @@
 _Static_assert(HN_REST_MS == REST_MS << REST_DOUBLINGS, "the longest");
 
 #define RANGES 64
+#define REST_TRIES 16u /* to find no event outstanding; else the next look will */
 #define MAX_ADDR ((hn_addr)1 << 53) /* numbers of huge pages are 32 bits wide (hn_page_set_haddr) */
 #define COUNT_BYTES ((hn_addr)64 << 20) /* counted in one call: some 0.2 ms with small pages */
 #define COUNT_NS 2000000u               /* for one look */
@@ -252,6 +253,24 @@ static bool register_whole(struct hn_live *live, hn_addr start, hn_addr end, boo
 }
 
 /*
+ * What we know must be what is: while an event is outstanding there can be pages here, for all we know, that were unmapped before
+ * this mapping came, and its UNMAP would be taken for older than this (order.c). False: not now, the gate is not held.
+ */
+static bool lock_gate_at_rest(struct hn_worker *w)
+{
+	uint32_t tries;
+
+	for (tries = 0; tries < REST_TRIES; tries++) {
+		hn_gate_write_lock(&w->hn);
+		if (!hn_order_any(&w->hn) && !hn_live_event_unread(w))
+			return true;
+		hn_gate_write_unlock(&w->hn);
+		hn_live_yield(w);
+	}
+	return false;
+}
+
+/*
  * Gate exclusive: no event is between read and processed, so what MAPPED says is true when it is said (I2). An event
  * that is queued but unread makes every later arm and put-back fail with EAGAIN until it is read.
  */
@@ -262,7 +281,8 @@ static void register_vma(struct hn_worker *w, const struct hn_vma *vma, uint64_t
 	struct hn_live *live = w->live;
 	bool done;
 
-	hn_gate_write_lock(&w->hn);
+	if (!lock_gate_at_rest(w))
+		return;
 	m.fresh = hn_region_is_fresh(live, vma->start, vma->end);
 	m.removes = w->hn.core->removes;
 	done = live->nr_regions < HN_MAX_REGIONS - 1 && !hn_displaced_any(&w->hn) &&

@@ -98,6 +98,27 @@ void hn_live_stop_handlers(struct hn_live *live)
 			return;
 }
 
+/*
+ * The kernel does not say whose a mapping is, but refuses to give one userfaultfd what another has. Where it is nobody's, it is
+ * the trash's for a moment, in a mode that makes no difference to anybody. Where the call fails for another reason we go by
+ * what is mapped: nothing, or such memory as is registered; better to keep what is gone than to lose what is there.
+ */
+enum hn_registered hn_live_is_registered(void *be, hn_addr start, hn_addr end)
+{
+	struct hn_live *live = hn_live_of(be);
+	int err = hn_uffd_register(live->fd_trash, start, end - start, UFFDIO_REGISTER_MODE_WP);
+
+	if (!err)
+		hn_uffd_unregister(live->fd_trash, start, end - start);
+	if (!err || (err != -EBUSY && hn_maps_is_empty(live->fd_maps, start, end)))
+		return HN_REGISTERED_NONE;
+	if (hn_maps_is_whole(live->fd_maps, start, end))
+		return HN_REGISTERED_ALL;
+	if (end - start > HN_BASE_SIZE)
+		return HN_REGISTERED_SOME;
+	return err == -EBUSY ? HN_REGISTERED_ALL : HN_REGISTERED_NONE;
+}
+
 void hn_live_note_event(void *be, const struct hn_message *m)
 {
 	struct hn_worker *w = be;

@@ -245,6 +245,7 @@ def case_tests(b):
     policies = {
         "jumps": (["always"],),
         "mapping": (["always"], ["alternate", "--mover", "kernel"]),
+        "moves": (["alternate"], ["observe"]),
         "access": (["always"],),
         "change": (["always"],),
         "eyes": (["always"],),

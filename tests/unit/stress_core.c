@@ -20,7 +20,7 @@
 
 #define NR_PROGRAM 4
 #define NR_HANDLERS 3
-#define NR_EVENTS 2
+#define NR_EVENTS 3
 #define ROUND_MS 400
 #define MAPPED_SLOTS 24u
 
@@ -28,6 +28,7 @@ struct run {
 	struct world *w;
 	uint64_t seed;
 	struct hn_word stop_program, stop_scanner;
+	struct hn_word freed;   /* the slot that was, or is just being, freed last */
 	pthread_mutex_t arming; /* the drainer keeps arming off */
 	uint64_t accesses, system_calls, drains;
 };
@@ -77,7 +78,7 @@ static void one_remap(struct self *me, hn_addr from, uint64_t len)
 	if (world_random(&me->rnd) % 2) { /* the whole pages around it, to a huge-aligned place */
 		from = hn_page_down(from);
 		len = hn_page_up(len);
-		to = hn_page_down(to);
+		to = world_random(&me->rnd) % 2 ? hn_page_down(to) : world_at(hn_load_relaxed(&me->run->freed) * WORLD_CELLS);
 	}
 	if (from + len > world_at(WORLD_SLOTS * WORLD_CELLS) || to + len > world_at(WORLD_SLOTS * WORLD_CELLS))
 		return;
@@ -86,12 +87,17 @@ static void one_remap(struct self *me, hn_addr from, uint64_t len)
 		return;
 	if (!world_claim(w, from, len, FLUX_MOVING))
 		return;
-	if (world_claim(w, to, len, FLUX_MOVING)) {
-		if (world_is_unmapped(w, to, len))
-			world_mremap(w, from, to, len);
-		world_release(w, to, len);
+	if (!world_claim(w, to, len, FLUX_MOVING)) {
+		world_release(w, from, len);
+		return;
 	}
-	world_release(w, from, len);
+	if (world_is_unmapped(w, to, len)) {
+		hn_store_relaxed(&me->run->freed, world_slot_of(from));
+		world_mremap(w, from, to, len);
+	} else {
+		world_release(w, from, len);
+	}
+	world_release(w, to, len);
 }
 
 static void one_drop(struct self *me, hn_addr from, uint64_t len)
@@ -102,6 +108,18 @@ static void one_drop(struct self *me, hn_addr from, uint64_t len)
 		world_dontneed(w, from, len, &me->rnd);
 		world_release(w, from, len);
 	}
+}
+
+/* Over what may be mapped in part: fills gaps. */
+static void one_mmap(struct self *me, hn_addr from, uint64_t len, bool populate)
+{
+	struct world *w = me->run->w;
+
+	if (!world_claim(w, from, len, FLUX_MOVING))
+		return;
+	if (world_is_at_rest(w, from, len))
+		world_mmap(w, from, len, populate);
+	world_release(w, from, len);
 }
 
 static void one_system_call(struct self *me)
@@ -121,18 +139,17 @@ static void one_system_call(struct self *me)
 		one_drop(me, from, len);
 	} else if (what < 5) {
 		if (world_claim(w, from, len, FLUX_MOVING)) {
+			hn_store_relaxed(&me->run->freed, world_slot_of(from));
 			world_munmap(w, from, len);
 			if (world_random(&me->rnd) % 8)
-				world_mmap(w, from, len, world_random(&me->rnd) % 2);
-			world_release(w, from, len);
+				one_mmap(me, from, len, world_random(&me->rnd) % 2);
 			if (world_random(&me->rnd) % 2)
 				one_drop(me, from, len); /* before the scanner knows it, or while it looks */
 		}
 	} else if (what < 7) {
 		one_remap(me, from, len);
-	} else if (world_claim(w, from, len, FLUX_MOVING)) {
-		world_mmap(w, from, len, false); /* over what may be mapped in part: fills gaps */
-		world_release(w, from, len);
+	} else {
+		one_mmap(me, from, len, false);
 	}
 	hn_stat_add(&me->run->system_calls, 1);
 }
@@ -143,7 +160,7 @@ static void *event_thread(void *arg)
 
 	while (!hn_load_relaxed(&me->run->stop_program)) {
 		one_system_call(me);
-		usleep(world_random(&me->rnd) % 4000);
+		usleep(world_random(&me->rnd) % 5000);
 	}
 	return NULL;
 }

@@ -585,12 +585,50 @@ static bool op_wait_message(void *be, bool chores)
 	return go_on;
 }
 
+static enum hn_registered op_is_registered(void *be, hn_addr start, hn_addr end)
+{
+	struct world *w = world_of(be);
+	unsigned cells = 0, there = 0;
+	hn_addr a;
+
+	pthread_rwlock_rdlock(&w->mmap_lock);
+	for (a = start & ~(WORLD_CELL - 1); a < end; a += WORLD_CELL, cells++)
+		there += (slot_at(w, a)->mapped & bit_of(a)) != 0;
+	pthread_rwlock_unlock(&w->mmap_lock);
+	return there == 0 ? HN_REGISTERED_NONE : there < cells ? HN_REGISTERED_SOME : HN_REGISTERED_ALL;
+}
+
+static void know(struct world *w, hn_addr from, uint64_t len, bool mapped)
+{
+	hn_addr a;
+
+	for (a = from; a < from + len; a += WORLD_CELL) {
+		uint8_t *known = &slot_at(w, a)->known;
+
+		*known = (uint8_t)(mapped ? *known | bit_of(a) : *known & ~bit_of(a));
+	}
+}
+
+static bool op_is_known(void *be, hn_addr start, hn_addr end)
+{
+	struct world *w = world_of(be);
+	hn_addr a;
+
+	for (a = start & ~(WORLD_CELL - 1); a < end; a += WORLD_CELL)
+		if (slot_at(w, a)->known & bit_of(a))
+			return true;
+	return false;
+}
+
 static void op_note_event(void *be, const struct hn_message *m)
 {
 	struct world *w = world_of(be);
 	uint32_t parts = hn_load_relaxed(&w->self.hn.core->nr_displaced);
 
-	(void)m;
+	if (m->kind == HN_MSG_UNMAP || m->kind == HN_MSG_REMAP)
+		know(w, m->start, m->end - m->start, false);
+	if (m->kind == HN_MSG_REMAP)
+		know(w, m->to, m->end - m->start, true);
 	hn_add_acq_rel(&w->events_noted, 1);
 	if (parts > hn_load_relaxed(&w->most_parts)) /* the gate is ours alone */
 		hn_store_relaxed(&w->most_parts, parts);
@@ -674,7 +712,7 @@ static int op_hole_fill(void *be, hn_addr addr, uint32_t zeros)
 	.copy_in = op_copy_in, .page_nodes = op_page_nodes, .thread_node = op_thread_node,                             \
 	.target_get = op_target_get, .target_put = op_target_put, .copy = op_copy, .commit = op_commit,                \
 	.wake = op_wake, .event_unread = op_event_unread, .read_message = op_read_message,                             \
-	.wait_message = op_wait_message, .note_event = op_note_event, .yield = op_yield, .hole_get = op_hole_get,      \
+	.wait_message = op_wait_message, .is_registered = op_is_registered, .is_known = op_is_known, .note_event = op_note_event, .yield = op_yield, .hole_get = op_hole_get,      \
 	.hole_put = op_hole_put, .hole_fill = op_hole_fill
 
 static const struct hn_ops ops = { OPS };
@@ -706,14 +744,18 @@ static void look_at(struct worker *k, unsigned slot, uint64_t *rnd)
 	int nid = 0;
 
 	hn_gate_read_lock(&k->hn);
+	pthread_rwlock_rdlock(&k->w->mmap_lock);
 	pthread_mutex_lock(&s->lock);
 	if (s->present == ALL_CELLS && !s->huge && world_random(rnd) % 2 == 0)
 		s->huge = true; /* khugepaged was here */
 	huge = s->huge;
 	gone = s->frame && !s->huge;
+	if (!hn_order_any(&k->hn) && !is_changing(k->w))
+		s->known |= s->mapped; /* as discovery registers it */
 	if (huge)
 		nid = s->frame->nid;
 	pthread_mutex_unlock(&s->lock);
+	pthread_rwlock_unlock(&k->w->mmap_lock);
 	if (huge)
 		hn_manage(&k->hn, haddr, nid);
 	else if (gone)
@@ -770,6 +812,50 @@ void world_release(struct world *w, hn_addr from, uint64_t len)
 	}
 }
 
+bool world_is_at_rest(struct world *w, hn_addr from, uint64_t len)
+{
+	bool rest = true;
+	unsigned i;
+
+	for (i = world_slot_of(from); i <= world_slot_of(from + len - 1); i++) {
+		pthread_mutex_lock(&w->slot[i].lock);
+		rest = rest && w->slot[i].freeing == 0;
+		pthread_mutex_unlock(&w->slot[i].lock);
+	}
+	return rest;
+}
+
+/* Whole slots are free for others at once; parts when it is over. Returns what world_freed wants to know. */
+static bool let_go(struct world *w, hn_addr from, uint64_t len)
+{
+	unsigned i;
+
+	if ((from | len) & ~HN_PAGE_MASK)
+		return false;
+	for (i = world_slot_of(from); i <= world_slot_of(from + len - 1); i++) {
+		pthread_mutex_lock(&w->slot[i].lock);
+		w->slot[i].flux = FLUX_NONE;
+		w->slot[i].freeing++;
+		pthread_mutex_unlock(&w->slot[i].lock);
+	}
+	return true;
+}
+
+static void freed(struct world *w, hn_addr from, uint64_t len, bool whole)
+{
+	unsigned i;
+
+	if (!whole) {
+		world_release(w, from, len);
+		return;
+	}
+	for (i = world_slot_of(from); i <= world_slot_of(from + len - 1); i++) {
+		pthread_mutex_lock(&w->slot[i].lock);
+		w->slot[i].freeing--;
+		pthread_mutex_unlock(&w->slot[i].lock);
+	}
+}
+
 bool world_is_unmapped(struct world *w, hn_addr from, uint64_t len)
 {
 	bool unmapped = true;
@@ -782,14 +868,20 @@ bool world_is_unmapped(struct world *w, hn_addr from, uint64_t len)
 	return unmapped;
 }
 
-/* mmap_lock held for writing, so that no move runs; from here on they are refused until wait_read() returns. */
+/* mmap_lock held for writing, so that no move runs; from here on they are refused until so many wait_read() have returned. */
+static void begin_change(struct world *w, unsigned events)
+{
+	pthread_mutex_lock(&w->uffd);
+	w->changing += events;
+	pthread_mutex_unlock(&w->uffd);
+}
+
 static void queue_event(struct world *w, struct event *e)
 {
 	struct event **p;
 
 	pthread_cond_init(&e->cond, NULL);
 	pthread_mutex_lock(&w->uffd);
-	w->changing++;
 	for (p = &w->events; *p; p = &(*p)->next)
 		;
 	*p = e;
@@ -832,14 +924,20 @@ static void zap_cell(struct world *w, hn_addr addr, bool unmap)
 void world_munmap(struct world *w, hn_addr from, uint64_t len)
 {
 	struct event e = { .message = { .kind = HN_MSG_UNMAP, .start = from, .end = from + len } };
+	bool whole;
 	hn_addr a;
 
 	pthread_rwlock_wrlock(&w->mmap_lock);
 	for (a = from; a < from + len; a += WORLD_CELL)
 		zap_cell(w, a, true);
-	queue_event(w, &e);
+	begin_change(w, 1);
 	pthread_rwlock_unlock(&w->mmap_lock);
+	whole = let_go(w, from, len);
+	if (chance(w, 25))
+		usleep(200);
+	queue_event(w, &e);
 	wait_read(w, &e);
+	freed(w, from, len, whole);
 }
 
 void world_mmap(struct world *w, hn_addr from, uint64_t len, bool populate)
@@ -869,8 +967,9 @@ void world_dontneed(struct world *w, hn_addr from, uint64_t len, uint64_t *rnd)
 
 	hn_add_acq_rel(&w->zaps_pending, 1);
 	pthread_rwlock_wrlock(&w->mmap_lock);
-	queue_event(w, &e);
+	begin_change(w, 1);
 	pthread_rwlock_unlock(&w->mmap_lock);
+	queue_event(w, &e);
 	wait_read(w, &e);
 	if (world_random(rnd) % 2)
 		usleep(world_random(rnd) % 4000);
@@ -941,7 +1040,7 @@ void world_mremap(struct world *w, hn_addr from, hn_addr to, uint64_t len)
 {
 	struct event remap = { .message = { .kind = HN_MSG_REMAP, .start = from, .end = from + len, .to = to } };
 	struct event unmap = { .message = { .kind = HN_MSG_UNMAP, .start = from, .end = from + len } };
-	bool whole = ((from | to | len) & ~HN_PAGE_MASK) == 0;
+	bool whole = ((from | to | len) & ~HN_PAGE_MASK) == 0, free;
 	hn_addr a;
 
 	pthread_rwlock_wrlock(&w->mmap_lock);
@@ -951,13 +1050,16 @@ void world_mremap(struct world *w, hn_addr from, hn_addr to, uint64_t len)
 		else
 			move_cell(w, from + a, to + a);
 	}
-	queue_event(w, &remap);
+	begin_change(w, 2);
+	queue_event(w, &remap); /* moves are heard of in their order here; in the checker they need not be */
 	pthread_rwlock_unlock(&w->mmap_lock);
+	free = let_go(w, from, len);
 	wait_read(w, &remap);
-	pthread_rwlock_wrlock(&w->mmap_lock);
+	if (chance(w, 50))
+		usleep(200);
 	queue_event(w, &unmap);
-	pthread_rwlock_unlock(&w->mmap_lock);
 	wait_read(w, &unmap);
+	freed(w, from, len, free);
 }
 
 /* ---- life ---- */

@@ -7,6 +7,7 @@
  *   - arm, disarm, commit and all that fills holes answer "not now" from when an event is queued until it has been read
  *     and its causer has run;
  *   - the caller of munmap, mremap and madvise goes on as soon as its event has been read;
+ *   - what munmap and mremap free can be moved to at once, and that event can come before theirs;
  *   - the zap of MADV_DONTNEED comes some time after that, and the pages may be in use until then;
  *   - a wake-up reaches whoever sleeps in the range at that moment and nobody else;
  *   - with `rwp` a page is armed in its place, where each access faults, and what is put there is armed at first, too.
@@ -47,8 +48,10 @@ struct slot {
 	struct frame *frame;
 	uint8_t present, mapped; /* a bit per cell */
 	uint8_t guarded;         /* RWPROTECT: who touches it faults */
+	uint8_t known;           /* mapped, for all that the agent was told; written with the gate held exclusively, or shared and the lock */
 	bool huge;
 	enum flux flux;
+	unsigned freeing; /* calls that have freed this slot, and whose event is still to be read */
 	uint64_t truth[WORLD_CELLS][WORLD_WORDS];
 };
 
@@ -128,7 +131,9 @@ void world_tick(struct world *w, uint32_t ms);
 /* Claim the slots of [from, from + len) for a system call; all or nothing. */
 bool world_claim(struct world *w, hn_addr from, uint64_t len, enum flux flux);
 void world_release(struct world *w, hn_addr from, uint64_t len);
-/* System calls on claimed ranges. */
+/* False: new memory must not come here, as it would be registered, which nothing is that comes in the place of what is not known to be gone. */
+bool world_is_at_rest(struct world *w, hn_addr from, uint64_t len);
+/* System calls on claimed ranges. munmap and mremap release what they free, as soon as it is free. */
 void world_munmap(struct world *w, hn_addr from, uint64_t len);
 /* `populate`: whole slots are filled by the kernel itself, as in memory that is not registered (yet). */
 void world_mmap(struct world *w, hn_addr from, uint64_t len, bool populate);
