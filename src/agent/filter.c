@@ -110,21 +110,31 @@ __attribute__((naked, visibility("default"))) long syscall(long nr __attribute__
 
 /* ---- inherited ---- */
 
-/* "Seccomp:" of /proc/self/status is not 0. Reading a file is what the loader has just done many times. */
+/*
+ * "Seccomp:" of /proc/self/status is not 0. Reading a file is what the loader has just done many times. The line of groups before it
+ * may be as long as any buffer, so only the end of what was read is kept.
+ */
 static bool has_filter(void)
 {
 	static const char key[] = "\nSeccomp:\t";
+	long fd = hn_sys_open("/proc/self/status", O_RDONLY | O_CLOEXEC), n, i, have = 0;
 	char buf[4096];
-	long fd = hn_sys_open("/proc/self/status", O_RDONLY | O_CLOEXEC), n, i;
+	bool found = false;
 
 	if (fd < 0)
 		return false;
-	n = hn_sys_read((int)fd, buf, sizeof(buf));
+	while (!found && (n = hn_sys_read((int)fd, buf + have, sizeof(buf) - (size_t)have)) > 0) {
+		have += n;
+		for (i = 0; !found && i + (long)sizeof(key) <= have; i++)
+			found = memcmp(buf + i, key, sizeof(key) - 1) == 0;
+		if (found)
+			break;
+		i = have < (long)sizeof(key) - 1 ? 0 : have - (long)sizeof(key) + 1;
+		memmove(buf, buf + i, (size_t)(have - i));
+		have -= i;
+	}
 	hn_sys_close((int)fd);
-	for (i = 0; i + (long)sizeof(key) <= n; i++)
-		if (memcmp(buf + i, key, sizeof(key) - 1) == 0)
-			return buf[i + (long)sizeof(key) - 1] != '0';
-	return false;
+	return found && buf[i - 1 + (long)sizeof(key) - 1] != '0';
 }
 
 static struct {
