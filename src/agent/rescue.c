@@ -6,12 +6,14 @@
  * It sleeps, is woken by crash.c, and looks once a second whether all are alive, the kernel clears a word of each when it ends,
  * and get on (linux/pulse.h). Nothing is asked of the other threads while all is well.
  */
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
 
 #include "agent/agent.h"
+#include "linux/number.h"
 #include "linux/pulse.h"
 #include "linux/sys.h"
 
@@ -192,6 +194,45 @@ static const struct hn_own_thread *find_dead(void)
 	return NULL;
 }
 
+/* ---- when only we are left ---- */
+
+/* The number that is field `nr` of /proc/PID/stat, counted from behind the command's name. */
+static uint64_t stat_field(const char *behind, int nr)
+{
+	uint64_t v;
+	int field = 2;
+
+	for (; *behind && field < nr; behind++)
+		field += *behind == ' ';
+	hn_read_number(behind, &v);
+	return v;
+}
+
+/*
+ * libc ends the process with the last of its threads. Threads that it does not know, or that may do nothing else (strict seccomp),
+ * end by the system call, one by one; and with the last of them the process would have ended, as its first thread has said.
+ */
+static void end_with_the_program(const struct hn_live *live)
+{
+	uint64_t ours = 0; /* the kernel clears each one's word before it counts it out, so never more than there are */
+	char path[64], buf[1024], *p;
+	long fd, n;
+	uint32_t i;
+
+	for (i = 0; i < hn_load_acquire(&hn_own_threads.nr) && i < HN_AGENT_THREADS; i++)
+		ours += hn_load_acquire(&hn_own_threads.thread[i].alive) != 0;
+	hn_number_path(path, "", (uint32_t)hn_sys_getpid(), "/stat");
+	fd = hn_sys_open_at(live->fd_task, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	n = hn_sys_read((int)fd, buf, sizeof(buf) - 1);
+	hn_sys_close((int)fd);
+	buf[n > 0 ? n : 0] = '\0';
+	p = strrchr(buf, ')');
+	if (p && p[1] == ' ' && p[2] == 'Z' && stat_field(p + 1, 20) == ours + 1)
+		HN_SYS(SYS_exit_group, stat_field(p + 1, 52) >> 8 & 0xff, 0, 0, 0, 0, 0);
+}
+
 void hn_watch(struct hn_worker *w, const struct hn_word *over, struct hn_worker *const *workers, uint32_t nr_workers)
 {
 	struct timespec look = { LOOK_MS / 1000, LOOK_MS % 1000 * 1000000 };
@@ -208,6 +249,7 @@ void hn_watch(struct hn_worker *w, const struct hn_word *over, struct hn_worker 
 			rescue(w, workers, nr_workers, bad, bad && !dead);
 			return;
 		}
+		end_with_the_program(w->live);
 		hn_sys_futex(&hn_fault_of_ours.bell.v, FUTEX_WAIT_PRIVATE, bell, &look);
 	}
 }
