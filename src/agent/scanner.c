@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <time.h>
 
 #include "agent/run.h"
@@ -145,7 +146,7 @@ static void scanner_main(void *arg)
 	}
 }
 
-void hn_agent_start(void)
+static void start(void)
 {
 	/* A child that libc knows nothing of has its parent's state: what it believed to be paused would not be. */
 	if (!hn_agent_is_ours())
@@ -163,4 +164,14 @@ void hn_agent_start(void)
 	hn_crash_catch();
 	if (hn_bare_thread(scanner_main, NULL))
 		hn_give_up("not managed: cannot start a thread", 0);
+}
+
+/* A handler of the program's that forks would wait for an agent that cannot come, as its own thread is just starting it. */
+void hn_agent_start(void)
+{
+	uint64_t all = ~0ull, old = 0;
+
+	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
+	start();
+	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
 }
