@@ -259,14 +259,39 @@ static void take_over_orders(void)
 	hn_store_release(&hn_agent.slot->wanted_mode, hn_agent.kept_mode);
 }
 
+#define FEW 64u /* so many descriptors the kernel takes along at least, whatever is to be closed */
+
+static void close_all(void *err)
+{
+	*(long *)err = HN_SYS(SYS_close_range, 0, ~0u, 0, 0, 0, 0);
+	for (;;)
+		HN_SYS(SYS_exit, 0, 0, 0, 0, 0, 0);
+}
+
+/*
+ * A descriptor table of our own, empty: nothing of the program is held open, nothing of ours can be closed. What the kernel takes
+ * along is closed by another process: to close a message queue ends the mq_notify(3) of whichever process does so.
+ */
+static long empty_table(void)
+{
+	char stack[4096] __attribute__((aligned(16)));
+	long err = HN_SYS(SYS_close_range, FEW, ~0u, HN_CLOSE_RANGE_UNSHARE, 0, 0, 0), closed = -EAGAIN, pid;
+
+	if (err)
+		return err;
+	pid = hn_sys_clone(CLONE_VM | CLONE_VFORK | CLONE_FILES, stack + sizeof(stack), NULL, NULL, close_all, &closed);
+	if (pid > 0)
+		HN_SYS(SYS_wait4, pid, NULL, 0x40000000 /* __WALL */, NULL, 0, 0);
+	return closed ? HN_SYS(SYS_close_range, 0, ~0u, 0, 0, 0, 0) : 0;
+}
+
 bool hn_set_up(void)
 {
 	const struct hn_config *c = &hn_agent.config;
 	struct hn_live_error why;
 	long err;
 
-	/* A descriptor table of our own, empty: nothing of the program is held open, nothing of ours can be closed. */
-	err = HN_SYS(SYS_close_range, 0, ~0u, HN_CLOSE_RANGE_UNSHARE, 0, 0, 0);
+	err = empty_table();
 	if (err)
 		return hn_give_up("not managed: close_range is not available", (int)-err);
 	settle_in();
