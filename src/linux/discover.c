@@ -356,6 +356,19 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 
 /* ---- regions that were a mistake ---- */
 
+/*
+ * A registered mapping that has grown in its place is registered to its end, and nobody said so. Left so, it would be two mappings
+ * from here on, which mremap does not take for one. Not where the kernel can only be asked by text (before Linux 6.11).
+ */
+static hn_addr grown_end(const struct hn_live *live, hn_addr end)
+{
+	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = end - 1 };
+
+	if (hn_sys_ioctl(live->fd_maps, HN_PROCMAP_QUERY, &q) != 0 || q.vma_end <= end)
+		return end;
+	return hn_region_any(live, end, q.vma_end) ? end : q.vma_end;
+}
+
 /* Put back what is armed in the region, then let the kernel have it. */
 static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 {
@@ -365,6 +378,7 @@ static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 		return; /* next look */
 	hn_gate_write_lock(&w->hn);
 	if (hn_region_covers(live, start, end) && hn_release_range(&w->hn, start, end)) {
+		end = grown_end(live, end);
 		hn_uffd_unregister(live->fd, start, end - start);
 		hn_uffd_wake(live->fd, start, end - start);
 		hn_policy_unfence(live, start, end);

@@ -469,6 +469,8 @@ int hn_live_hole_fill(void *be, hn_addr addr, uint32_t zeros);
 /* ---- region.c; gate exclusive to change ---- */
 bool hn_fence_is_same(const struct hn_fence *a, const struct hn_fence *b);
 bool hn_region_covers(const struct hn_live *live, hn_addr start, hn_addr end);
+/* Some of it is registered. */
+bool hn_region_any(const struct hn_live *live, hn_addr start, hn_addr end);
 struct hn_region *hn_region_at(struct hn_live *live, hn_addr addr);
 /* A copy of the i-th region; false when there are less. Takes and releases the gate (shared). */
 bool hn_region_nth(struct hn_worker *w, uint32_t i, struct hn_region *r);

@@ -51,13 +51,14 @@ bool hn_region_nth(struct hn_worker *w, uint32_t i, struct hn_region *r)
 	return there;
 }
 
-bool hn_live_is_known(void *be, hn_addr start, hn_addr end)
+bool hn_region_any(const struct hn_live *live, hn_addr start, hn_addr end)
 {
-	const struct hn_live *live = hn_live_of(be);
 	uint32_t i = first_after(live, start);
 
 	return i < live->nr_regions && live->region[i].start < end;
 }
+
+bool hn_live_is_known(void *be, hn_addr start, hn_addr end) { return hn_region_any(hn_live_of(be), start, end); }
 
 bool hn_region_covers(const struct hn_live *live, hn_addr start, hn_addr end)
 {
