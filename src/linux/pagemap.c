@@ -79,13 +79,16 @@ bool hn_pagemap_is_huge(int fd, hn_addr haddr)
 	return hn_pagemap_huge_prefix(fd, haddr, haddr + HN_PAGE_SIZE) == HN_PAGE_SIZE;
 }
 
+#define COUNT_STEP ((hn_addr)64 << 20) /* the kernel holds the memory map's lock for the whole of a call: 0.2 ms with small pages */
+
 static uint64_t count_bytes(int fd, hn_addr start, hn_addr end, const struct hn_pm_scan_arg *what, uint64_t enough)
 {
 	struct hn_range r[RUNS];
 	uint64_t sum = 0;
 
 	while (start < end && sum < enough) {
-		int n = runs(fd, start, end, what, r, RUNS, &start), i;
+		hn_addr stop = end - start > COUNT_STEP ? start + COUNT_STEP : end;
+		int n = runs(fd, start, stop, what, r, RUNS, &start), i;
 
 		if (n < 0)
 			break;
