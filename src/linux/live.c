@@ -69,6 +69,7 @@ void *hn_area(struct hn_live *live, size_t bytes, bool huge)
 	if (hn_is_error(at))
 		return NULL;
 	start = hn_page_up((hn_addr)at + GUARD);
+	hn_sys_madvise((void *)at, all, MADV_DONTFORK); /* the guards, too: each generation would add its own */
 	HN_SYS(SYS_munlock, at, all, 0, 0, 0, 0);
 	if (open_area(start, bytes, huge)) {
 		hn_sys_munmap((void *)at, all);
