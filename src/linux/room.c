@@ -16,6 +16,9 @@
 #define PLENTY 8u        /* with one eighth of the node free nothing can be near a watermark */
 #define SCARCE_MS 10000u /* how long nothing is left to the kernel after it had to split a page */
 
+/* A node of 4 TiB has more KiB than that. */
+static uint32_t at_most_32_bits(uint64_t v) { return v < UINT32_MAX ? (uint32_t)v : UINT32_MAX; }
+
 /* What the node's allocator counts as free, and all there is; 0 when it cannot be known. */
 static uint32_t free_kib(const struct hn_live *live, uint32_t n, uint32_t *total)
 {
@@ -23,8 +26,8 @@ static uint32_t free_kib(const struct hn_live *live, uint32_t n, uint32_t *total
 
 	hn_number_path(path, "/sys/devices/system/node/node", (uint32_t)live->setup.os_nid[n], "/meminfo");
 	hn_sys_read_file(path, buf, sizeof(buf));
-	*total = (uint32_t)hn_number_behind(buf, "MemTotal:");
-	return (uint32_t)hn_number_behind(buf, "MemFree:");
+	*total = at_most_32_bits(hn_number_behind(buf, "MemTotal:"));
+	return at_most_32_bits(hn_number_behind(buf, "MemFree:"));
 }
 
 static bool is_asked_for(const struct hn_live *live) { return live->setup.kernel_mover && !live->setup.is_virtual; }
