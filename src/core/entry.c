@@ -195,13 +195,15 @@ void hn_census(struct hn *hn, hn_census_fn fn, void *arg)
 
 void hn_entry_set_open(struct hn *hn, struct hn_entry *e, bool open)
 {
-	uint32_t chunk = (uint32_t)(e - hn_entries(hn)) >> hn->core->geo.chunk_shift;
+	uint64_t chunk = ((uint64_t)(uintptr_t)e - (uint64_t)(uintptr_t)hn_entries(hn)) / sizeof(*e) >> hn->core->geo.chunk_shift;
+	uint32_t add = open ? 1 : (uint32_t)-1;
 
-	if (e->open != open) {
-		__atomic_fetch_add(&hn->core->nr_open, open ? 1 : (uint32_t)-1, __ATOMIC_RELAXED);
-		__atomic_fetch_add(&hn_chunks(hn)[chunk].nr_open, open ? 1 : (uint32_t)-1, __ATOMIC_RELAXED);
-	}
+	if (e->open == open)
+		return;
 	e->open = open;
+	__atomic_fetch_add(&hn->core->nr_open, add, __ATOMIC_RELAXED);
+	if (chunk < hn->core->geo.nr_chunks) /* who only wants pages judged may have an entry of his own */
+		__atomic_fetch_add(&hn_chunks(hn)[chunk].nr_open, add, __ATOMIC_RELAXED);
 }
 
 void hn_entry_set_managed(struct hn *hn, struct hn_entry *e, int nid)
