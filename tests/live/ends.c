@@ -81,6 +81,13 @@ static void by_last_thread(void)
 	pthread_exit(NULL);
 }
 
+/* As threads that libc does not know end, or under strict seccomp. libc would have ended the process. */
+static void by_system_call(void)
+{
+	get_arena();
+	syscall(SYS_exit, 27);
+}
+
 static void no_core(void) { CHECK(setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) == 0); }
 
 /* Says on standard output, in hexadecimal, what the core should have and where: some bytes of each page. */
@@ -250,6 +257,7 @@ static const struct live_case cases[] = {
 	{ "exit by another thread", by_other_thread },
 	{ "_exit", by_underscore_exit },
 	{ "the last thread ends", by_last_thread },
+	{ "the last thread ends by the system call", by_system_call },
 	{ "abort", by_abort },
 	{ "SIGKILL", by_kill },
 	{ "SIGSEGV", by_segv },

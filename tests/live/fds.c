@@ -4,8 +4,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <mqueue.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -129,12 +132,39 @@ static void close_stdout(void)
 	live_verify(arena, BYTES, SEED);
 }
 
+/* mq_notify(3) ends when its process closes a copy of the descriptor, whoever in it does so, and in whatever table. */
+static void message_queue(void)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	struct mq_attr attr = { .mq_maxmsg = 1, .mq_msgsize = 1 };
+	const struct timespec patience = { 10, 0 };
+	char name[32], *arena;
+	sigset_t usr1;
+	mqd_t q;
+
+	snprintf(name, sizeof(name), "/live-fds-%d", (int)getpid());
+	q = mq_open(name, O_CREAT | O_EXCL | O_RDWR, 0600, &attr);
+	if (q == (mqd_t)-1)
+		live_skip("no message queue to be had");
+	CHECK(mq_unlink(name) == 0);
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	CHECK(sigprocmask(SIG_BLOCK, &usr1, NULL) == 0);
+	CHECK(mq_notify(q, &event) == 0);
+	arena = live_arena(PAGES, SEED);
+	live_wait_absent(arena, BYTES);
+	CHECK(mq_send(q, "x", 1, 0) == 0);
+	CHECK(sigtimedwait(&usr1, NULL, &patience) == SIGUSR1);
+	live_verify(arena, BYTES, SEED);
+}
+
 static const struct live_case cases[] = {
 	{ "closes all descriptors again and again", close_all },
 	{ "closes all descriptors all the time, from before", close_all_meanwhile },
 	{ "pipes end when closed", pipe_ends },
 	{ "no foreign descriptors", no_strangers },
 	{ "closes standard output and lives on", close_stdout },
+	{ "a message queue's notification", message_queue },
 	{ NULL, NULL },
 };
 
