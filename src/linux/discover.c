@@ -238,15 +238,17 @@ static void manage_range(struct hn_worker *w, const struct hn_vma *vma, const st
  * is not registered: to arm it would lose it (a read of it finds zeros, not us). So it is looked at again when every change
  * raises an event. Gate exclusive. False: it is not to be managed, not now.
  */
-static bool register_whole(struct hn_live *live, hn_addr start, hn_addr end, bool fresh)
+static bool register_whole(struct hn_worker *w, hn_addr start, hn_addr end, bool fresh)
 {
+	struct hn_live *live = w->live;
 	int err = hn_uffd_register(live->fd, start, end - start, live->way->register_mode);
 
 	if (!err && hn_maps_is_whole(live->fd_maps, start, end))
 		return true;
 	if (err && err != -ENOMEM)
 		return false; /* else it may be half done */
-	if (fresh)
+	/* While a page is armed mremap may have brought it here, and nobody would answer the faults on it any more (I1). */
+	if (fresh && hn_page_all_free(&w->hn))
 		hn_uffd_unregister(live->fd, start, end - start);
 	hn_region_remember(live, start, end);
 	return false;
@@ -286,7 +288,7 @@ static void register_vma(struct hn_worker *w, const struct hn_vma *vma, uint64_t
 	m.fresh = hn_region_is_fresh(live, vma->start, vma->end);
 	m.removes = w->hn.core->removes;
 	done = live->nr_regions < HN_MAX_REGIONS - 1 && !hn_displaced_any(&w->hn) &&
-	       register_whole(live, vma->start, vma->end, m.fresh);
+	       register_whole(w, vma->start, vma->end, m.fresh);
 	if (done) {
 		hn_region_add(live, vma->start, vma->end, NULL);
 		hn_policy_fence(live, vma->start, vma->end, &fence);

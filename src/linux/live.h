@@ -433,8 +433,15 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
  * hole. False also when that cannot be told.
  */
 bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end);
-/* Nothing at all is mapped in [start, end); true also where the kernel can only be asked by text. */
-bool hn_maps_is_empty(int fd, hn_addr start, hn_addr end);
+/* What is mapped in [start, end): nothing; all of it by one mapping of private anonymous memory, or by one of another kind; or else. */
+enum hn_mapped {
+	HN_MAPPED_NOTHING,
+	HN_MAPPED_PLAIN,
+	HN_MAPPED_OTHER,
+	HN_MAPPED_SOME,
+	HN_MAPPED_UNKNOWN, /* the kernel can only be asked by text (before Linux 6.11), or not at all */
+};
+enum hn_mapped hn_maps_look(int fd, hn_addr start, hn_addr end);
 /* Call fn for what of [start, end) each mapping there has, whatever it is, in address order; fn may change them. */
 void hn_maps_within(const struct hn_live *live, hn_addr start, hn_addr end, void (*fn)(void *arg, const struct hn_vma *piece),
 		    void *arg);

@@ -170,12 +170,18 @@ bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end)
 	       (q.vma_flags & HN_PROCMAP_QUERY_VMA_WRITABLE);
 }
 
-bool hn_maps_is_empty(int fd, hn_addr start, hn_addr end)
+enum hn_mapped hn_maps_look(int fd, hn_addr start, hn_addr end)
 {
 	struct hn_procmap_query q = { .size = sizeof(q), .query_flags = HN_PROCMAP_QUERY_COVERING_OR_NEXT_VMA, .query_addr = start };
 	long err = hn_sys_ioctl(fd, HN_PROCMAP_QUERY, &q);
 
-	return err == -ENOENT || err == -ENOTTY || (err == 0 && q.vma_start >= end);
+	if (err == -ENOENT || (err == 0 && q.vma_start >= end))
+		return HN_MAPPED_NOTHING;
+	if (err)
+		return HN_MAPPED_UNKNOWN;
+	if (q.vma_start > start || q.vma_end < end)
+		return HN_MAPPED_SOME;
+	return is_plain(&q) ? HN_MAPPED_PLAIN : HN_MAPPED_OTHER;
 }
 
 /* ---- all mappings of a range, and smaps ---- */

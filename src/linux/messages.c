@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sys/mman.h>
 
 #include "linux/block.h"
 #include "linux/live.h"
@@ -98,6 +99,11 @@ void hn_live_stop_handlers(struct hn_live *live)
 			return;
 }
 
+static bool is_without_holes(hn_addr start, hn_addr end)
+{
+	return HN_SYS(SYS_msync, start, end - start, MS_ASYNC, 0, 0, 0) == 0;
+}
+
 /*
  * The kernel does not say whose a mapping is, but refuses to give one userfaultfd what another has. Where it is nobody's, it is
  * the trash's for a moment, in a mode that makes no difference to anybody. Where the call fails for another reason we go by
@@ -106,17 +112,19 @@ void hn_live_stop_handlers(struct hn_live *live)
 enum hn_registered hn_live_is_registered(void *be, hn_addr start, hn_addr end)
 {
 	struct hn_live *live = hn_live_of(be);
-	int err = hn_uffd_register(live->fd_trash, start, end - start, UFFDIO_REGISTER_MODE_WP);
+	enum hn_mapped mapped = hn_maps_look(live->fd_maps, start, end);
+	int err;
 
+	if (mapped == HN_MAPPED_NOTHING || mapped == HN_MAPPED_OTHER)
+		return HN_REGISTERED_NONE;
+	err = hn_uffd_register(live->fd_trash, start, end - start, UFFDIO_REGISTER_MODE_WP);
 	if (!err)
 		hn_uffd_unregister(live->fd_trash, start, end - start);
-	if (!err || (err != -EBUSY && hn_maps_is_empty(live->fd_maps, start, end)))
+	if (!err || (err != -EBUSY && mapped == HN_MAPPED_UNKNOWN))
 		return HN_REGISTERED_NONE;
-	if (hn_maps_is_whole(live->fd_maps, start, end))
+	if (mapped == HN_MAPPED_PLAIN || end - start <= HN_BASE_SIZE || (mapped == HN_MAPPED_UNKNOWN && is_without_holes(start, end)))
 		return HN_REGISTERED_ALL;
-	if (end - start > HN_BASE_SIZE)
-		return HN_REGISTERED_SOME;
-	return err == -EBUSY ? HN_REGISTERED_ALL : HN_REGISTERED_NONE;
+	return HN_REGISTERED_SOME;
 }
 
 void hn_live_note_event(void *be, const struct hn_message *m)
