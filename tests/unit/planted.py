@@ -37,7 +37,7 @@ BUGS = [
      [("migrate.c", " || e->gen != f->gen)", ")")]),
     ("no recheck at all at the commit", r"I[1246]",
      [("migrate.c", "if (!e || e->state != HN_ARMED || e->page != f->page || e->gen != f->gen)", "if (!e)")]),
-    ("no gate around the commit", r"I[126]",
+    ("no gate around the commit", "fault_test",
      [("migrate.c", "hn_gate_read_lock(hn);", ""), ("migrate.c", "hn_gate_read_unlock(hn);", "")]),
     ("no gate around arming", "scan_test",
      [("scan.c", "\thn_gate_read_lock(hn);\n\te = hn_entry_find(hn, haddr);", "\te = hn_entry_find(hn, haddr);"),
