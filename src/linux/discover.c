@@ -285,6 +285,11 @@ static void register_vma(struct hn_worker *w, const struct hn_vma *vma, uint64_t
 
 	if (!lock_gate_at_rest(w))
 		return;
+	/* What has moved, grown or gone since it was looked at would be cut in two, which the program's mremap fails on: the next look. */
+	if (!hn_maps_is_as_seen(live->fd_maps, vma)) {
+		hn_gate_write_unlock(&w->hn);
+		return;
+	}
 	m.fresh = hn_region_is_fresh(live, vma->start, vma->end);
 	m.removes = w->hn.core->removes;
 	done = live->nr_regions < HN_MAX_REGIONS - 1 && !hn_displaced_any(&w->hn) &&

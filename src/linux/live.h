@@ -441,6 +441,8 @@ enum hn_mapped {
 	HN_MAPPED_SOME,
 	HN_MAPPED_UNKNOWN, /* the kernel can only be asked by text (before Linux 6.11), or not at all */
 };
+/* Is it still what hn_maps_walk found? True also where the kernel can only be asked by text. */
+bool hn_maps_is_as_seen(int fd, const struct hn_vma *vma);
 enum hn_mapped hn_maps_look(int fd, hn_addr start, hn_addr end);
 /* Call fn for what of [start, end) each mapping there has, whatever it is, in address order; fn may change them. */
 void hn_maps_within(const struct hn_live *live, hn_addr start, hn_addr end, void (*fn)(void *arg, const struct hn_vma *piece),

@@ -170,6 +170,14 @@ bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end)
 	       (q.vma_flags & HN_PROCMAP_QUERY_VMA_WRITABLE);
 }
 
+bool hn_maps_is_as_seen(int fd, const struct hn_vma *vma)
+{
+	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = vma->start };
+	long err = hn_sys_ioctl(fd, HN_PROCMAP_QUERY, &q);
+
+	return err == -ENOTTY || (err == 0 && q.vma_start == vma->start && q.vma_end == vma->end);
+}
+
 enum hn_mapped hn_maps_look(int fd, hn_addr start, hn_addr end)
 {
 	struct hn_procmap_query q = { .size = sizeof(q), .query_flags = HN_PROCMAP_QUERY_COVERING_OR_NEXT_VMA, .query_addr = start };
