@@ -115,14 +115,14 @@ enum hn_registered hn_live_is_registered(void *be, hn_addr start, hn_addr end)
 	enum hn_mapped mapped = hn_maps_look(live->fd_maps, start, end);
 	int err;
 
-	if (mapped == HN_MAPPED_NOTHING || mapped == HN_MAPPED_OTHER)
+	if (mapped == HN_MAPPED_OTHER)
 		return HN_REGISTERED_NONE;
 	err = hn_uffd_register(live->fd_trash, start, end - start, UFFDIO_REGISTER_MODE_WP);
 	if (!err)
 		hn_uffd_unregister(live->fd_trash, start, end - start);
-	if (!err || (err != -EBUSY && mapped == HN_MAPPED_UNKNOWN))
+	if (!err || (err != -EBUSY && (mapped == HN_MAPPED_UNKNOWN || mapped == HN_MAPPED_NOTHING)))
 		return HN_REGISTERED_NONE;
-	if (mapped == HN_MAPPED_PLAIN || end - start <= HN_BASE_SIZE || (mapped == HN_MAPPED_UNKNOWN && is_without_holes(start, end)))
+	if (mapped == HN_MAPPED_PLAIN || end - start <= HN_BASE_SIZE || (mapped != HN_MAPPED_SOME && is_without_holes(start, end)))
 		return HN_REGISTERED_ALL;
 	return HN_REGISTERED_SOME;
 }
