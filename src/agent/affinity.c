@@ -78,17 +78,12 @@ static uint32_t wait_share(uint64_t run, uint64_t wait) { return run + wait ? (u
 
 uint64_t hn_kept_lock(void)
 {
-	uint64_t all = ~0ull, old = 0;
-
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
-	hn_lock(&hn_agent.affinity.lock);
-	return old;
+	return hn_lock_undisturbed(&hn_agent.affinity.lock);
 }
 
 void hn_kept_unlock(uint64_t old)
 {
-	hn_unlock(&hn_agent.affinity.lock);
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
+	hn_unlock_undisturbed(&hn_agent.affinity.lock, old);
 }
 
 struct hn_kept *hn_kept_find(uint32_t tid)

@@ -70,7 +70,7 @@ int hn_bare_thread(void (*fn)(void *arg), void *arg)
 			      CLONE_CHILD_CLEARTID;
 	uint32_t nr = hn_add_acq_rel(&hn_own_threads.nr, 1);
 	struct hn_own_thread *t = &hn_own_threads.thread[nr];
-	uint64_t all = ~0ull, old = 0;
+	uint64_t old;
 	struct bare_start *s;
 	uintptr_t *tls;
 	char *part;
@@ -87,9 +87,9 @@ int hn_bare_thread(void (*fn)(void *arg), void *arg)
 	*s = (struct bare_start){ fn, arg };
 	hn_store_relaxed(&t->alive, 1);
 	/* The new thread inherits the mask: the program's signals are never delivered to it. */
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
+	old = hn_block_signals();
 	ret = hn_sys_clone(flags, s, tls, &t->alive.v, bare_main, s);
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
+	hn_restore_signals(old);
 	if (ret >= 0)
 		return 0;
 	hn_store_relaxed(&t->alive, 0);

@@ -12,12 +12,10 @@
 
 #define PATIENCE_S 20 /* for an agent that does not get a CPU; one that runs answers in microseconds */
 
-/* Raw, as the program's own idea of its mask is none of our business. */
 uint64_t hn_lock_undisturbed(struct hn_word *lock)
 {
-	uint64_t all = ~0ull, old = 0;
+	uint64_t old = hn_block_signals();
 
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
 	hn_lock(lock);
 	return old;
 }
@@ -25,7 +23,7 @@ uint64_t hn_lock_undisturbed(struct hn_word *lock)
 void hn_unlock_undisturbed(struct hn_word *lock, uint64_t old)
 {
 	hn_unlock(lock);
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
+	hn_restore_signals(old);
 }
 
 void hn_control_kick(void)

@@ -247,15 +247,15 @@ static long trial_clone(void)
 
 bool hn_filter_allows_us(void)
 {
-	uint64_t all = ~0ull, old = 0;
+	uint64_t old;
 	int status = 0;
 	long pid;
 
 	if (!has_filter())
 		return true;
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
+	old = hn_block_signals();
 	pid = trial_clone();
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
+	hn_restore_signals(old);
 	if (pid > 0)
 		HN_SYS(SYS_wait4, pid, &status, 0x40000000 /* __WALL */, NULL, 0, 0);
 	return hn_load_acquire(&trial.survived) != 0 && status == 0;

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
-#include <signal.h>
 #include <time.h>
 
 #include "agent/run.h"
@@ -169,9 +168,8 @@ static void start(void)
 /* A handler of the program's that forks would wait for an agent that cannot come, as its own thread is just starting it. */
 void hn_agent_start(void)
 {
-	uint64_t all = ~0ull, old = 0;
+	uint64_t old = hn_block_signals();
 
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
 	start();
-	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
+	hn_restore_signals(old);
 }

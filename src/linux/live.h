@@ -369,7 +369,8 @@ void hn_trace_verdict(void *be, const struct hn_decision *d);
 	.now_ns = hn_live_now_ns, .cpu_ns = hn_live_cpu_ns, .thread_node = hn_live_thread_node,                         \
 	.target_get = hn_live_target_get, .target_put = hn_live_target_put, .copy = hn_live_copy, .wake = hn_live_wake, \
 	.event_unread = hn_live_event_unread, .read_message = hn_live_read_message,                                     \
-	.wait_message = hn_live_wait_message, .is_registered = hn_live_is_registered, .is_known = hn_live_is_known, .note_event = hn_live_note_event, .yield = hn_live_yield,                 \
+	.wait_message = hn_live_wait_message, .is_registered = hn_live_is_registered, .is_known = hn_live_is_known,     \
+	.note_event = hn_live_note_event, .yield = hn_live_yield,                                                      \
 	.hole_get = hn_live_hole_get, .hole_put = hn_live_hole_put,                                                     \
 	.note_disarm = hn_trace_disarm, .note_migrate_start = hn_trace_migrate_start,                                   \
 	.note_migrate_end = hn_trace_migrate_end, .note_decision = hn_trace_verdict
@@ -433,6 +434,8 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
  * hole. False also when that cannot be told.
  */
 bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end);
+/* Is it still what hn_maps_walk found? True also where the kernel can only be asked by text. */
+bool hn_maps_is_as_seen(int fd, const struct hn_vma *vma);
 /* What is mapped in [start, end): nothing; all of it by one mapping of private anonymous memory, or by one of another kind; or else. */
 enum hn_mapped {
 	HN_MAPPED_NOTHING,
@@ -441,8 +444,6 @@ enum hn_mapped {
 	HN_MAPPED_SOME,
 	HN_MAPPED_UNKNOWN, /* the kernel can only be asked by text (before Linux 6.11), or not at all */
 };
-/* Is it still what hn_maps_walk found? True also where the kernel can only be asked by text. */
-bool hn_maps_is_as_seen(int fd, const struct hn_vma *vma);
 enum hn_mapped hn_maps_look(int fd, hn_addr start, hn_addr end);
 /* Call fn for what of [start, end) each mapping there has, whatever it is, in address order; fn may change them. */
 void hn_maps_within(const struct hn_live *live, hn_addr start, hn_addr end, void (*fn)(void *arg, const struct hn_vma *piece),

@@ -10,6 +10,7 @@
 #define HN_LINUX_SYS_H
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -79,5 +80,18 @@ static inline size_t hn_sys_read_file(const char *path, char *buf, size_t len)
 }
 static inline long hn_sys_gettid(void) { return HN_SYS(SYS_gettid, 0, 0, 0, 0, 0, 0); }
 static inline long hn_sys_getpid(void) { return HN_SYS(SYS_getpid, 0, 0, 0, 0, 0, 0); }
+
+/* All signals of this thread, libc's own too. Raw, as the program's own idea of its mask is none of our business. Returns what was. */
+static inline uint64_t hn_block_signals(void)
+{
+	uint64_t all = ~0ull, old = 0;
+
+	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all), 0, 0);
+	return old;
+}
+static inline void hn_restore_signals(uint64_t old)
+{
+	HN_SYS(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof(old), 0, 0);
+}
 
 #endif
