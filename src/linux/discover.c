@@ -369,11 +369,11 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
  */
 static hn_addr grown_end(const struct hn_live *live, hn_addr end)
 {
-	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = end - 1 };
+	struct hn_vma vma;
 
-	if (hn_sys_ioctl(live->fd_maps, HN_PROCMAP_QUERY, &q) != 0 || q.vma_end <= end)
+	if (hn_maps_at(live->fd_maps, end - 1, &vma) != 0 || vma.end <= end)
 		return end;
-	return hn_region_any(live, end, q.vma_end) ? end : q.vma_end;
+	return hn_region_any(live, end, vma.end) ? end : vma.end;
 }
 
 /* Put back what is armed in the region, then let the kernel have it. */

@@ -434,6 +434,10 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
  * hole. False also when that cannot be told.
  */
 bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end);
+/* Nothing of [start, end) is without a mapping. */
+bool hn_maps_has_no_hole(hn_addr start, hn_addr end);
+/* The mapping that has addr: 0; -ENOENT: none; -ENOTTY: the kernel can only be asked by text. */
+int hn_maps_at(int fd, hn_addr addr, struct hn_vma *vma);
 /* Is it still what hn_maps_walk found? True also where the kernel can only be asked by text. */
 bool hn_maps_is_as_seen(int fd, const struct hn_vma *vma);
 /* What is mapped in [start, end): nothing; all of it by one mapping of private anonymous memory, or by one of another kind; or else. */

@@ -159,23 +159,38 @@ int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, cons
 	return err == -ENOTTY ? read_walk(fd, buf, buf_bytes, fn, arg) : err;
 }
 
+bool hn_maps_has_no_hole(hn_addr start, hn_addr end)
+{
+	return HN_SYS(SYS_msync, start, end - start, MS_ASYNC, 0, 0, 0) == 0;
+}
+
 bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end)
 {
 	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = start };
 	long err = hn_sys_ioctl(fd, HN_PROCMAP_QUERY, &q);
 
 	if (err == -ENOTTY)
-		return HN_SYS(SYS_msync, start, end - start, MS_ASYNC, 0, 0, 0) == 0;
+		return hn_maps_has_no_hole(start, end);
 	return err == 0 && q.vma_start <= start && q.vma_end >= end && is_plain(&q) &&
 	       (q.vma_flags & HN_PROCMAP_QUERY_VMA_WRITABLE);
 }
 
-bool hn_maps_is_as_seen(int fd, const struct hn_vma *vma)
+int hn_maps_at(int fd, hn_addr addr, struct hn_vma *vma)
 {
-	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = vma->start };
+	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = addr };
 	long err = hn_sys_ioctl(fd, HN_PROCMAP_QUERY, &q);
 
-	return err == -ENOTTY || (err == 0 && q.vma_start == vma->start && q.vma_end == vma->end);
+	if (!err)
+		*vma = (struct hn_vma){ q.vma_start, q.vma_end };
+	return (int)err;
+}
+
+bool hn_maps_is_as_seen(int fd, const struct hn_vma *vma)
+{
+	struct hn_vma now = { 0, 0 };
+	int err = hn_maps_at(fd, vma->start, &now);
+
+	return err == -ENOTTY || (err == 0 && now.start == vma->start && now.end == vma->end);
 }
 
 enum hn_mapped hn_maps_look(int fd, hn_addr start, hn_addr end)

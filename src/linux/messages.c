@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <sys/mman.h>
 
 #include "linux/block.h"
 #include "linux/live.h"
@@ -99,11 +98,6 @@ void hn_live_stop_handlers(struct hn_live *live)
 			return;
 }
 
-static bool is_without_holes(hn_addr start, hn_addr end)
-{
-	return HN_SYS(SYS_msync, start, end - start, MS_ASYNC, 0, 0, 0) == 0;
-}
-
 /*
  * The kernel does not say whose a mapping is, but refuses to give one userfaultfd what another has. Where it is nobody's, it is
  * the trash's for a moment, in a mode that makes no difference to anybody. Where the call fails for another reason we go by
@@ -122,7 +116,7 @@ enum hn_registered hn_live_is_registered(void *be, hn_addr start, hn_addr end)
 		hn_uffd_unregister(live->fd_trash, start, end - start);
 	if (!err || (err != -EBUSY && (mapped == HN_MAPPED_UNKNOWN || mapped == HN_MAPPED_NOTHING)))
 		return HN_REGISTERED_NONE;
-	if (mapped == HN_MAPPED_PLAIN || end - start <= HN_BASE_SIZE || (mapped != HN_MAPPED_SOME && is_without_holes(start, end)))
+	if (mapped == HN_MAPPED_PLAIN || end - start <= HN_BASE_SIZE || (mapped != HN_MAPPED_SOME && hn_maps_has_no_hole(start, end)))
 		return HN_REGISTERED_ALL;
 	return HN_REGISTERED_SOME;
 }
