@@ -55,11 +55,16 @@ static bool is_lost(const char *at)
 	return seen.si_code == BUS_MCEERR_AR && seen.si_addr == (void *)(uintptr_t)at && seen.si_addr_lsb == 12;
 }
 
-/* Lose the base page at `at`; the kernel tells who asks for it at once, as if he had touched it. */
-static void lose(char *at)
+static void guests_only(void)
 {
 	if (!getenv("LIVE_HWPOISON"))
 		live_skip("memory is lost for good: in guests only");
+}
+
+/* Lose the base page at `at`; the kernel tells who asks for it at once, as if he had touched it. */
+static void lose(char *at)
+{
+	guests_only();
 	if (sigsetjmp(back, 1) == 0 && madvise(at, BASE, MADV_HWPOISON))
 		live_skip("this kernel makes no hardware memory errors (CONFIG_MEMORY_FAILURE), or not for this user");
 }
@@ -91,19 +96,42 @@ static char *find_frame(int fd, uint64_t frame, const char *own)
 	return found;
 }
 
+/* Of the page at its own place; a page in staging is brought back for that, as often as it goes away meanwhile. */
+static uint64_t frame_in_place(int fd, const char *page)
+{
+	uint64_t frame = 0;
+
+	while (!frame) {
+		(void)*(const volatile char *)page;
+		frame = frame_of(fd, page);
+	}
+	return frame;
+}
+
+/* The page's own place in staging, once it is there; NULL: it never is. Looked for again, should it migrate meanwhile. */
+static char *in_staging(char *page)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), tries = 3;
+	char *staged = NULL;
+	uint64_t frame;
+
+	CHECK(fd >= 0);
+	while (!staged && tries--) {
+		frame = frame_in_place(fd, page);
+		live_wait_absent(page, HUGE);
+		staged = find_frame(fd, frame, page);
+	}
+	close(fd);
+	return staged;
+}
+
 /* Lose the base page of `page` while it is in staging, if it ever is: protected in place it may not be. False: it is not. */
 static bool lose_in_staging(char *page)
 {
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t frame;
 	char *staged;
 
-	CHECK(fd >= 0);
-	frame = frame_of(fd, page); /* as long as nobody moves it: it has just been filled */
-	CHECK(frame);
-	live_wait_absent(page, HUGE);
-	staged = find_frame(fd, frame, page);
-	close(fd);
+	guests_only();
+	staged = in_staging(page);
 	if (staged)
 		lose(staged + AT);
 	return staged != NULL;
@@ -259,24 +287,15 @@ static void lost_in_child(void)
 static void taken_offline(void)
 {
 	char *arena = live_arena(PAGES, SEED);
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t frame;
 	char *staged;
 
-	CHECK(fd >= 0);
-	if (!getenv("LIVE_HWPOISON"))
-		live_skip("memory is lost for good: in guests only");
+	guests_only();
 	if (madvise(arena + AT, BASE, MADV_SOFT_OFFLINE) && errno == EINVAL)
 		live_skip("this kernel takes no memory offline (CONFIG_MEMORY_FAILURE)");
 	live_verify(arena, PAGES * HUGE, SEED);
-	frame = frame_of(fd, arena + HUGE);
-	live_fill_from(arena + HUGE, HUGE, SEED, WORDS_BEFORE(HUGE));
-	if (!live_is_bare() && live_absent_within(arena + HUGE, HUGE, 2000)) {
-		staged = find_frame(fd, frame, arena + HUGE);
-		if (staged)
-			madvise(staged + AT, BASE, MADV_SOFT_OFFLINE);
-	}
-	close(fd);
+	staged = live_is_bare() ? NULL : in_staging(arena + HUGE);
+	if (staged)
+		madvise(staged + AT, BASE, MADV_SOFT_OFFLINE);
 	live_verify(arena, PAGES * HUGE, SEED);
 	live_fill(arena, PAGES * HUGE, SEED + 1);
 	live_verify(arena, PAGES * HUGE, SEED + 1);
@@ -291,8 +310,7 @@ static void huge_again(void)
 	char *arena = live_arena(PAGES, SEED), *page = arena + HUGE;
 	uint64_t end;
 
-	if (!getenv("LIVE_HWPOISON"))
-		live_skip("memory is lost for good: in guests only");
+	guests_only();
 	if (live_is_bare())
 		live_skip("khugepaged takes its time");
 	live_wait_absent(page, HUGE);

@@ -81,6 +81,15 @@ def test_signals_are_as_usual(folder):
     assert before == after, (before, after)
 
 
+def test_remarks_of_failures(folder):
+    """The lines that tell why, wherever in the output, and not those of lines that passed or were skipped."""
+    del folder
+    text = "# seed 5\nnot ok 1 - a\nok 2 - b\n# fine\nnot ok 3 - c\n#  why\nnot ok 4 # SKIP d\n# so\nok 5 - e\n"
+    assert run_all.remarks(text) == ["# seed 5", "not ok 1 - a", "# fine", "not ok 3 - c", "#  why"], run_all.remarks(text)
+    assert run_all.remarks("ok 1 - a\nkilled\n") == []
+    assert len(run_all.remarks("not ok - a\n" * 100)) == run_all.REMARKED_FAILURES
+
+
 def main():
     failed = 0
     checks = []
@@ -88,7 +97,7 @@ def main():
         counts, _ = run_all.judge(status, text)
         checks.append((name, (counts.passed, counts.failed, counts.skipped) == expected, str(counts)))
     with tempfile.TemporaryDirectory() as folder:
-        for test in (test_timeout_ends_everything, test_missing_command, test_signals_are_as_usual):
+        for test in (test_timeout_ends_everything, test_missing_command, test_signals_are_as_usual, test_remarks_of_failures):
             try:
                 test(folder)
                 checks.append((test.__name__, True, ""))
