@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
- * calls_fork.c - libc's ways to fork without running the handlers of fork.c, _Fork(3) and clone(2) without CLONE_VM, wrapped;
- * and madvise(2), to know whether there is memory that children find zeroed (src/linux/forked.c), and for guard pages.
+ * calls_fork.c - libc's ways to fork without running the handlers of fork.c, _Fork(3) and clone(2) without CLONE_VM, wrapped.
  * Program side.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdarg.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
 #include "linux/sys.h"
-#include "uapi/uapi.h"
 
 pid_t _Fork(void); /* glibc 2.34 and later declare it */
 
@@ -21,7 +18,6 @@ typedef int (*clone_fn)(int (*)(void *), void *, int, void *, ...);
 
 static pid_t (*real_fork)(void);
 static clone_fn real_clone;
-static int (*real_madvise)(void *, size_t, int);
 
 __attribute__((visibility("default"))) pid_t _Fork(void)
 {
@@ -82,35 +78,8 @@ __attribute__((visibility("default"))) int clone(int (*fn)(void *), void *stack,
 	return pid;
 }
 
-/*
- * The kernel tells nobody of guard pages. One that was installed where a page is armed would be filled at the put-back, for
- * UFFDIO_COPY takes the mark for a hole; so everything is in its place for the time of the call, and what has a guard page
- * in it is no huge page afterwards.
- */
-static int install_guard(void *at, size_t bytes)
-{
-	int ret;
-
-	if (!hn_agent_has_begun())
-		return real_madvise(at, bytes, HN_MADV_GUARD_INSTALL);
-	hn_agent_pause();
-	ret = real_madvise(at, bytes, HN_MADV_GUARD_INSTALL);
-	hn_agent_resume();
-	return ret;
-}
-
-__attribute__((visibility("default"))) int madvise(void *at, size_t bytes, int advice)
-{
-	if (advice == MADV_WIPEONFORK)
-		hn_store_relaxed(&hn_agent.wipes, 1);
-	if (!real_madvise)
-		hn_fork_load();
-	return advice == HN_MADV_GUARD_INSTALL ? install_guard(at, bytes) : real_madvise(at, bytes, advice);
-}
-
 void hn_fork_load(void)
 {
 	real_fork = (pid_t(*)(void))dlsym(RTLD_NEXT, "_Fork");
 	real_clone = (clone_fn)dlsym(RTLD_NEXT, "clone");
-	real_madvise = (int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "madvise");
 }

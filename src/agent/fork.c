@@ -51,6 +51,7 @@ void hn_after_fork_in_child(void)
 	hn_control_reset();
 	hn_stacks_reset();
 	hn_ranges_reset();
+	hn_nohuge_forked(&hn_agent.nohuge);
 	hn_agent.lockall = (struct hn_word){ 0 };
 	hn_affinity_reset();
 	hn_agent.returns = 0;

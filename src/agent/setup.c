@@ -313,6 +313,7 @@ bool hn_set_up(void)
 	fill_setup(&hn_run->live, c, &hn_run->machine);
 	link_counters(&hn_run->live, hn_agent.slot);
 	hn_run->live.plugin = hn_agent.plugin;
+	hn_run->live.nohuge = &hn_agent.nohuge;
 	hn_run->live.record = hn_slot_open_record(hn_agent.shm, hn_agent.slot, hn_run->machine.nr_nodes);
 	if (hn_live_open(&hn_run->live, &why))
 		return hn_give_up(why.what, why.err);

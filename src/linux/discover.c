@@ -348,6 +348,8 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 
 	if (vma->end - vma->start < HN_PAGE_SIZE || vma->end > MAX_ADDR || hn_overlaps(live->own, live->nr_own, vma->start, vma->end))
 		return true;
+	if (live->nohuge)
+		hn_nohuge_trim(live->nohuge, live->nohuge_seen, vma->start, vma->end);
 	hn_gate_read_lock(&w->hn);
 	known = hn_region_covers(live, vma->start, vma->end);
 	r = hn_region_at(live, vma->start);
@@ -489,6 +491,7 @@ void hn_discover(struct hn_worker *w)
 	hn_exclude_threads(live);
 	hn_policy_look(live);
 	live->growing = 0;
+	live->nohuge_seen = live->nohuge ? hn_load_acquire(&live->nohuge->changes) : 0;
 	enforce_excludes(w);
 	hn_ranges_enforce(w);
 	review_regions(w);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * holes.c - first touches of registered memory: served huge from the pool where the whole extent is empty, as the kernel
- * would have; else with the zero page, one base page at a time. A region where this happens often is given back to the
- * kernel (discover.c).
+ * holes.c - first touches of registered memory: served huge from the pool where the whole extent is empty and the program does
+ * not say otherwise, as the kernel would have; else with the zero page, one base page at a time. A region where this happens
+ * often is given back to the kernel (discover.c).
  */
 #include <errno.h>
 
@@ -46,12 +46,18 @@ static void count_hole(struct hn_live *live, hn_addr addr, bool served)
 		hn_add_acq_rel(&r->holes, 1);
 }
 
+/* Where they are switched off for the whole process (prctl(2)) the pool gets none. */
+static bool may_be_huge(const struct hn_live *live, hn_addr haddr)
+{
+	return !live->nohuge || !hn_nohuge_any(live->nohuge, haddr, haddr + HN_PAGE_SIZE);
+}
+
 uint32_t hn_live_hole_get(void *be, hn_addr haddr, int nid)
 {
 	struct hn_live *live = hn_live_of(be);
 	uint32_t slot;
 
-	if (!hn_is_empty(live, haddr, haddr + HN_PAGE_SIZE))
+	if (!may_be_huge(live, haddr) || !hn_is_empty(live, haddr, haddr + HN_PAGE_SIZE))
 		return HN_NO_INDEX;
 	nid = hn_policy_hole_node(live, haddr, nid);
 	return nid < 0 || hn_pool_get(live, nid, true, &slot) ? HN_NO_INDEX : slot;

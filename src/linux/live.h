@@ -78,6 +78,16 @@ static inline bool hn_policy_is_same(const struct hn_mempolicy *a, const struct 
 }
 
 /* Has one of these ranges something of [start, end)? */
+#define HN_MAX_NOHUGE 4096
+
+/* Ranges with MADV_NOHUGEPAGE, ascending; none overlaps or touches another. Zeroed: none. See nohuge.c. */
+struct hn_nohuge {
+	struct hn_word lock;    /* of writers */
+	struct hn_word changes; /* odd: being changed */
+	uint32_t nr;
+	struct hn_range range[HN_MAX_NOHUGE];
+};
+
 static inline bool hn_overlaps(const struct hn_range *r, uint32_t nr, hn_addr start, hn_addr end)
 {
 	uint32_t i;
@@ -183,6 +193,7 @@ struct hn_live {
 	struct hn_stats *stats;
 	struct hn_record *record; /* NULL: there is none */
 	const struct hugenuma_policy *plugin; /* NULL: there is none */
+	struct hn_nohuge *nohuge; /* NULL: nobody tells */
 	struct hn_publish publish; /* scanner only */
 	int fd;       /* userfaultfd of program and staging */
 	int fd_trash; /* userfaultfd of trash, no events */
@@ -213,6 +224,7 @@ struct hn_live {
 	uint32_t growing;     /* ... and mappings that it left alone because they had grown since the one before */
 	struct hn_lost lost[HN_MAX_LOST];
 	uint64_t most_zero_bytes; /* of a page that is made huge again may have no memory of their own; lost.c, for a look */
+	uint32_t nohuge_seen; /* nohuge->changes when this look began */
 	uint32_t nr_candidates;
 	struct hn_candidate candidate[HN_MAX_CANDIDATES];
 	uint32_t nr_excludes;
@@ -479,6 +491,20 @@ bool hn_is_empty(struct hn_live *live, hn_addr start, hn_addr end);
 uint32_t hn_live_hole_get(void *be, hn_addr haddr, int nid);
 void hn_live_hole_put(void *be, uint32_t zeros);
 int hn_live_hole_fill(void *be, hn_addr addr, uint32_t zeros);
+
+/* ---- nohuge.c ---- */
+/* Does the program not want huge pages in some of [start, end)? Without a lock, any thread. */
+bool hn_nohuge_any(const struct hn_nohuge *n, hn_addr start, hn_addr end);
+/* It does not in all of [start, end); it does again, or there is something else now. Under n->lock. */
+void hn_nohuge_add(struct hn_nohuge *n, hn_addr start, hn_addr end);
+void hn_nohuge_remove(struct hn_nohuge *n, hn_addr start, hn_addr end);
+/*
+ * One mapping is at [start, end), looked at after n->changes was `changes`. The advice is about whole mappings: what was said of
+ * a part of it is about one that is gone.
+ */
+void hn_nohuge_trim(struct hn_nohuge *n, uint32_t changes, hn_addr start, hn_addr end);
+/* In a forked child, for its own copy. */
+void hn_nohuge_forked(struct hn_nohuge *n);
 
 /* ---- region.c; gate exclusive to change ---- */
 bool hn_fence_is_same(const struct hn_fence *a, const struct hn_fence *b);

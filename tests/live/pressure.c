@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -125,6 +126,36 @@ static void no_huge_pages(void)
 		(void)madvise(arena, BYTES, HN_MADV_COLLAPSE);
 		live_verify(arena, BYTES, SEED + i + 1);
 	}
+}
+
+/* Of the page at `at`, which is dropped before. */
+static size_t first_touched(char *at)
+{
+	CHECK(madvise(at, HUGE, MADV_DONTNEED) == 0);
+	at[5 * BASE] = 1;
+	return live_present(at, HUGE);
+}
+
+/* In memory that is managed, and stays so as long as only a few pages are touched. */
+static void first_touches(void)
+{
+	size_t i;
+
+	arena = live_arena(PAGES, SEED);
+	live_wait_absent(arena, BYTES);
+	for (i = 1; i < PAGES / 2; i++) {
+		CHECK(madvise(arena + i * HUGE, HUGE, MADV_NOHUGEPAGE) == 0);
+		CHECK(first_touched(arena + i * HUGE) == BASE);
+	}
+	CHECK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
+	CHECK(first_touched(arena + i * HUGE) == BASE);
+	CHECK(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0) == 0);
+	/* Wanted again; where huge pages are short none is had. */
+	for (i = 1; i < PAGES / 2; i++)
+		CHECK(madvise(arena + i * HUGE, HUGE, MADV_HUGEPAGE) == 0);
+	(void)first_touched(arena + HUGE);
+	live_verify(arena, HUGE, SEED);
+	live_verify_from(arena + PAGES / 2 * HUGE + HUGE, (PAGES / 2 - 1) * HUGE, SEED, (PAGES / 2 + 1) * HUGE / 8);
 }
 
 static atomic_bool stop;
@@ -249,6 +280,7 @@ static const struct live_case cases[] = {
 	{ "pages swapped out", swapped_out },
 	{ "pages merged by KSM", merged },
 	{ "MADV_NOHUGEPAGE", no_huge_pages },
+	{ "first touches where huge pages are not wanted", first_touches },
 	{ "pages split and collapsed", split_and_collapsed },
 	{ "pages collapsed by khugepaged", collapsed_in_time },
 	{ NULL, NULL },
