@@ -51,13 +51,14 @@ static void mm_empty_trash(void *be, hn_addr src)
 	hn_sys_madvise((void *)(uintptr_t)trash_of(be, src), HN_PAGE_SIZE, MADV_DONTNEED);
 }
 
-/* Unregistered meanwhile, so that no event is raised: three mappings of staging for a moment. */
-static void drop(struct hn_live *live, hn_addr start, uint64_t len)
+/* Unregistered meanwhile, so that no event is raised: three mappings of staging for a moment. False: not at vm.max_map_count. */
+static bool drop(struct hn_live *live, hn_addr start, uint64_t len)
 {
 	if (hn_uffd_unregister(live->fd, start, len))
-		return;
+		return false;
 	hn_sys_madvise((void *)(uintptr_t)start, len, HN_MADV_DONTNEED_LOCKED);
 	hn_uffd_register(live->fd, start, len, UFFDIO_REGISTER_MODE_WP);
+	return true;
 }
 
 static void mm_drop(void *be, hn_addr src) { drop(be, src, HN_PAGE_SIZE); }
@@ -138,8 +139,8 @@ void hn_staging_zero(struct hn_live *live, uint32_t page, uint32_t from, uint32_
 			continue;
 		if (hn_pagemap_present_bytes(live->fd_pagemap, piece, piece + HN_BASE_SIZE, UINT64_MAX))
 			memset(at + off, 0, HN_BASE_SIZE);
-		else /* lost, or in swap */
-			drop(live, piece, HN_BASE_SIZE);
+		else if (!drop(live, piece, HN_BASE_SIZE) && !hn_is_lost(piece)) /* which reads in what is in swap */
+			memset(at + off, 0, HN_BASE_SIZE);
 	}
 }
 

@@ -220,6 +220,64 @@ void live_wait_absent(const void *p, size_t bytes)
 	CHECK(!"absent");
 }
 
+/* ---- behind the scenes ---- */
+
+static uint64_t frame_of(int fd, const char *at)
+{
+	uint64_t entry = 0;
+
+	CHECK(pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)at / BASE * sizeof(entry))) == (ssize_t)sizeof(entry));
+	return entry >> 63 ? entry & ((1ull << 55) - 1) : 0;
+}
+
+/* Where in this process the frame is mapped, other than at its own place; NULL: nowhere. */
+static char *find_frame(int fd, uint64_t frame, const char *own)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512], *found = NULL;
+	unsigned long start, end, at;
+
+	CHECK(maps);
+	while (!found && fgets(line, sizeof(line), maps)) {
+		CHECK(sscanf(line, "%lx-%lx", &start, &end) == 2);
+		/* Where it would be: at the beginning of a huge page, and not too far on. */
+		for (at = (start + HUGE - 1) & ~(HUGE - 1); at + HUGE <= end && at < start + 2048 * HUGE && !found; at += HUGE)
+			if (at != (uintptr_t)own && frame_of(fd, (char *)at) == frame)
+				found = (char *)at;
+	}
+	fclose(maps);
+	return found;
+}
+
+/* Of the page at its own place; a page in staging is brought back for that, as often as it goes away meanwhile. */
+static uint64_t frame_in_place(int fd, const char *page)
+{
+	uint64_t frame = 0;
+
+	while (!frame) {
+		(void)*(const volatile char *)page;
+		frame = frame_of(fd, page);
+	}
+	return frame;
+}
+
+/* Looked for again, should it migrate meanwhile. */
+char *live_staged(char *page)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), tries = 3;
+	char *staged = NULL;
+	uint64_t frame;
+
+	CHECK(fd >= 0);
+	while (!staged && tries--) {
+		frame = frame_in_place(fd, page);
+		live_wait_absent(page, HUGE);
+		staged = find_frame(fd, frame, page);
+	}
+	close(fd);
+	return staged;
+}
+
 /* ---- the process ---- */
 
 size_t live_status_kib(const char *field)

@@ -67,6 +67,12 @@ bool live_absent_within(const void *p, size_t bytes, unsigned int ms);
 size_t live_present(const void *p, size_t bytes);
 size_t live_huge(const void *p, size_t bytes);
 
+/*
+ * Where an armed page lies meanwhile, found by its frame, which takes CAP_SYS_ADMIN: waits until the page is armed. NULL: at its own
+ * place.
+ */
+char *live_staged(char *page);
+
 /* A file without a name, opened for reading and writing with these flags besides; skips where they are not taken. */
 int live_temporary(int flags);
 

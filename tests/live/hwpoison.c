@@ -69,69 +69,13 @@ static void lose(char *at)
 		live_skip("this kernel makes no hardware memory errors (CONFIG_MEMORY_FAILURE), or not for this user");
 }
 
-static uint64_t frame_of(int fd, const char *at)
-{
-	uint64_t entry = 0;
-
-	CHECK(pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)at / BASE * sizeof(entry))) == (ssize_t)sizeof(entry));
-	return entry >> 63 ? entry & ((1ull << 55) - 1) : 0;
-}
-
-/* Where in this process the frame is mapped, other than at its own place; NULL: nowhere. */
-static char *find_frame(int fd, uint64_t frame, const char *own)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char line[512], *found = NULL;
-	unsigned long start, end, at;
-
-	CHECK(maps);
-	while (!found && fgets(line, sizeof(line), maps)) {
-		CHECK(sscanf(line, "%lx-%lx", &start, &end) == 2);
-		/* Where it would be: at the beginning of a huge page, and not too far on. */
-		for (at = (start + HUGE - 1) & ~(HUGE - 1); at + HUGE <= end && at < start + 2048 * HUGE && !found; at += HUGE)
-			if (at != (uintptr_t)own && frame_of(fd, (char *)at) == frame)
-				found = (char *)at;
-	}
-	fclose(maps);
-	return found;
-}
-
-/* Of the page at its own place; a page in staging is brought back for that, as often as it goes away meanwhile. */
-static uint64_t frame_in_place(int fd, const char *page)
-{
-	uint64_t frame = 0;
-
-	while (!frame) {
-		(void)*(const volatile char *)page;
-		frame = frame_of(fd, page);
-	}
-	return frame;
-}
-
-/* The page's own place in staging, once it is there; NULL: it never is. Looked for again, should it migrate meanwhile. */
-static char *in_staging(char *page)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), tries = 3;
-	char *staged = NULL;
-	uint64_t frame;
-
-	CHECK(fd >= 0);
-	while (!staged && tries--) {
-		frame = frame_in_place(fd, page);
-		live_wait_absent(page, HUGE);
-		staged = find_frame(fd, frame, page);
-	}
-	close(fd);
-	return staged;
-}
-
 /* Lose the base page of `page` while it is in staging, if it ever is: protected in place it may not be. False: it is not. */
 static bool lose_in_staging(char *page)
 {
 	char *staged;
 
 	guests_only();
-	staged = in_staging(page);
+	staged = live_staged(page);
 	if (staged)
 		lose(staged + AT);
 	return staged != NULL;
@@ -293,7 +237,7 @@ static void taken_offline(void)
 	if (madvise(arena + AT, BASE, MADV_SOFT_OFFLINE) && errno == EINVAL)
 		live_skip("this kernel takes no memory offline (CONFIG_MEMORY_FAILURE)");
 	live_verify(arena, PAGES * HUGE, SEED);
-	staged = live_is_bare() ? NULL : in_staging(arena + HUGE);
+	staged = live_is_bare() ? NULL : live_staged(arena + HUGE);
 	if (staged)
 		madvise(staged + AT, BASE, MADV_SOFT_OFFLINE);
 	live_verify(arena, PAGES * HUGE, SEED);

@@ -80,6 +80,42 @@ static void swapped_out(void)
 		live_skip("nothing was swapped out");
 }
 
+/* Mappings of one base page each, until there can be no more; *end: behind them. */
+static char *use_up_mappings(char **end)
+{
+	size_t bytes = (number_in("/proc/sys/vm/max_map_count") + 2) * BASE, off;
+	char *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	for (off = 0; off < bytes && mprotect(p + off, BASE, PROT_READ) == 0; off += 2 * BASE)
+		;
+	*end = p + bytes;
+	return p;
+}
+
+/* What is dropped must not come back from swap, also when the agent can get no mapping for a moment. */
+static void dropped_in_swap(void)
+{
+	char *page, *staged, *maps, *end;
+
+	need_swap();
+	arena = live_arena(PAGES, SEED);
+	page = arena + HUGE;
+	staged = live_is_bare() ? page : live_staged(page);
+	if (!staged)
+		live_skip("armed pages are in their places");
+	CHECK(madvise(staged, HUGE, MADV_PAGEOUT) == 0);
+	if (!swapped_kib())
+		live_skip("nothing was swapped out");
+	maps = use_up_mappings(&end);
+	CHECK(madvise(page + 7 * BASE, 9 * BASE, MADV_DONTNEED) == 0);
+	CHECK(munmap(maps, (size_t)(end - maps)) == 0);
+	live_verify_from(page, 7 * BASE, SEED, HUGE / 8);
+	live_verify_zero(page + 7 * BASE, 9 * BASE);
+	live_verify_from(page + 16 * BASE, HUGE - 16 * BASE, SEED, (HUGE + 16 * BASE) / 8);
+	live_verify(arena, HUGE, SEED);
+}
+
 /* ---- KSM ---- */
 
 static void merged(void)
@@ -278,6 +314,7 @@ static void beyond_the_limit(void)
 
 static const struct live_case cases[] = {
 	{ "pages swapped out", swapped_out },
+	{ "a part of a page in swap is dropped", dropped_in_swap },
 	{ "pages merged by KSM", merged },
 	{ "MADV_NOHUGEPAGE", no_huge_pages },
 	{ "first touches where huge pages are not wanted", first_touches },

@@ -262,7 +262,7 @@ def case_tests(b):
             for case in [c for c in cases_of(b, program) if c not in WATCHED_ENDS]:
                 name = f"{program}: {case}" + (f" ({' '.join(variant)})" if variant is not variants[0] else "")
                 options = [*EAGER, "--policy", *variant]
-                run = run_swapped if case == "pages swapped out" else run_case
+                run = run_swapped if "swap" in case else run_case
                 tests.append((name, lambda r=run, p=program, c=case, o=options: r(b, p, c, o)))
     return tests
 
