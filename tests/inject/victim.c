@@ -358,10 +358,10 @@ static void block_signals(void)
 	pthread_sigmask(SIG_BLOCK, &bus, NULL);
 }
 
-/* Whoever of the process takes it meanwhile, it is still there. */
+/* Whoever of the process takes it meanwhile, it is still there, or comes back as soon as that one gets a processor. */
 static void signals(void)
 {
-	int before = signals_seen;
+	int before = signals_seen, patience;
 	sigset_t bus;
 
 	kill(getpid(), SIGBUS);
@@ -369,6 +369,8 @@ static void signals(void)
 	sigemptyset(&bus);
 	sigaddset(&bus, SIGBUS);
 	pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+	for (patience = 0; patience < 5000 && signals_seen == before; patience++)
+		pause_ms(1);
 	pthread_sigmask(SIG_BLOCK, &bus, NULL);
 	if (signals_seen != before + 1)
 		fail("signals", NULL, (uint64_t)(signals_seen - before), 1);

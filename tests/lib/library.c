@@ -24,6 +24,7 @@
 #define PAGES 16u
 #define WORDS (PAGE / sizeof(uint64_t))
 #define STEP 512u /* words between two that are used: one in each base page */
+#define HANDLERS 2u /* each may have let a page go, and not come to count that yet */
 
 #define want(cond, ...)                                                                                                \
 	do {                                                                                                           \
@@ -199,7 +200,7 @@ static void case_unmanage(void)
 	before = statistics().samples;
 	for (int i = 0; i < 50; i++, nap_ms(2))
 		touch(a, PAGES / 2, round + (unsigned)i);
-	want(statistics().samples == before, "touches of memory that is left alone are sampled");
+	want(statistics().samples <= before + HANDLERS, "touches of memory that is left alone are sampled");
 	touch(a + PAGES / 2 * WORDS, 0, round);
 	ok(hugenuma_stop());
 }
@@ -265,7 +266,7 @@ static void case_pause(void)
 		before = statistics().samples;
 		for (int k = 0; k < 20; k++, nap_ms(2))
 			touch(a, PAGES, round++);
-		want(statistics().samples == before, "sampled while paused");
+		want(statistics().samples <= before + HANDLERS, "sampled while paused");
 		ok(hugenuma_resume());
 		want(hugenuma_state() == HUGENUMA_RUNNING, "state %d", hugenuma_state());
 		round = until_migrated(a, PAGES, round, statistics().migrated + PAGES);
@@ -367,6 +368,7 @@ static void case_events(void)
 	uint64_t *a = make(PAGES), cursor = 0, other = 0, last = UINT64_MAX;
 	struct seen s = { (char *)a, (char *)a + PAGES * PAGE, 0, 0, 0 };
 	struct hugenuma_page_info p = { .size = sizeof(p) };
+	unsigned long nr;
 
 	fails(hugenuma_poll_events(&cursor, look, &s), -ESRCH);
 	start_busy();
@@ -374,11 +376,18 @@ static void case_events(void)
 	until_migrated(a, PAGES, 0, 4 * PAGES);
 	ok(hugenuma_pause());
 	want(hugenuma_poll_events(&cursor, look, &s) == (long)s.nr && s.nr, "%lu events", s.nr);
+	for (int i = 0; i < 10000 && s.migrated != statistics().migrated && s.nr < 4000; i++, nap_ms(1))
+		hugenuma_poll_events(&cursor, look, &s); /* a handler is about to write its last */
 	want(s.migrated == statistics().migrated || s.nr >= 4000, "%lu migrations seen, %lu counted", s.migrated,
 	     (unsigned long)statistics().migrated);
-	want(hugenuma_poll_events(&cursor, look, &s) == 0, "events while paused");
-	while (hugenuma_poll_events(&other, stop_at_third, &last) > 0)
-		;
+	nr = s.nr;
+	for (int i = 0; i < 20; i++, nap_ms(1)) {
+		hugenuma_poll_events(&cursor, look, &s);
+		while (hugenuma_poll_events(&other, stop_at_third, &last) > 0)
+			;
+	}
+	want(s.nr <= nr + HANDLERS, "events while paused");
+	hugenuma_poll_events(&cursor, look, &s);
 	want(other == cursor, "two readers end at %lu and %lu", (unsigned long)cursor, (unsigned long)other);
 	fails(hugenuma_poll_events(NULL, look, &s), -EINVAL);
 	ok(hugenuma_query_page(a, &p));

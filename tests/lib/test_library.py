@@ -103,7 +103,7 @@ def test_seen_by_commands(b):
     try:
         address = child.stdout.readline().strip()
         want(address.startswith("0x"), f"said {address!r}")
-        for _ in range(100):
+        for _ in range(600):
             report = json.loads(b.command("report", pid, "--format", "json"))
             if report["processes"] and report["processes"][0]["migrated_pages"]:
                 break

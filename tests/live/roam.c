@@ -129,8 +129,10 @@ static void inherit(char *p)
 	if (pthread_create(&t, NULL, look, &free_thread) || pthread_join(t, NULL) || !free_thread)
 		die("a thread inherits the node's CPUs");
 	/* Kept again, then bound by itself to another CPU than that: nobody has a say in that. */
-	sweep_until_kept(p);
-	sched_getaffinity(0, sizeof(now), &now);
+	do {
+		sweep_until_kept(p);
+		sched_getaffinity(0, sizeof(now), &now);
+	} while (CPU_EQUAL(&now, &all));
 	CPU_ZERO(&one);
 	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
 		if (CPU_ISSET(cpu, &all) && !CPU_ISSET(cpu, &now) && !CPU_COUNT(&one))

@@ -157,8 +157,9 @@ class Bench:
 
 
 def conserved(report):
-    """What was counted adds up in every process, but for what was in flight at its end."""
-    for p in [*report["processes"], report["totals"]]:
+    """What was counted adds up in every process, but for what was in flight at its end; one that still runs counts on meanwhile."""
+    totals = [] if report["running_count"] else [report["totals"]]
+    for p in [*(p for p in report["processes"] if not p["running"]), *totals]:
         count = len(report["processes"]) if p is report["totals"] else 1
         outcomes = p["local_count"] + p["refused_count"] + p["migrated_pages"] + p["failed_count"] + p["raced_count"]
         causes = p["disarmed"]
@@ -172,9 +173,9 @@ def conserved(report):
 
 
 def recorded(report):
-    """The record of a process tells of the same faults as its counters."""
+    """The record of a process that has ended tells of the same faults as its counters."""
     for p in report["processes"]:
-        if not p["nodes"]:
+        if not p["nodes"] or p["running"]:
             continue
         from_nodes, outcomes = sum(n["samples_count"] for n in p["nodes"]), {}
         for d in p["decisions"]:
@@ -186,8 +187,7 @@ def recorded(report):
         judged = p["decisions_total_count"] - p["waited_count"] - p["demoted_pages"]
         want(abs(judged - p["samples_count"]) <= 2 * HANDLERS, f"{judged} decisions, {p['samples_count']} samples")
         in_heat = sum(v for row in p["heat"]["rows"] for point in row["samples_from_node_count"] for v in point)
-        # Of a process that still runs the latest, which are told a few times a second only, may be to come.
-        want(p["running"] or abs(in_heat + p["decisions_missed_count"] - from_nodes) <= p["waited_count"] + 2 * HANDLERS,
+        want(abs(in_heat + p["decisions_missed_count"] - from_nodes) <= p["waited_count"] + 2 * HANDLERS,
              f"{in_heat} samples in the heat map, {p['decisions_missed_count']} missed, {from_nodes} counted")
         if p["decisions_total_count"] <= 256:
             same(sum(outcomes.values()), p["decisions_total_count"], "decisions")
@@ -331,12 +331,14 @@ def children_of(pid):
 
 def test_late_threads_seen(b):
     """The agent's threads carry its name: none in a small program, some in a managed one."""
-    for command, expected in ((["sleep", "1"], False), ([b.program("start"), "malloc"], True)):
-        child = b.start([b.hugenuma, "run", "-q", *FAST, "--", *command], dict(MALLOC_HUGE, LIVE_UNTIL_TAKEN="1"))
+    for command, expected in ((["sleep", "1"], False), ([b.program("control"), "work until told"], True)):
+        child = b.start([b.hugenuma, "run", "-q", *FAST, "--", *command])
         seen, end = set(), time.monotonic() + 30 * SLOW
-        while child.poll() is None and time.monotonic() < end:
+        while child.poll() is None and time.monotonic() < end and not any(n.startswith("hugenuma-") for n in seen):
             seen.update(n for pid in children_of(child.pid) for n in thread_names(pid))
             time.sleep(0.02)
+        if expected:
+            child.send_signal(signal.SIGTERM)
         status, out, err = b.finish(child)
         same(status, 0, out + err)
         ours = {n for n in seen if n.startswith("hugenuma-")}
@@ -454,15 +456,16 @@ def test_fail_seccomp(b):
 
 def test_fail_helpers(b):
     """What is only nice to have may be missing."""
+    until_taken = dict(MALLOC_HUGE, LIVE_UNTIL_TAKEN="1")
     for rule in ("robust", "mempolicy", "move_pages"):
-        result = b.run(FAST, [b.program("jail"), rule, *then_status_7(b)], MALLOC_HUGE)
+        result = b.run(FAST, [b.program("jail"), rule, *then_status_7(b)], until_taken)
         same((result.status, result.out), (7, "hello\n"), str(result))
         same(result.report["unmanaged_count"], 0, rule)
         same(len(result.processes()), 1, rule)
     if "rwp" in FAST:
         return
     # A kernel that offers to protect pages in place, and then does not know the call.
-    result = b.run(FAST, [b.program("jail"), "rwprotect", *then_status_7(b)], MALLOC_HUGE)
+    result = b.run(FAST, [b.program("jail"), "rwprotect", *then_status_7(b)], until_taken)
     same([p["arm"] for p in result.processes()], ["move"], f"{result}ways to arm")
 
 
@@ -490,7 +493,7 @@ def test_filter_born(b):
     result = b.run(FAST, [*groups, b.program("jail"), "kill,close_range", *then_status_7(b)], MALLOC_HUGE)
     same((result.status, result.out), (7, "hello\n"), f"behind 300 groups: {result}")
     # One that does not concern the agent changes nothing.
-    result = b.run(FAST, [b.program("jail"), "kill,mount", *then_status_7(b)], MALLOC_HUGE)
+    result = b.run(FAST, [b.program("jail"), "kill,mount", *then_status_7(b)], dict(MALLOC_HUGE, LIVE_UNTIL_TAKEN="1"))
     same((result.status, result.out), (7, "hello\n"), str(result))
     same((len(result.processes()), result.report["filtered_count"]), (1, 1), "managed, filtered (the jail itself)")
 
@@ -535,7 +538,8 @@ def test_pid_namespace(b):
     unshare = ["unshare", "--pid", "--fork"]
     if os.geteuid() != 0 or b.bare([*unshare, "true"]).status != 0:
         raise Skip("needs root, unshare and PID namespaces")
-    result = good(b.run(FAST, [*unshare, "--mount-proc", b.program("start"), "malloc"], MALLOC_HUGE))
+    result = good(b.run(FAST, [*unshare, "--mount-proc", b.program("start"), "cancel while managed"],
+                        dict(MALLOC_HUGE, LIVE_UNTIL_TAKEN="1")))
     same([p["command"] for p in result.processes()], ["live-start"], "processes")
     p = result.processes()[0]
     want(p["pid"] < 10 and p["elapsed_ms"] > 300, f"pid {p['pid']}, {p['elapsed_ms']} ms")
@@ -660,10 +664,7 @@ def test_daemon(b):
     """A daemon that has closed everything goes on, managed, when nobody waits for it any more."""
     path = os.path.join(b.tmp, "daemon-fine")
     result = good(b.run([*EAGER, "--policy", "always"], [b.program("ends"), "daemon"], {"LIVE_FILE": path}))
-    end = time.monotonic() + 60
-    while not os.path.exists(path) and time.monotonic() < end:
-        time.sleep(0.02)
-    want(os.path.exists(path), f"the daemon did not come to its end\n{result}")
+    want(wait_for(lambda: os.path.exists(path), 60), f"the daemon did not come to its end\n{result}")
 
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_CONT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 7, 17, 0x40000000
@@ -679,7 +680,7 @@ def program_of(child, name):
     def find():
         return next((pid for pid in children_of(child.pid) if name in thread_names(pid)), None)
 
-    want(wait_for(find, 60 * SLOW), f"{name} has not started")
+    want(wait_for(find, 60), f"{name} has not started")
     return find()
 
 
@@ -878,7 +879,9 @@ def test_given_up(b):
     totals = result.report["totals"]
     given_up = totals["failed"]["stall_count"]
     want(given_up > 10, f"{given_up} migrations were given up: {result}")
-    same(totals["migration_stall"]["faults_count"], given_up + totals["migrated_pages"], "waits that were timed")
+    timed = totals["migration_stall"]["faults_count"]
+    want(abs(timed - given_up - totals["migrated_pages"]) <= HANDLERS, f"waits that were timed: {timed}, given up {given_up}, "
+         f"migrated {totals['migrated_pages']}")
     same(totals["lost_huge_pages"], 0, "pages found split")
     same(totals["agent"]["collapses_count"], 0, "pages that had to be made huge again")
 
@@ -956,14 +959,12 @@ def test_kill_controller(b):
     """The program runs on, managed, and notices nothing."""
     path = os.path.join(b.tmp, "fine")
     command = [b.program("ends"), "outlive the controller"]
-    child = b.start([b.hugenuma, "run", "-q", *EAGER, "--policy", "always", "--", *command], {"LIVE_FILE": path})
+    child = b.start([b.hugenuma, "run", "-q", *EAGER, "--policy", "always", "--", *command], {"LIVE_FILE": path, "LIVE_ORPHAN": "1"})
     program_of(child, "live-ends")
     time.sleep(0.4 * SLOW)
     want(child.poll() is None, "ended at once")
     os.kill(child.pid, signal.SIGKILL)
-    end = time.monotonic() + 60 * SLOW
-    while not os.path.exists(path) and time.monotonic() < end:
-        time.sleep(0.02)
+    wait_for(lambda: os.path.exists(path), 60)
     _, out, err = b.finish(child, 10 * SLOW)
     for d in glob.glob(f"/dev/shm/hugenuma.*.{child.pid}.*"):
         shutil.rmtree(d)
@@ -1013,6 +1014,7 @@ class Steered:
         same(done.status, 0, f"{what}: {done}")
 
     def rests(self):
+        """Not the first time, perhaps: what a handler has done it counts, and the scanner tells, when they get a processor."""
         before = self.migrated()
         time.sleep(0.3)
         return self.migrated() == before
@@ -1032,7 +1034,7 @@ def parent_of(pid):
 
 
 def wait_for(condition, seconds):
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOW
     while not condition():
         if time.monotonic() > end:
             return False
@@ -1044,7 +1046,7 @@ def test_pause_and_resume(b):
     s = Steered(b)
     s.order("pause")
     same(s.state(), "paused", "state")
-    want(s.rests(), "pages migrate in a paused process")
+    want(wait_for(s.rests, 20), "pages migrate in a paused process")
     want(s.registered() > 0, "a paused process is not watched any more")
     before = s.migrated()
     s.order("resume")
@@ -1056,7 +1058,7 @@ def test_stop_and_resume(b):
     s = Steered(b)
     s.order("stop")
     same((s.state(), s.registered()), ("stopped", 0), "state, mappings watched")
-    want(s.rests(), "pages migrate in a stopped process")
+    want(wait_for(s.rests, 20), "pages migrate in a stopped process")
     before = s.migrated()
     s.order("resume")
     want(wait_for(lambda: s.migrated() > before, 60), "nothing migrates after resume")
