@@ -117,6 +117,7 @@ struct hn_agent {
 	struct hn_word child_has_holes; /* the fork under way goes ahead although pages lie in staging */
 	struct hn_word filtered; /* 1: some thread has a system call filter that it or a parent has installed */
 	struct hn_word wipes;    /* 1: there is or was memory with MADV_WIPEONFORK */
+	struct hn_word began;    /* 1: there has been an agent in this process, or in one that it was forked from */
 	struct hn_nohuge nohuge; /* what the program has said by madvise(3) */
 	uint32_t returns;        /* from LEFT ... */
 	uint32_t kept_mode;      /* ... with the orders of the time before: enum hn_mode */
@@ -232,9 +233,10 @@ void hn_before_fork(void);
 void hn_after_fork_in_parent(void);
 void hn_after_fork_in_child(void);
 
-/* ---- calls_fork.c, calls_memory.c, calls_spawn.c, calls_user.c, lockall.c; program side ---- */
+/* ---- calls_fork.c, calls_memory.c, calls_mremap.c, calls_spawn.c, calls_user.c, lockall.c; program side ---- */
 void hn_fork_load(void);
 void hn_memory_load(void);
+void hn_mremap_load(void);
 void hn_spawn_load(void);
 void hn_user_load(void);
 void hn_lockall_load(void);

@@ -152,6 +152,7 @@ static void start(void)
 		return;
 	if (!hn_cas_acquire(&hn_agent.state, HN_AGENT_IDLE, HN_AGENT_STARTING))
 		return;
+	hn_store_relaxed(&hn_agent.began, 1);
 	hn_agent.working = (struct hn_word){ 0 };
 	hn_agent.slot = NULL;
 	hn_run = hn_area(NULL, sizeof(*hn_run), false);

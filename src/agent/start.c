@@ -18,6 +18,7 @@ __attribute__((constructor)) static void load(void)
 	hn_threads_load();
 	hn_fork_load();
 	hn_memory_load();
+	hn_mremap_load();
 	hn_user_load();
 	hn_spawn_load();
 	hn_crash_load();

@@ -441,6 +441,8 @@ struct hn_vma {
  * `buf` is scratch of buf_bytes. 0 or -errno.
  */
 int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg);
+/* The same from the one on that has or follows `from`; all of them where the kernel can only be asked by text. */
+int hn_maps_walk_from(int fd, hn_addr from, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg);
 /*
  * All of [start, end) belongs to one mapping such as hn_maps_walk finds; where the kernel can only be asked by text: it has no
  * hole. False also when that cannot be told.

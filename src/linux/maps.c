@@ -132,9 +132,9 @@ static bool is_plain(const struct hn_procmap_query *q)
 }
 
 /* -ENOTTY: this kernel cannot be asked. */
-static int query_walk(int fd, bool (*fn)(void *, const struct hn_vma *), void *arg)
+static int query_walk(int fd, hn_addr from, bool (*fn)(void *, const struct hn_vma *), void *arg)
 {
-	struct hn_procmap_query q = { .vma_end = 0 };
+	struct hn_procmap_query q = { .vma_end = from };
 
 	for (;;) {
 		hn_addr at = q.vma_end;
@@ -145,18 +145,23 @@ static int query_walk(int fd, bool (*fn)(void *, const struct hn_vma *), void *a
 							      HN_PROCMAP_QUERY_VMA_READABLE | HN_PROCMAP_QUERY_VMA_WRITABLE };
 		err = (int)hn_sys_ioctl(fd, HN_PROCMAP_QUERY, &q);
 		if (err)
-			return err == -ENOENT ? 0 : at ? err : -ENOTTY;
+			return err == -ENOENT ? 0 : at > from ? err : -ENOTTY;
 		if (is_plain(&q) && is_named_as_wanted(fd, q.vma_start) &&
 		    !fn(arg, &(struct hn_vma){ q.vma_start, q.vma_end }))
 			return 0;
 	}
 }
 
-int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg)
+int hn_maps_walk_from(int fd, hn_addr from, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg)
 {
-	int err = query_walk(fd, fn, arg);
+	int err = query_walk(fd, from, fn, arg);
 
 	return err == -ENOTTY ? read_walk(fd, buf, buf_bytes, fn, arg) : err;
+}
+
+int hn_maps_walk(int fd, char *buf, size_t buf_bytes, bool (*fn)(void *arg, const struct hn_vma *vma), void *arg)
+{
+	return hn_maps_walk_from(fd, 0, buf, buf_bytes, fn, arg);
 }
 
 bool hn_maps_has_no_hole(hn_addr start, hn_addr end)

@@ -246,6 +246,7 @@ def case_tests(b):
         "jumps": (["always"],),
         "mapping": (["always"], ["alternate", "--mover", "kernel"]),
         "moves": (["alternate"], ["observe"]),
+        "pieces": (["always"], ["observe"]),
         "access": (["always"],),
         "change": (["always"],),
         "eyes": (["always"],),
