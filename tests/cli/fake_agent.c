@@ -280,10 +280,9 @@ static void fill_rules(struct hn_slot *slot)
 	slot->stats.rule_moved[1] = 5;
 }
 
-/* The slot is the controller's to read once the pid is there. */
 static void fill_slot(struct hn_slot *slot, bool managed)
 {
-	const char *text = getenv("FAKE_TEXT"), *ticks = getenv("FAKE_TICKS");
+	const char *ticks = getenv("FAKE_TICKS");
 
 	slot->start_ticks = ticks ? strtoull(ticks, NULL, 10) : start_ticks();
 	snprintf(slot->comm, sizeof(slot->comm), "%s", program_invocation_short_name);
@@ -300,6 +299,13 @@ static void fill_slot(struct hn_slot *slot, bool managed)
 		fill_stats(&slot->stats);
 	}
 	hn_stat_add(&slot->events, 0);
+}
+
+/* The slot is the controller's to read once the pid is there; and here the record, too: who is in the list has one. */
+static void publish(struct hn_slot *slot)
+{
+	const char *text = getenv("FAKE_TEXT");
+
 	__atomic_store_n(&slot->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
 	if (text) {
 		snprintf(slot->message, sizeof(slot->message), "%s", text);
@@ -378,4 +384,5 @@ static void __attribute__((constructor)) fake_agent(void)
 	fill_slot(slot, strcmp(mode, "managed") == 0);
 	if (strcmp(mode, "managed") == 0)
 		start_record(shm, slot);
+	publish(slot);
 }

@@ -416,7 +416,7 @@ def full(place, script, env):
     return r
 
 
-MUCH = {"FAKE_ONLY": "sleep", "FAKE_MORE": "20000 1000 20000"}
+MUCH = {"FAKE_ONLY": "sleep", "FAKE_MORE": "1000000 1000 20000"}  # to the end
 
 
 def test_a_full_disk_harms_nobody():

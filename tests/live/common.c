@@ -261,18 +261,22 @@ static uint64_t frame_in_place(int fd, const char *page)
 	return frame;
 }
 
-/* Looked for again, should it migrate meanwhile. */
+/* Looked for again, should it migrate meanwhile, or come back: a hint runs out after a second, and looking may take as long. */
 char *live_staged(char *page)
 {
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), tries = 3;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), tries = 10;
 	char *staged = NULL;
 	uint64_t frame;
 
 	CHECK(fd >= 0);
+	if (geteuid() != 0)
+		live_skip("only root is told of frames");
 	while (!staged && tries--) {
 		frame = frame_in_place(fd, page);
 		live_wait_absent(page, HUGE);
 		staged = find_frame(fd, frame, page);
+		if (staged && frame_of(fd, staged) != frame)
+			staged = NULL;
 	}
 	close(fd);
 	return staged;

@@ -164,7 +164,10 @@ def staging_kib(pid):
 
 
 class Paused:
-    """In the middle of a run: with every page back in place, what is left in staging? left_kib: None when nobody can tell."""
+    """
+    In the middle of a run: with every page back in place, what is left in staging? left_kib: None when nobody can tell, as it
+    has ended; -1 when it lives and cannot be paused.
+    """
 
     def __init__(self, build, child, seconds):
         self.build, self.child, self.seconds, self.left_kib = build, child, seconds, None
@@ -179,9 +182,13 @@ class Paused:
         pid = program_of(self.child, "torture")
         time.sleep(self.seconds / 2)
         try:
-            if not pid or not self.ctl("pause", pid):
+            if not pid:
                 return
-            for _ in range(20):  # a handler may still have an old page to get rid of
+            if not self.ctl("pause", pid):
+                with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as f:
+                    self.left_kib = -1 if f.read(1) else None
+                return
+            for _ in range(100):  # a handler may still have an old page to get rid of, when it gets a processor
                 self.left_kib = staging_kib(pid)
                 if not self.left_kib:
                     break
