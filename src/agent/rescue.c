@@ -35,6 +35,9 @@ void hn_fault_ring(void)
 	hn_control_kick();
 }
 
+/* It has said its number, so it exists, or has. */
+static bool has_begun(const struct hn_own_thread *t) { return __atomic_load_n(&t->tid, __ATOMIC_ACQUIRE) != 0; }
+
 /* ---- being alone ---- */
 
 /* Out of reach: ended, or asleep and going to end when it wakes. */
@@ -183,13 +186,16 @@ static const struct hn_own_thread *find_spinning(struct hn_pulse *pulses)
 	return NULL;
 }
 
-/* The thread that has ended too early, if one has. */
+/*
+ * The thread that has ended too early, if one has. Its number is looked at first: it is written by a thread that is alive, and one that
+ * is only being made has neither.
+ */
 static const struct hn_own_thread *find_dead(void)
 {
 	uint32_t i;
 
 	for (i = 0; i < hn_load_acquire(&hn_own_threads.nr) && i < HN_AGENT_THREADS; i++)
-		if (hn_load_acquire(&hn_own_threads.thread[i].alive) == 0 && hn_own_threads.thread[i].tid)
+		if (has_begun(&hn_own_threads.thread[i]) && hn_load_acquire(&hn_own_threads.thread[i].alive) == 0)
 			return &hn_own_threads.thread[i];
 	return NULL;
 }
@@ -214,13 +220,14 @@ static uint64_t stat_field(const char *behind, int nr)
  */
 static void end_with_the_program(const struct hn_live *live)
 {
-	uint64_t ours = 0; /* the kernel clears each one's word before it counts it out, so never more than there are */
+	/* Never more than there are: one that is being made is not counted, and the kernel clears its word before it counts it out. */
+	uint64_t ours = 0;
 	char path[64], buf[1024], *p;
 	long fd, n;
 	uint32_t i;
 
 	for (i = 0; i < hn_load_acquire(&hn_own_threads.nr) && i < HN_AGENT_THREADS; i++)
-		ours += hn_load_acquire(&hn_own_threads.thread[i].alive) != 0;
+		ours += has_begun(&hn_own_threads.thread[i]) && hn_load_acquire(&hn_own_threads.thread[i].alive) != 0;
 	hn_number_path(path, "", (uint32_t)hn_sys_getpid(), "/stat");
 	fd = hn_sys_open_at(live->fd_task, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
