@@ -903,7 +903,7 @@ def test_two_halves(b):
     want(14 <= p["migrated_pages"] <= 20, f"{p['migrated_pages']} pages migrated, not about 16\n{result}{p['nodes']}")
     want(p["migrated_to_node_pages"][1] >= 14, f"to nodes: {p['migrated_to_node_pages']}")
     share = [n / p["samples_count"] for n in p["samples_from_node_count"][:2]]
-    want(min(share) > 0.25, f"samples from nodes: {p['samples_from_node_count']}")
+    want(min(share) > 0.1, f"samples from nodes: {p['samples_from_node_count']}")
 
 
 def tiered(b, mib, *options, case="half cold"):
