@@ -74,8 +74,10 @@ class Server:
         settings = os.path.join(folder, "nginx.conf")
         with open(settings, "w", encoding="ascii") as f:
             f.write(SETTINGS.format(folder=folder, port=self.port, user=user))
-        # The shell stays until the daemon has gone, so that it is watched and reported to its end.
-        script = 'nginx -c "$1" -p "$2" && while [ -e "$2/pid" ]; do sleep 0.1; done'
+        # The shell stays until the daemon has gone, so that it is watched and reported to its end. It has come when its file has:
+        # who has started it goes before.
+        script = ('nginx -c "$1" -p "$2" && { i=0; until [ -e "$2/pid" ] || [ $i -gt 600 ]; do sleep 0.1; i=$((i+1)); done; '
+                  'while [ -e "$2/pid" ]; do sleep 0.1; done; }')
         self.run = programs.Run(["sh", "-c", script, "sh", settings, folder], managed, env=programs.GLIBC_HUGE,
                                 options=options, collapse=True, prefix=prefix)
 
@@ -104,8 +106,9 @@ class Server:
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()
+                self.pid()  # it listens before it writes that
                 return
-            except OSError:
+            except (OSError, ValueError):
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.05)
