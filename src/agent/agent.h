@@ -109,7 +109,8 @@ struct hn_agent {
 	struct hn_stacks stacks;
 	struct hn_ranges ranges;
 	struct hn_survey survey;
-	void (*forked)(void);    /* in a child, when all is reset; NULL: nothing more to do */
+	void (*forking)(bool begins); /* around a fork, not in the child; NULL: nothing to do. And ... */
+	void (*forked)(void);    /* ... in the child, when all is reset */
 	int failed_errno;        /* FAILED: why, 0: only the message tells; and ... */
 	struct hn_live *failed;  /* ... what is left of the attempt, NULL: nothing */
 	struct hn_word lockall; /* one mlockall at a time */
@@ -297,6 +298,12 @@ void hn_spark_load(void);
 void hn_spark_arm(uint32_t tid);
 void hn_spark_off(void);
 void hn_spark_reset(void);
+/*
+ * Nobody looks from here on until as many calls of go_on: a look has descriptors open, which a child made meanwhile would keep. A look
+ * that is under way is waited for, for a second at most. Also in a signal handler.
+ */
+void hn_spark_hold(void);
+void hn_spark_go_on(void);
 /* Never look at this process; false when it is beyond that. Nobody is looking any more on return. */
 bool hn_spark_forbid(void);
 /* Look now whether the process is worth managing, and start if so. */

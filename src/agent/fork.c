@@ -19,13 +19,20 @@ void hn_before_fork(void)
 	bool whole;
 
 	hn_affinity_release_self();
-	whole = hn_agent_pause();
+	if (hn_agent.forking)
+		hn_agent.forking(true);
+	whole = hn_agent_pause(); /* after that: a look starts the agent */
 	const struct hn_live *live = hn_agent.live;
 
 	hn_store_relaxed(&hn_agent.child_has_holes, !whole && live && !live->fork_events);
 }
 
-void hn_after_fork_in_parent(void) { hn_agent_resume(); }
+void hn_after_fork_in_parent(void)
+{
+	hn_agent_resume();
+	if (hn_agent.forking)
+		hn_agent.forking(false);
+}
 
 static void die_if_holed(void)
 {

@@ -32,9 +32,11 @@
 #define COST_SHARE 200        /* looks take no more than one part in so many of the time ... */
 #define FREE_PARTS 25         /* ... after so many parts of looks */
 #define TIMERS 64
+#define LOOKING 0x80000000u
+#define PATIENCE_NS 1000000000ull /* for a look, which takes some milliseconds of a CPU */
 
 static struct {
-	struct hn_word busy;      /* one look at a time */
+	struct hn_word door;      /* LOOKING: somebody looks, one at a time; and how many threads want nobody to begin a look */
 	struct hn_word lock;
 	struct hn_word nr;        /* timers made so far */
 	int timer[TIMERS];        /* ring of the youngest, valid below min(nr, TIMERS) */
@@ -114,7 +116,10 @@ static void note_unreadable(void)
 	spark.unreadable = true;
 }
 
-/* Descriptors are open for a moment only; reads are positioned, so that even a mixed-up number could harm nothing. */
+/*
+ * Descriptors are open for a moment only, and no child is made meanwhile that would keep them (hn_spark_hold); reads are positioned,
+ * so that even a mixed-up number could harm nothing.
+ */
 static bool is_worth_it(void)
 {
 	uint32_t enough = (hn_agent.config.min_mib + 1) / 2, found = 0;
@@ -135,9 +140,45 @@ static bool is_worth_it(void)
 	return found >= enough;
 }
 
-static bool may_look(void)
+static bool may_look(void) { return hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE && hn_agent_is_ours(); }
+
+/* With all signals shut, up to end_look: a handler that forks would wait for the look that it has interrupted. */
+static bool begin_look(void) { return may_look() && hn_cas_acquire(&spark.door, 0, LOOKING); }
+
+static void end_look(void)
 {
-	return hn_load_acquire(&hn_agent.state) == HN_AGENT_IDLE && hn_agent_is_ours() && hn_lock_try(&spark.busy);
+	if (hn_and_acq_rel(&spark.door, ~LOOKING) != LOOKING)
+		hn_wake(&spark.door, INT32_MAX);
+}
+
+/* False: its thread had no CPU for so long. Of a look that is another process's, whose memory this is, no end can be seen. */
+static bool wait_for_look(void)
+{
+	uint64_t last = hn_live_now_ns(NULL), left = PATIENCE_NS;
+	uint32_t v;
+
+	while (((v = hn_load_acquire(&spark.door)) & LOOKING) && hn_agent_is_ours()) {
+		hn_control_nap(&spark.door, v);
+		if (!hn_patience_left(&left, &last))
+			return false;
+	}
+	return true;
+}
+
+void hn_spark_hold(void)
+{
+	if (hn_add_acq_rel(&spark.door, 1) & LOOKING)
+		wait_for_look();
+}
+
+void hn_spark_go_on(void)
+{
+	uint32_t v;
+
+	/* 0: a fork in a signal handler, in the middle of another one, has reset it in the child. */
+	do
+		v = hn_load_relaxed(&spark.door);
+	while ((v & ~LOOKING) && !hn_cas_release(&spark.door, v, v - 1));
 }
 
 /*
@@ -145,7 +186,7 @@ static bool may_look(void)
  * there is least to find, in a large process with small pages; so it is made in parts, and has one part in COST_SHARE of the
  * time; but for the first ones, as most programs take their memory early.
  */
-static void look_locked(void)
+static void look(void)
 {
 	uint64_t cpu;
 
@@ -167,24 +208,30 @@ static void on_spark(int sig)
 	void *top = spark.stack + sizeof(spark.stack);
 
 	(void)sig;
-	if (!may_look())
+	if (!begin_look())
 		return;
 	__asm__ volatile("mov %%rsp, %%rbx\n\t"
 			 "mov %[top], %%rsp\n\t"
 			 "call *%[fn]\n\t"
 			 "mov %%rbx, %%rsp"
 			 :
-			 : [top] "r"(top), [fn] "r"(look_locked)
+			 : [top] "r"(top), [fn] "r"(look)
 			 : "rbx", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
-	hn_unlock(&spark.busy);
+	end_look();
 }
 
 void hn_spark_look(void)
 {
+	uint64_t old;
+
 	if (!may_look())
 		return;
-	look_locked();
-	hn_unlock(&spark.busy);
+	old = hn_block_signals();
+	if (begin_look()) {
+		look();
+		end_look();
+	}
+	hn_restore_signals(old);
 }
 
 static bool set_handler(void)
@@ -257,9 +304,11 @@ bool hn_spark_forbid(void)
 {
 	bool was_idle;
 
-	hn_lock(&spark.busy);
+	hn_add_acq_rel(&spark.door, 1);
+	while (!wait_for_look())
+		;
 	was_idle = hn_cas_acquire(&hn_agent.state, HN_AGENT_IDLE, HN_AGENT_FAILED);
-	hn_unlock(&spark.busy);
+	hn_spark_go_on();
 	if (was_idle)
 		hn_spark_off();
 	return was_idle;
@@ -270,7 +319,7 @@ void hn_spark_load(void) { spark.inherited_kib = peak_kib(); }
 /* In a forked child: its timers are gone, the handler is still there. */
 void hn_spark_reset(void)
 {
-	spark.busy = spark.lock = spark.nr = (struct hn_word){ 0 };
+	spark.door = spark.lock = spark.nr = (struct hn_word){ 0 };
 	spark.seen_kib = spark.inherited_kib = 0;
 	spark.looks = spark.wait = 0;
 	spark.so_far = (struct hn_count){ 0 };

@@ -5,6 +5,14 @@
 #include "agent/agent.h"
 #include "linux/sys.h"
 
+static void forking(bool begins)
+{
+	if (begins)
+		hn_spark_hold();
+	else
+		hn_spark_go_on();
+}
+
 /* The child is watched as its parent was; another thread may have held what is reset. */
 static void forked(void)
 {
@@ -33,6 +41,7 @@ __attribute__((constructor)) static void load(void)
 		hn_agent.shm = NULL;
 		return;
 	}
+	hn_agent.forking = forking;
 	hn_agent.forked = forked;
 	hn_who_learn(&hn_agent.rseq_from_robust, &hn_agent.tp_from_robust);
 	hn_plugin_load();

@@ -5,6 +5,7 @@
  */
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -333,6 +334,161 @@ static void many_threads(void)
 	use(p, BIG);
 }
 
+/* ---- forks while it is looked at, and while it is started ---- */
+
+#define MAPPINGS 16384u /* so many to be looked at take a while */
+#define GROWTH ((size_t)6 << 20)
+#define LOOKS 2u
+
+/* Whatever there is to be looked at, there is more of it the next time. */
+static void *grow_and_burn(void *arg)
+{
+	char *p = live_reserve(MAPPINGS * BASE);
+	unsigned int i;
+
+	for (i = 0; i < MAPPINGS; i += 2)
+		CHECK(mprotect(p + i * BASE, BASE, PROT_READ) == 0);
+	CHECK(madvise(p, MAPPINGS * BASE, MADV_DONTFORK) == 0);
+	for (i = 0; !atomic_load(&workers_done); i++) {
+		uint64_t cpu = cpu_ms() + 40;
+
+		if (i < 60) {
+			p = live_reserve(GROWTH);
+			CHECK(madvise(p, GROWTH, MADV_NOHUGEPAGE) == 0);
+			memset(p, 1, GROWTH);
+		}
+		while (cpu_ms() < cpu && !atomic_load(&workers_done))
+			;
+	}
+	return arg;
+}
+
+/* Descriptors that this program has never opened. */
+static bool has_strangers(void)
+{
+	char name[32], to[64];
+	int fd;
+
+	for (fd = 3; fd < 9; fd++) {
+		ssize_t n;
+
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		n = readlink(name, to, sizeof(to) - 1);
+		to[n > 0 ? n : 0] = '\0';
+		if (strstr(to, "/maps") || strstr(to, "/pagemap"))
+			return true;
+	}
+	return false;
+}
+
+/* A look takes a descriptor or two for a moment, and this program sees them; its children must not have them for good. */
+static void forks_while_looked_at(void)
+{
+	uint64_t end = live_now_ms() + PATIENCE_MS;
+	unsigned int seen = 0, i;
+	pthread_t t;
+	pid_t pid;
+
+	CHECK(pthread_create(&t, NULL, grow_and_burn, NULL) == 0);
+	while (seen < LOOKS && live_now_ms() < end) {
+		for (i = 0; i < 20 && !has_strangers(); i++)
+			;
+		seen += i < 20;
+		pid = fork();
+		if (pid == 0)
+			_exit(has_strangers());
+		live_reap(pid);
+	}
+	atomic_store(&workers_done, 1);
+	CHECK(pthread_join(t, NULL) == 0);
+	if (seen < LOOKS && !live_is_bare())
+		live_skip("nobody was seen looking");
+}
+
+#define ROUNDS 10u
+#define ROUND_PAGES 20u
+#define RINGS 8 /* on a loaded machine the thread may not get on at all between two */
+
+static timer_t again;
+static volatile sig_atomic_t rings = RINGS;
+static volatile uint64_t longest_ms;
+
+static void make_timer(void)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
+
+	event._sigev_un._tid = gettid();
+	CHECK(timer_create(CLOCK_MONOTONIC, &event, &again) == 0);
+}
+
+/* When the thread has got on a little. */
+static void ring(void)
+{
+	static unsigned int nr;
+	long us = 20 + nr++ * 7919 % 60;
+
+	CHECK(timer_settime(again, 0, &(struct itimerspec){ .it_value.tv_nsec = us * live_slow() * 1000 }, NULL) == 0);
+}
+
+/* fork(3) itself may wait in a handler for a lock of libc's that its own thread holds. */
+static void timed_fork(void)
+{
+	uint64_t start = live_now_ms();
+	pid_t pid = _Fork();
+
+	if (pid == 0)
+		_exit(0);
+	if (live_now_ms() - start > longest_ms)
+		longest_ms = live_now_ms() - start;
+	live_reap(pid);
+}
+
+static void fork_in_handler(int sig)
+{
+	(void)sig;
+	timed_fork();
+	if (--rings > 0)
+		ring();
+}
+
+static void *nothing(void *arg) { return arg; }
+
+/* What is seen when a thread is made is enough to start the agent, on this thread. */
+static void start_beside_forks(void)
+{
+	char *small = live_reserve(2 * GROWTH), *p;
+	pthread_t t;
+
+	make_timer();
+	CHECK(madvise(small, 2 * GROWTH, MADV_NOHUGEPAGE) == 0);
+	p = live_arena(ROUND_PAGES, SEED);
+	memset(small, 1, 2 * GROWTH);
+	ring();
+	CHECK(pthread_create(&t, NULL, nothing, NULL) == 0);
+	rings = 0;
+	CHECK(pthread_join(t, NULL) == 0);
+	timed_fork(); /* waits for an agent that is only starting */
+	CHECK(longest_ms < 15000); /* for one that does not answer it would wait 20 s */
+	live_verify(p, ROUND_PAGES * HUGE, SEED);
+}
+
+/* Each in a process that has not been looked at. */
+static void forks_in_signals(void)
+{
+	unsigned int i;
+	pid_t pid;
+
+	CHECK(signal(SIGUSR1, fork_in_handler) != SIG_ERR);
+	for (i = 0; i < live_rounds(ROUNDS); i++) {
+		pid = fork();
+		if (pid == 0) {
+			start_beside_forks();
+			_exit(0);
+		}
+		live_reap(pid);
+	}
+}
+
 static void status_7(void)
 {
 	printf("hello\n");
@@ -356,6 +512,8 @@ static const struct live_case cases[] = {
 	{ "reserve after malloc", reserve_after_malloc },
 	{ "filled in bursts", filled_in_bursts },
 	{ "many threads", many_threads },
+	{ "forks while looked at", forks_while_looked_at },
+	{ "forks in signals", forks_in_signals },
 	{ "status 7", status_7 },
 	{ NULL, NULL },
 };

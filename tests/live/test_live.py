@@ -405,6 +405,18 @@ def test_start_cancel(b):
     managed(b, "cancel while managed")
 
 
+def test_start_descriptors(b):
+    """A child made while another thread looks whether its process is worth managing must not keep what the look has open."""
+    result = good(b.run(FAST, [b.program("start"), "forks while looked at"]))
+    same(result.processes(), [], "managed processes")
+
+
+def test_start_forks_in_signals(b):
+    """A handler that forks in the middle of the agent's start, on the thread that starts it."""
+    result = good(b.run(FAST, [b.program("start"), "forks in signals"]))
+    want(result.report["managed_count"] + result.report["idle_count"] >= 2, f"{result}agents started")
+
+
 def test_spark(b):
     """System calls that a signal would end early, while the timers fire that are not to be noticed."""
     for case in cases_of(b, "spark"):
