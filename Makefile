@@ -28,7 +28,7 @@ SEED ?=
 WHAT ?= package
 prefix_flag = $(if $(PREFIX),-Dprefix=$(PREFIX))
 
-.PHONY: all deps test-deps run test test-programs test-vm test-package soak fuzz inject deb install bench sanitize check-layers clean
+.PHONY: all deps test-deps run test test-programs test-vm test-package soak fuzz inject deb install bench sanitize delays check-layers clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -97,8 +97,11 @@ bench: test-deps
 sanitize: deps
 	tools/sanitize $(BUILD)
 
+delays: test-deps
+	tools/delays $(BUILD) $(ONLY:%=--only '%')
+
 check-layers:
 	tools/check-layers
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-clang
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-clang $(BUILD)-delays

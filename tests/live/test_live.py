@@ -190,7 +190,9 @@ def recorded(report):
         want(abs(in_heat + p["decisions_missed_count"] - from_nodes) <= p["waited_count"] + 2 * HANDLERS,
              f"{in_heat} samples in the heat map, {p['decisions_missed_count']} missed, {from_nodes} counted")
         if p["decisions_total_count"] <= 256:
-            same(sum(outcomes.values()), p["decisions_total_count"], "decisions")
+            # Those that were just being written down at the end are not shown.
+            want(0 <= p["decisions_total_count"] - sum(outcomes.values()) <= HANDLERS,
+                 f"{p['decisions_total_count']} decisions, of which are shown: {outcomes}")
             want(abs(outcomes.get("local", 0) - p["local_count"]) <= HANDLERS, f"outcomes {outcomes}")
 
 
