@@ -365,31 +365,51 @@ static bool visit_vma(void *arg, const struct hn_vma *vma)
 
 /* ---- regions that were a mistake ---- */
 
+#define GROWN_TRIES 3
+
 /*
  * A registered mapping that has grown in its place is registered to its end, and nobody said so. Left so, it would be two mappings
- * from here on, which mremap does not take for one. Not where the kernel can only be asked by text (before Linux 6.11).
+ * from here on, which mremap does not take for one. Not where the kernel can only be asked by text (before Linux 6.11). *room: it may
+ * grow so far while we look; nothing else is mapped there.
  */
-static hn_addr grown_end(const struct hn_live *live, hn_addr end)
+static hn_addr grown_end(const struct hn_live *live, hn_addr end, hn_addr *room)
 {
 	struct hn_vma vma;
+	int tries;
 
-	if (hn_maps_at(live->fd_maps, end - 1, &vma) != 0 || vma.end <= end)
-		return end;
-	return hn_region_any(live, end, vma.end) ? end : vma.end;
+	*room = end;
+	for (tries = 0; tries < GROWN_TRIES && hn_maps_next(live->fd_maps, end, &vma) == 0; tries++) {
+		if (vma.start >= end) {
+			*room = vma.start;
+			break;
+		}
+		if (vma.end <= end || hn_region_any(live, end, vma.end))
+			break;
+		*room = end = vma.end;
+	}
+	return end;
+}
+
+/* The call changes nothing where something cannot be registered, which may have come into the room since. */
+static void unregister_grown(const struct hn_live *live, hn_addr start, hn_addr end, hn_addr room)
+{
+	if (hn_uffd_unregister(live->fd, start, room - start))
+		hn_uffd_unregister(live->fd, start, end - start);
+	hn_uffd_wake(live->fd, start, room - start);
 }
 
 /* Put back what is armed in the region, then let the kernel have it. */
 static void give_back(struct hn_worker *w, hn_addr start, hn_addr end)
 {
 	struct hn_live *live = w->live;
+	hn_addr room;
 
 	if (hn_drain(&w->hn, 0, ~(hn_addr)0))
 		return; /* next look */
 	hn_gate_write_lock(&w->hn);
 	if (hn_region_covers(live, start, end) && hn_release_range(&w->hn, start, end)) {
-		end = grown_end(live, end);
-		hn_uffd_unregister(live->fd, start, end - start);
-		hn_uffd_wake(live->fd, start, end - start);
+		end = grown_end(live, end, &room);
+		unregister_grown(live, start, end, room);
 		hn_policy_unfence(live, start, end);
 		hn_region_cut(live, start, end);
 		hn_region_remember(live, start, end);

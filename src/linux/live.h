@@ -452,6 +452,8 @@ bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end);
 bool hn_maps_has_no_hole(hn_addr start, hn_addr end);
 /* The mapping that has addr: 0; -ENOENT: none; -ENOTTY: the kernel can only be asked by text. */
 int hn_maps_at(int fd, hn_addr addr, struct hn_vma *vma);
+/* The same, or the next one behind addr; -ENOENT: there is none. */
+int hn_maps_next(int fd, hn_addr addr, struct hn_vma *vma);
 /* Is it still what hn_maps_walk found? True also where the kernel can only be asked by text. */
 bool hn_maps_is_as_seen(int fd, const struct hn_vma *vma);
 /* What is mapped in [start, end): nothing; all of it by one mapping of private anonymous memory, or by one of another kind; or else. */

@@ -180,14 +180,21 @@ bool hn_maps_is_whole(int fd, hn_addr start, hn_addr end)
 	       (q.vma_flags & HN_PROCMAP_QUERY_VMA_WRITABLE);
 }
 
-int hn_maps_at(int fd, hn_addr addr, struct hn_vma *vma)
+static int query(int fd, hn_addr addr, uint64_t flags, struct hn_vma *vma)
 {
-	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = addr };
+	struct hn_procmap_query q = { .size = sizeof(q), .query_addr = addr, .query_flags = flags };
 	long err = hn_sys_ioctl(fd, HN_PROCMAP_QUERY, &q);
 
 	if (!err)
 		*vma = (struct hn_vma){ q.vma_start, q.vma_end };
 	return (int)err;
+}
+
+int hn_maps_at(int fd, hn_addr addr, struct hn_vma *vma) { return query(fd, addr, 0, vma); }
+
+int hn_maps_next(int fd, hn_addr addr, struct hn_vma *vma)
+{
+	return query(fd, addr, HN_PROCMAP_QUERY_COVERING_OR_NEXT_VMA, vma);
 }
 
 bool hn_maps_is_as_seen(int fd, const struct hn_vma *vma)

@@ -178,6 +178,44 @@ static void generations(void)
 		_exit(0);
 }
 
+/* Mappings of which nothing can be accessed. */
+static size_t out_of_bounds(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned long start, end;
+	char line[512], prot[8];
+	size_t sum = 0;
+
+	CHECK(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) == 3 && !strncmp(prot, "---", 3))
+			sum += end - start;
+	fclose(f);
+	return sum;
+}
+
+/* What others have put around memory of theirs goes no further than the process it was meant for. */
+static void address_space(void)
+{
+	size_t first = 0;
+	int depth = 0;
+	pid_t pid = 0;
+
+	do {
+		alarm(20 * live_slow());
+		arena = live_arena(PAGES, SEED);
+		while (!live_is_bare() && live_present(arena, BYTES) == BYTES)
+			live_verify(arena, BYTES, SEED); /* computing, until it is managed */
+		if (!first)
+			first = out_of_bounds();
+		CHECK(out_of_bounds() < first + ((size_t)16 << 20));
+		live_verify(arena, BYTES, SEED);
+		CHECK(munmap(arena, BYTES) == 0);
+	} while (++depth < 4 && (pid = fork()) == 0);
+	if (pid)
+		live_reap(pid);
+}
+
 /* ---- other ways to make processes ---- */
 
 static void vfork_exec(void)
@@ -551,6 +589,7 @@ static const struct live_case cases[] = {
 	{ "50 forks beside writing threads", forks_with_writers },
 	{ "forks from four threads at once", forks_at_once },
 	{ "children of children", generations },
+	{ "address space of children of children", address_space },
 	{ "vfork and exec", vfork_exec },
 	{ "posix_spawn", spawn },
 	{ "system and popen", shells },

@@ -998,10 +998,9 @@ def test_end_watched(b, case, number):
 class Steered:
     """A program at work under hugenuma, and what `hugenuma list` says of it."""
 
-    def __init__(self, b, policy="always"):
+    def __init__(self, b, policy="always", case="work until told"):
         self.b = b
-        self.child = b.start([b.hugenuma, "run", "-q", *EAGER, "--policy", policy, "--",
-                              b.program("control"), "work until told"])
+        self.child = b.start([b.hugenuma, "run", "-q", *EAGER, "--policy", policy, "--", b.program("control"), case])
         want(wait_for(lambda: self.line() and self.migrated() > 0, 60), "nothing is migrated")
 
     def line(self):
@@ -1079,6 +1078,17 @@ def test_stop_and_resume(b):
     want(wait_for(lambda: s.migrated() > before, 60), "nothing migrates after resume")
     s.order("stop", s.child.pid)  # all processes of this `hugenuma run`
     same((s.state(), s.registered()), ("stopped", 0), "state, mappings watched")
+    s.end()
+
+
+def test_stop_what_grows(b):
+    """A mapping is given back with what it has grown by, or it would be two mappings."""
+    s = Steered(b, case="grow until told")
+    for _ in range(5):
+        s.order("stop")
+        same((s.state(), s.registered()), ("stopped", 0), "state, mappings watched")
+        s.order("resume")
+        want(wait_for(lambda: s.registered() > 0, 60), "not watched after resume")
     s.end()
 
 
