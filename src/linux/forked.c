@@ -25,7 +25,8 @@
 #include "linux/sys.h"
 #include "uapi/uapi.h"
 
-#define PATIENCE_S 10 /* with each child */
+#define PATIENCE_S 10 /* with each child that does not get on ... */
+#define LONGEST_S 60  /* ... and with one that does */
 #define TRIES 8u      /* of a base page that the kernel will not have */
 #define SURE 2u       /* ... when the one before was not in the child at all */
 #define HEIRS 256u    /* children of a child at a time; each waits for its event to be read in its fork */
@@ -40,6 +41,7 @@ struct child {
 	struct hn_live *live;
 	int fd;
 	uint64_t patience_ns, waited_ns; /* what is left of it, and when that was counted */
+	uint64_t more_ns;                /* what it may be made longer by */
 	uint32_t nr, nr_wiped;
 	bool wiped_known; /* nr_wiped is */
 	bool gone;   /* it has ended already: the gate must not be held for it, page by page */
@@ -71,11 +73,21 @@ static void inherit(struct child *c, int fd)
 		hn_sys_close(fd); /* it sees zeros */
 }
 
+/* It has been on a CPU since the last time, so it is not stopped, however slow it is, and we are: full patience again. */
+static void gets_on(struct child *c)
+{
+	uint64_t used = PATIENCE_S * 1000000000ull - c->patience_ns, more = used < c->more_ns ? used : c->more_ns;
+
+	c->patience_ns += more;
+	c->more_ns -= more;
+}
+
 static void read_events(struct child *c)
 {
 	struct uffd_msg m;
 
 	while (hn_uffd_read(c->fd, &m) == (long)sizeof(m)) {
+		gets_on(c);
 		if (m.event == UFFD_EVENT_REMOVE || m.event == UFFD_EVENT_UNMAP)
 			note(c, m.arg.remove.start, m.arg.remove.end, 0);
 		else if (m.event == UFFD_EVENT_REMAP)
@@ -209,6 +221,7 @@ static void serve(struct hn_worker *w, struct child *c)
 {
 	c->gone = false;
 	c->patience_ns = PATIENCE_S * 1000000000ull;
+	c->more_ns = (LONGEST_S - PATIENCE_S) * 1000000000ull;
 	c->waited_ns = hn_live_now_ns(w);
 	HN_SYS(SYS_fcntl, c->fd, F_SETFL, O_NONBLOCK, 0, 0, 0);
 	hn_for_each_armed(&w->hn, give_part, c);

@@ -755,6 +755,15 @@ def test_deaf_agent_unprivileged(b):
     same(deaf_agent(b, NO_PTRACE), signal.SIGKILL, "the child's wait status")
 
 
+def test_slow_child(b):
+    """A child of a bare fork that goes on changing its memory is waited for, however long it takes to be on a CPU each time."""
+    injector = os.path.join(b.build, "tests", "inject", "libinject-agent.so")
+    if os.geteuid() != 0 or not os.path.exists(injector):
+        raise Skip("needs root, to be told about bare forks, and the agent of tests/inject")
+    good(b.run([*EAGER, "--policy", "observe"], [b.program("forks"), "a child of a bare fork changes its memory at once"],
+               {"HUGENUMA_AGENT": injector, "HUGENUMA_INJECT": "nanosleep@1/1:sleep=30"}, timeout=2 * TIMEOUT))
+
+
 def test_forks_not_told(b):
     """Where the kernel refuses to tell of forks that is said, once for all processes and lives; where it does, nothing is."""
     if os.geteuid() != 0 or not shutil.which("setpriv") or not os.path.exists("/dev/userfaultfd"):
