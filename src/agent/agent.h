@@ -274,6 +274,8 @@ void hn_unlock_undisturbed(struct hn_word *lock, uint64_t old);
 bool hn_agent_pause(void);
 /* The same, with another patience than it has otherwise. Also in a signal handler. */
 bool hn_agent_pause_for(uint32_t seconds);
+/* By an agent that answered and is there still: true as long as nobody has resumed who is the last to. */
+bool hn_control_is_paused(void);
 /* Wake the scanner; sleep while *w == v, for a moment at most. */
 void hn_control_kick(void);
 void hn_control_nap(struct hn_word *w, uint32_t v);

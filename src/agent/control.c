@@ -87,6 +87,8 @@ void hn_agent_resume(void)
 	hn_control_kick();
 }
 
+bool hn_control_is_paused(void) { return hn_load_acquire(&hn_agent.control.paused) != 0; }
+
 bool hn_control_wanted(void) { return hn_load_acquire(&hn_agent.control.wanted) != 0; }
 
 /* Under the lock, so that a pauser who sees `paused` still set knows that arming has not begun again. */

@@ -31,6 +31,7 @@ static bool will_dump(void)
 
 void hn_dump_prepare(void)
 {
-	if (hn_agent_has_begun() && will_dump())
-		hn_agent_pause_for(PATIENCE_S); /* for good */
+	/* For good. What was put back in time is not in staging any more; where there is no agent, or no more, there is none. */
+	if (hn_agent_has_begun() && will_dump() && hn_agent_pause_for(PATIENCE_S) && hn_control_is_paused())
+		hn_live_dump_staging(hn_agent.live, false);
 }

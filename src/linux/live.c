@@ -44,6 +44,9 @@ static long open_area(hn_addr start, size_t bytes, bool huge)
 		err = hn_sys_madvise(p, bytes, MADV_DONTFORK);
 	if (!err)
 		hn_sys_madvise(p, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	/* What is huge is GiBs, nearly all of it nothing, and a core that goes through a pipe has that as zeros. */
+	if (!err && huge)
+		hn_sys_madvise(p, bytes, MADV_DONTDUMP);
 	return err;
 }
 
@@ -219,6 +222,7 @@ static int make_areas(struct hn_live *live, struct hn_live_error *why)
 	live->pool = hn_area(live, pool_bytes(live), true);
 	if (!live->core || !live->staging || !live->trash || !live->pool)
 		return fail(why, "no address space for the agent's own areas", -ENOMEM);
+	hn_live_dump_staging(live, true);
 	/* The first MOVE tells whether the kernel means it: an empty source says ENOENT, no such ioctl says EINVAL. */
 	if (hn_uffd_register(live->fd, (hn_addr)(uintptr_t)live->staging, staging, UFFDIO_REGISTER_MODE_WP) ||
 	    hn_uffd_register(live->fd_trash, (hn_addr)(uintptr_t)live->trash, staging, UFFDIO_REGISTER_MODE_WP))
@@ -289,6 +293,11 @@ bool hn_live_hide(struct hn_live *live)
 	hn_store_release(&live->pool_hidden, 1);
 	protect_areas(live, PROT_NONE);
 	return true;
+}
+
+void hn_live_dump_staging(const struct hn_live *live, bool dump)
+{
+	hn_sys_madvise(live->staging, live->setup.nr_pages * HN_PAGE_SIZE, dump ? MADV_DODUMP : MADV_DONTDUMP);
 }
 
 void hn_live_show(struct hn_live *live)

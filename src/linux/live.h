@@ -315,6 +315,8 @@ struct hn_geometry hn_live_geometry(const struct hn_setup *s);
  */
 bool hn_live_hide(struct hn_live *live);
 void hn_live_show(struct hn_live *live);
+/* A core has what is in staging, or not: only where all of that is at its place, and stays there. Any thread. */
+void hn_live_dump_staging(const struct hn_live *live, bool dump);
 void hn_worker_init(struct hn_worker *w, struct hn_live *live);
 
 /* Private memory between guard pages, not forked, small pages unless huge. NULL when there is none. */
