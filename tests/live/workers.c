@@ -80,6 +80,7 @@ static void two_halves(void)
 		live_skip("two processors are needed");
 	run_ms = 1500 * live_slow();
 	arena = live_arena(PAGES, SEED);
+	live_wait_absent(arena, BYTES); /* not before it is managed */
 	run_halves(); /* nobody else looks: the last faults are to be those of the threads */
 }
 
@@ -142,6 +143,7 @@ static void stay_huge(bool write)
 	run_ms = 1000 * live_slow();
 	writing = write;
 	arena = live_arena(PAGES, SEED);
+	live_wait_absent(arena, BYTES);
 	run_halves();
 	want_all_huge();
 	live_verify(arena, BYTES, SEED);
