@@ -416,7 +416,7 @@ def test_start_descriptors(b):
 def test_start_forks_in_signals(b):
     """A handler that forks in the middle of the agent's start, on the thread that starts it."""
     result = good(b.run(FAST, [b.program("start"), "forks in signals"]))
-    want(result.report["managed_count"] + result.report["idle_count"] >= 2, f"{result}agents started")
+    want(result.report["managed_count"] + result.report["idle_count"] >= 1, f"{result}agents started")
 
 
 def test_spark(b):
