@@ -139,20 +139,27 @@ static int move_pieces(const struct call *c, int fd, hn_addr *to)
 	return c->flags & MREMAP_MAYMOVE ? move_anywhere(&p, grow, c->flags, to) : fail(ENOMEM);
 }
 
+/* The same of any kind. */
+static bool find_any(struct pieces *p, int fd, hn_addr start, hn_addr end)
+{
+	struct hn_vma vma;
+
+	*p = (struct pieces){ .at = start, .end = end };
+	while (p->at < end && hn_maps_next(fd, p->at, &vma) == 0 && take(p, &vma))
+		;
+	p->start[p->nr] = end;
+	return p->at >= end && p->nr > 1;
+}
+
 /*
- * From Linux 6.17 on a call like this moves several mappings, until it comes to one that is registered; then it fails, with those
- * before that one moved. So it must be known before. False: the real call is right.
+ * From Linux 6.17 on a call like this moves several mappings, whatever they are, until it comes to one that is registered; then it
+ * fails, with those before that one moved. So it must be known before. False: the real call is right.
  */
 static bool moves_several(const struct call *c, int fd, struct pieces *p)
 {
-	struct hn_vma first;
-
-	if (!(c->flags & MREMAP_FIXED) || c->old_bytes != c->bytes || hn_maps_at(fd, c->old, &first) != 0 ||
-	    first.end >= c->old + c->bytes)
-		return false;
 	if (c->old < c->to + c->bytes && c->to < c->old + c->bytes)
 		return false; /* which is an error */
-	return find_pieces(p, fd, c->old, c->old + c->bytes);
+	return find_any(p, fd, c->old, c->old + c->bytes);
 }
 
 /* Program's descriptors are used, for a moment. A system call filter may not have what is asked here. */

@@ -113,6 +113,25 @@ static void the_later_first(void)
 	}
 }
 
+/* Two mappings for everybody. Before Linux 6.17 the kernel moves one in a call. */
+static void one_of_them_read_only(void)
+{
+	char *p = live_reserve(OLD * HUGE), *managed = p + NEW * HUGE, *to = live_reserve((OLD + NEW) * HUGE);
+	size_t bytes = (OLD + NEW) * HUGE;
+
+	CHECK(munmap(p, bytes) == 0);
+	fill_after(p, NEW * HUGE, bytes);
+	live_wait_absent(managed, OLD * HUGE);
+	fill_after(p, 0, NEW * HUGE);
+	CHECK(mprotect(p, NEW * HUGE, PROT_READ) == 0);
+	if (mremap(p, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED) {
+		CHECK(errno == EFAULT && live_is_bare());
+		live_skip("this kernel moves one mapping in a call");
+	}
+	live_verify(to, bytes, SEED);
+	CHECK(is_unmapped(p, bytes));
+}
+
 static void a_part(void)
 {
 	char *p = two_mappings(), *to = live_reserve(4 * HUGE);
@@ -158,6 +177,7 @@ static const struct live_case cases[] = {
 	{ "two mappings grow in place", grows_in_place },
 	{ "two mappings go to a given place", to_a_given_place },
 	{ "two mappings, the later one first", the_later_first },
+	{ "two mappings, one of them read only", one_of_them_read_only },
 	{ "a part of two mappings", a_part },
 	{ "two mappings leave one", leaves_a_mapping },
 	{ "two mappings, wrong", wrong },
