@@ -190,10 +190,23 @@ static hn_addr registered_end(struct hn *hn, hn_addr start, hn_addr end)
 	return last > middle ? last : registered_end(hn, start, middle);
 }
 
-/* What is not at the new place has not come there, or is gone already: in neither case it is anywhere. */
+/*
+ * What has come to `at` and is not there any more: has it been moved on, or unmapped, by a call whose event is still to be read? Who
+ * moves memory with MREMAP_DONTUNMAP does not wait for the event of its old place, there is none, and may move it on before
+ * the first event is processed. Then nothing is left at the new place, or the old one is a mapping still: else that part has never
+ * come (see "the old length" above).
+ */
+static bool is_to_be_told(struct hn *hn, const struct hn_message *m, hn_addr at)
+{
+	return at < to_end(m) && hn->ops->event_unread(hn->be) &&
+	       (at == m->to || hn->ops->is_registered(hn->be, m->start + (at - m->to), m->end) != HN_REGISTERED_NONE);
+}
+
+/* What is not at the new place has not come there, or is gone already: in neither case it is anywhere, but if it has moved on. */
 static void remap(struct hn *hn, const struct hn_message *m)
 {
-	hn_addr end = hn->ops->is_registered ? registered_end(hn, m->to, to_end(m)) : to_end(m);
+	hn_addr there = hn->ops->is_registered ? registered_end(hn, m->to, to_end(m)) : to_end(m);
+	hn_addr end = is_to_be_told(hn, m, there) ? to_end(m) : there;
 	struct hn_message over = { .kind = HN_MSG_UNMAP, .fd = -1, .start = m->start + (end - m->to), .end = m->end };
 	struct hn_message moved = *m;
 

@@ -111,12 +111,31 @@ static void shrinks_as_it_moves(void)
 	live_verify_from(to + HUGE, 2 * HUGE, 2, HUGE / 8);
 }
 
+/* Nobody is waited for after the move that leaves its old place mapped, so that the next one may be over before that is heard of. */
+static void moves_on_at_once(void)
+{
+	char *at[3];
+	unsigned i;
+
+	for (i = 0; i < 3; i++)
+		at[i] = live_reserve(SECOND);
+	for (i = 0; i < ROUNDS; i++) {
+		live_fill(at[0], SECOND, i);
+		live_wait_absent(at[0], SECOND);
+		CHECK(mremap(at[0], SECOND, SECOND, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, at[1]) == at[1]);
+		CHECK(mremap(at[1], SECOND, SECOND, MREMAP_MAYMOVE | MREMAP_FIXED, at[2]) == at[2]);
+		live_verify(at[2], SECOND, i);
+		live_verify_zero(at[0], SECOND);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct live_case cases[] = {
 		{ "two arrays grow at once", two_arrays_grow },
 		{ "one grows where one was unmapped", one_grows_where_one_was },
 		{ "shrinks as it moves", shrinks_as_it_moves },
+		{ "moves on at once", moves_on_at_once },
 		{ NULL, NULL },
 	};
 
