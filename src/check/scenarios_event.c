@@ -38,6 +38,12 @@ static void three_armed(struct ck_world *w)
 	ck_have_armed(w, 3, 1);
 }
 
+static void two_armed_to_follow(struct ck_world *w)
+{
+	ck_world_two_armed(w);
+	ck_have(w, 2, 1, 0);
+}
+
 static void two_armed_and_a_hole(struct ck_world *w)
 {
 	uint32_t c;
@@ -122,6 +128,12 @@ const struct ck_scenario ck_event_scenarios[] = {
 	{ .name = "unmap_vs_remap_there_vs_unmap", .about = "the same place is freed, moved to, and freed again", .races = "R7",
 	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = moved_to_what_is_unmapped,
 	  .role = { HANDLER(1), ACTOR("unmapper", "U2"), ACTOR("mover", "v0>2 U2 M2 g2 R2.0") } },
+	{ .name = "remap_vs_remap_vs_remove", .about = "a page moves to where one is just unmapped; another follows it, and is dropped",
+	  .races = "R7 R15", .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = two_armed_to_follow,
+	  .role = { HANDLER(1), ACTOR("unmapper", "U2"), ACTOR("mover", "v0>2 v1>0 D0") } },
+	{ .name = "remap_vs_remap_vs_unmap", .about = "the same, and what has followed is unmapped", .races = "R7",
+	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = two_armed_to_follow,
+	  .role = { HANDLER(1), ACTOR("unmapper", "U2"), ACTOR("mover", "v0>2 v1>0 U0") } },
 	{ .name = "shrinking_remap_vs_armed", .about = "two pages shrink to one as they move, beside one that is armed", .races = "R7",
 	  .policy = HN_POLICY_TWO_STAGE, .lock_steps = true, .setup = three_armed,
 	  .role = { HANDLER(1), ACTOR("mover", "y0>2 r2.0 r3.0") } },

@@ -135,7 +135,8 @@ struct hn_arrived {
 /* A move to a place that is taken still, as far as we know (order.c). */
 struct hn_early {
 	struct hn_message m;
-	bool left; /* the UNMAP of the old place has been read, too */
+	bool left;    /* the UNMAP of the old place has been read, too */
+	bool dropped; /* so has one of some of the new place */
 };
 
 struct hn_core {
@@ -299,6 +300,8 @@ enum hn_state hn_state_of(const struct hn *hn, hn_addr haddr);
 void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end);
 /* [start, end) is about to be dropped (MADV_DONTNEED, MADV_FREE): nothing of it may come back (R15, R16). */
 void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end);
+/* The same of nothing that is known here: what is found in memory later may be in what was meant. */
+void hn_event_removing(struct hn *hn);
 /*
  * The program forked: call give() for everything in staging that the child lacks: bytes [from, to) of `page`, which
  * belong at addr .. addr + (to - from).

@@ -119,11 +119,16 @@ void hn_event_unmap(struct hn *hn, hn_addr start, hn_addr end)
 	hn->ops->wake(hn->be, start, end - start);
 }
 
-void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end)
+void hn_event_removing(struct hn *hn)
 {
 	hn->core->removed_ms = hn_now_ms(hn);
 	hn->core->removed = 1;
 	hn->core->removes++;
+}
+
+void hn_event_remove(struct hn *hn, hn_addr start, hn_addr end)
+{
+	hn_event_removing(hn);
 	hn_displaced_cut(hn, start, end);
 	for_each_managed(hn, start, end, remove_one);
 	hn->ops->wake(hn->be, start, end - start);

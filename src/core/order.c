@@ -17,9 +17,11 @@
  * ("doubted"). New memory is not registered while anything is remembered here, so it cannot be that.
  *
  * Moved too early. A move to a place that is taken, as far as we know, was heard of before what has freed it. It waits for that,
- * which has begun, so the kernel lets nothing be put back or armed until it is read. When no event is outstanding and the
- * place is taken all the same, the move is processed as it stands: until Linux 6.14 that of an mremap which shrinks tells
- * the old length.
+ * which has begun, so the kernel lets nothing be put back or armed until it is read. What we have at its old place has left: of
+ * what is read meanwhile the first UNMAP of just that place is its own, and all else is about what has come there since. When no
+ * event is outstanding and the place is taken all the same, the move is processed as it stands.
+ *
+ * Until Linux 6.14 the event of an mremap that shrinks tells the old length. What is over is told to be unmapped next.
  *
  * When no event is outstanding, each that is read later tells of something later. All with the gate held exclusively.
  */
@@ -157,6 +159,31 @@ static void believe_what_is_gone(struct unmapping *u, hn_addr start, hn_addr end
 	}
 }
 
+/* What is to move to [start, end), when its turn comes, will not be there any more. */
+static void drop_early(struct hn *hn, hn_addr start, hn_addr end)
+{
+	uint32_t i;
+
+	for (i = 0; i < hn->core->nr_early; i++) {
+		struct hn_early *e = &hn_early_table(hn)[i];
+		hn_addr from = later(start, e->m.to), to = earlier(end, to_end(&e->m));
+
+		if (from >= to)
+			continue;
+		hn_event_unmap(hn, e->m.start + (from - e->m.to), e->m.start + (to - e->m.to));
+		e->dropped = true;
+	}
+}
+
+/* What we have at [start, end) has left, as a move that waits tells: meant is what has come there since. */
+static void unmap_what_followed(struct unmapping *u, hn_addr start, hn_addr end)
+{
+	believe(u, start);
+	drop_early(u->hn, start, end);
+	u->hn->ops->wake(u->hn->be, start, end - start);
+	u->at = end;
+}
+
 /* True when the backend has noted some of it. */
 static bool unmap(struct hn *hn, hn_addr start, hn_addr end)
 {
@@ -165,7 +192,9 @@ static bool unmap(struct hn *hn, hn_addr start, hn_addr end)
 
 	for (at = start; at < end; at = stop) {
 		stop = end;
-		if (is_arrived(hn, at, &stop))
+		if (hn_order_place(hn, at, &stop) != at)
+			unmap_what_followed(&u, at, stop);
+		else if (is_arrived(hn, at, &stop))
 			believe_what_is_gone(&u, at, stop);
 	}
 	believe(&u, end);
@@ -202,11 +231,14 @@ static bool is_to_be_told(struct hn *hn, const struct hn_message *m, hn_addr at)
 	       (at == m->to || hn->ops->is_registered(hn->be, m->start + (at - m->to), m->end) != HN_REGISTERED_NONE);
 }
 
-/* What is not at the new place has not come there, or is gone already: in neither case it is anywhere, but if it has moved on. */
-static void remap(struct hn *hn, const struct hn_message *m)
+/*
+ * What is not at the new place has not come there, or is gone already: in neither case it is anywhere, but if it has moved on.
+ * dropped: some of it was unmapped there, as was told before.
+ */
+static void remap(struct hn *hn, const struct hn_message *m, bool dropped)
 {
 	hn_addr there = hn->ops->is_registered ? registered_end(hn, m->to, to_end(m)) : to_end(m);
-	hn_addr end = is_to_be_told(hn, m, there) ? to_end(m) : there;
+	hn_addr end = !dropped && is_to_be_told(hn, m, there) ? to_end(m) : there;
 	struct hn_message over = { .kind = HN_MSG_UNMAP, .fd = -1, .start = m->start + (end - m->to), .end = m->end };
 	struct hn_message moved = *m;
 
@@ -265,7 +297,7 @@ static void process_early(struct hn *hn, uint32_t i)
 
 	for (hn->core->nr_early--; i < hn->core->nr_early; i++)
 		e[i] = e[i + 1];
-	remap(hn, &it.m);
+	remap(hn, &it.m, it.dropped);
 	if (it.left)
 		unmap(hn, it.m.start, it.m.end);
 }
@@ -295,18 +327,48 @@ static bool is_left(struct hn *hn, const struct hn_message *m)
 	return false;
 }
 
-/* What is to be dropped at the new place lies at the old one still, for us. */
-static void remove_early(struct hn *hn, const struct hn_message *m)
+/* Is it the end of what a move that waits is said to have moved, but has not, as it shrinks? Then it is about what we have. */
+static bool is_over(struct hn *hn, const struct hn_message *m)
 {
+	struct hn_early *e = hn_early_table(hn);
 	uint32_t i;
 
+	for (i = 0; i < hn->core->nr_early; i++) {
+		if (e[i].left || m->end != e[i].m.end || m->start <= e[i].m.start)
+			continue;
+		hn_event_unmap(hn, m->start, m->end);
+		e[i].m.end = m->start;
+		hn->ops->note_event(hn->be, m);
+		return true;
+	}
+	return false;
+}
+
+/* Not of what has left. What is to be dropped at the new place of a move that waits lies at the old one still, for us. */
+static void remove_what_is_meant(struct hn *hn, const struct hn_message *m)
+{
+	bool any = false;
+	hn_addr at, stop;
+	uint32_t i;
+
+	for (at = m->start; at < m->end; at = stop) {
+		stop = m->end;
+		if (hn_order_place(hn, at, &stop) != at)
+			continue;
+		hn_event_remove(hn, at, stop);
+		any = true;
+	}
 	for (i = 0; i < hn->core->nr_early; i++) {
 		const struct hn_message *b = &hn_early_table(hn)[i].m;
 		hn_addr start = later(m->start, b->to), end = earlier(m->end, to_end(b));
 
-		if (start < end)
-			hn_event_remove(hn, b->start + (start - b->to), b->start + (end - b->to));
+		if (start >= end)
+			continue;
+		hn_event_remove(hn, b->start + (start - b->to), b->start + (end - b->to));
+		any = true;
 	}
+	if (!any)
+		hn_event_removing(hn);
 }
 
 hn_addr hn_order_place(const struct hn *hn, hn_addr addr, hn_addr *end)
@@ -344,16 +406,15 @@ void hn_order_event(struct hn *hn, const struct hn_message *m)
 			hn_early_table(hn)[hn->core->nr_early++] = (struct hn_early){ .m = *m };
 			noted(hn);
 		} else {
-			remap(hn, m);
+			remap(hn, m, false);
 		}
 		break;
 	case HN_MSG_UNMAP:
-		if (is_left(hn, m) || !unmap(hn, m->start, m->end))
+		if (!is_over(hn, m) && (is_left(hn, m) || !unmap(hn, m->start, m->end)))
 			noted(hn);
 		break;
 	case HN_MSG_REMOVE:
-		hn_event_remove(hn, m->start, m->end);
-		remove_early(hn, m);
+		remove_what_is_meant(hn, m);
 		hn->ops->note_event(hn->be, m);
 		break;
 	case HN_MSG_FORK: /* the backend gives the child what it lacks */

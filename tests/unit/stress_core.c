@@ -91,7 +91,7 @@ static void one_remap(struct self *me, hn_addr from, uint64_t len)
 		world_release(w, from, len);
 		return;
 	}
-	if (world_is_unmapped(w, to, len)) {
+	if (world_is_all(w, from, len, true) && world_is_all(w, to, len, false)) { /* mremap moves nothing but a mapping */
 		hn_store_relaxed(&me->run->freed, world_slot_of(from));
 		world_mremap(w, from, to, len);
 	} else {

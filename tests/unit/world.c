@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define ALL_CELLS 0xffu
+#define REST_TRIES 20u
 
 int world_stuck_seconds = 20;
 
@@ -593,7 +594,7 @@ static enum hn_registered op_is_registered(void *be, hn_addr start, hn_addr end)
 
 	pthread_rwlock_rdlock(&w->mmap_lock);
 	for (a = start & ~(WORLD_CELL - 1); a < end; a += WORLD_CELL, cells++)
-		there += (slot_at(w, a)->mapped & bit_of(a)) != 0;
+		there += (slot_at(w, a)->registered & bit_of(a)) != 0;
 	pthread_rwlock_unlock(&w->mmap_lock);
 	return there == 0 ? HN_REGISTERED_NONE : there < cells ? HN_REGISTERED_SOME : HN_REGISTERED_ALL;
 }
@@ -736,6 +737,27 @@ void world_leave(struct world *w)
 
 /* ---- the scanner's side ---- */
 
+/* As discovery does it: when no event is outstanding, and none is remembered. */
+static bool register_all(struct worker *k)
+{
+	bool rest;
+	unsigned i;
+
+	hn_gate_read_lock(&k->hn);
+	pthread_rwlock_rdlock(&k->w->mmap_lock);
+	rest = !hn_order_any(&k->hn) && !is_changing(k->w);
+	for (i = 0; i < WORLD_SLOTS && rest; i++) {
+		struct slot *s = &k->w->slot[i];
+
+		pthread_mutex_lock(&s->lock);
+		s->registered = s->known |= s->mapped;
+		pthread_mutex_unlock(&s->lock);
+	}
+	pthread_rwlock_unlock(&k->w->mmap_lock);
+	hn_gate_read_unlock(&k->hn);
+	return rest;
+}
+
 static void look_at(struct worker *k, unsigned slot, uint64_t *rnd)
 {
 	hn_addr haddr = WORLD_BASE + slot * HN_PAGE_SIZE;
@@ -750,8 +772,7 @@ static void look_at(struct worker *k, unsigned slot, uint64_t *rnd)
 		s->huge = true; /* khugepaged was here */
 	huge = s->huge;
 	gone = s->frame && !s->huge;
-	if (!hn_order_any(&k->hn) && !is_changing(k->w))
-		s->known |= s->mapped; /* as discovery registers it */
+	huge = huge && s->registered == ALL_CELLS;
 	if (huge)
 		nid = s->frame->nid;
 	pthread_mutex_unlock(&s->lock);
@@ -767,6 +788,8 @@ void world_discover(struct worker *k, uint64_t *rnd)
 {
 	unsigned i;
 
+	for (i = 0; i < REST_TRIES && !register_all(k); i++)
+		usleep(100);
 	for (i = 0; i < WORLD_SLOTS; i++)
 		look_at(k, i, rnd);
 }
@@ -856,16 +879,16 @@ static void freed(struct world *w, hn_addr from, uint64_t len, bool whole)
 	}
 }
 
-bool world_is_unmapped(struct world *w, hn_addr from, uint64_t len)
+bool world_is_all(struct world *w, hn_addr from, uint64_t len, bool mapped)
 {
-	bool unmapped = true;
+	bool all = true;
 	hn_addr a;
 
 	pthread_rwlock_rdlock(&w->mmap_lock);
 	for (a = from; a < from + len; a += WORLD_CELL)
-		unmapped = unmapped && !(slot_at(w, a)->mapped & bit_of(a));
+		all = all && ((slot_at(w, a)->mapped & bit_of(a)) != 0) == mapped;
 	pthread_rwlock_unlock(&w->mmap_lock);
-	return unmapped;
+	return all;
 }
 
 /* mmap_lock held for writing, so that no move runs; from here on they are refused until so many wait_read() have returned. */
@@ -911,8 +934,10 @@ static void zap_cell(struct world *w, hn_addr addr, bool unmap)
 	s->present &= (uint8_t)~bit_of(addr);
 	s->guarded &= (uint8_t)~bit_of(addr);
 	s->huge = false;
-	if (unmap)
+	if (unmap) {
 		s->mapped &= (uint8_t)~bit_of(addr);
+		s->registered &= (uint8_t)~bit_of(addr);
+	}
 	if (!s->present && s->frame) {
 		frame_free(w, s->frame);
 		s->frame = NULL;
@@ -985,18 +1010,19 @@ static void move_slot(struct slot *s, struct slot *d)
 {
 	uint64_t truth[WORLD_CELLS][WORLD_WORDS];
 	struct frame *frame;
-	uint8_t present, mapped, guarded;
+	uint8_t present, mapped, registered, guarded;
 	bool huge;
 
 	pthread_mutex_lock(&s->lock);
 	frame = s->frame;
 	present = s->present;
 	mapped = s->mapped;
+	registered = s->registered;
 	guarded = s->guarded;
 	huge = s->huge;
 	memcpy(truth, s->truth, sizeof(truth));
 	s->frame = NULL;
-	s->present = s->mapped = s->guarded = 0;
+	s->present = s->mapped = s->registered = s->guarded = 0;
 	s->huge = false;
 	memset(s->truth, 0, sizeof(s->truth));
 	pthread_mutex_unlock(&s->lock);
@@ -1004,6 +1030,7 @@ static void move_slot(struct slot *s, struct slot *d)
 	d->frame = frame;
 	d->present = present;
 	d->mapped = mapped;
+	d->registered = registered;
 	d->guarded = guarded;
 	d->huge = huge;
 	memcpy(d->truth, truth, sizeof(truth));
@@ -1014,10 +1041,11 @@ static void move_cell(struct world *w, hn_addr from, hn_addr to)
 {
 	struct slot *s = slot_at(w, from), *d = slot_at(w, to);
 	uint64_t truth[WORLD_WORDS], words[WORLD_WORDS];
-	bool mapped, present, guarded;
+	bool mapped, registered, present, guarded;
 
 	pthread_mutex_lock(&s->lock);
 	mapped = s->mapped & bit_of(from);
+	registered = s->registered & bit_of(from);
 	present = s->present & bit_of(from);
 	guarded = s->guarded & bit_of(from);
 	memcpy(truth, s->truth[world_cell_of(from)], sizeof(truth));
@@ -1028,6 +1056,8 @@ static void move_cell(struct world *w, hn_addr from, hn_addr to)
 	pthread_mutex_lock(&d->lock);
 	if (mapped)
 		d->mapped |= bit_of(to);
+	if (registered)
+		d->registered |= bit_of(to);
 	if (guarded)
 		d->guarded |= bit_of(to);
 	memcpy(d->truth[world_cell_of(to)], truth, sizeof(truth));

@@ -48,6 +48,7 @@ struct slot {
 	struct frame *frame;
 	uint8_t present, mapped; /* a bit per cell */
 	uint8_t guarded;         /* RWPROTECT: who touches it faults */
+	uint8_t registered;      /* of what is mapped */
 	uint8_t known;           /* mapped, for all that the agent was told; written with the gate held exclusively, or shared and the lock */
 	bool huge;
 	enum flux flux;
@@ -139,6 +140,6 @@ void world_munmap(struct world *w, hn_addr from, uint64_t len);
 void world_mmap(struct world *w, hn_addr from, uint64_t len, bool populate);
 void world_dontneed(struct world *w, hn_addr from, uint64_t len, uint64_t *rnd);
 void world_mremap(struct world *w, hn_addr from, hn_addr to, uint64_t len);
-bool world_is_unmapped(struct world *w, hn_addr from, uint64_t len);
+bool world_is_all(struct world *w, hn_addr from, uint64_t len, bool mapped);
 
 #endif
