@@ -327,14 +327,18 @@ static bool is_left(struct hn *hn, const struct hn_message *m)
 	return false;
 }
 
-/* Is it the end of what a move that waits is said to have moved, but has not, as it shrinks? Then it is about what we have. */
+/*
+ * Is it the end of what a move that waits is said to have moved, but has not, as it shrinks? Then it is about what we have. Of
+ * such a move nothing is left at the old place; of one with MREMAP_DONTUNMAP, and where another has followed, there is.
+ */
 static bool is_over(struct hn *hn, const struct hn_message *m)
 {
 	struct hn_early *e = hn_early_table(hn);
 	uint32_t i;
 
 	for (i = 0; i < hn->core->nr_early; i++) {
-		if (e[i].left || m->end != e[i].m.end || m->start <= e[i].m.start)
+		if (e[i].left || m->end != e[i].m.end || m->start <= e[i].m.start ||
+		    hn->ops->is_registered(hn->be, e[i].m.start, m->start) != HN_REGISTERED_NONE)
 			continue;
 		hn_event_unmap(hn, m->start, m->end);
 		e[i].m.end = m->start;
