@@ -31,7 +31,7 @@ static int install_guard(void *at, size_t bytes)
 /* The advice has been taken: a look that is under way has seen, or will see, mappings as they are now. */
 static void note_huge(hn_addr start, size_t bytes, bool wanted)
 {
-	hn_addr end = start + ((bytes + HN_BASE_SIZE - 1) & ~(HN_BASE_SIZE - 1));
+	hn_addr end = start + hn_base_up(bytes);
 	uint64_t old;
 
 	if (!hn_agent.shm || !hn_agent_is_ours())

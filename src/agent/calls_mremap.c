@@ -67,25 +67,26 @@ static bool find_pieces(struct pieces *p, int fd, hn_addr start, hn_addr end)
 	return p->at >= end && p->nr > 1;
 }
 
-/* Of the last piece, with what it is to grow by. 0 or -1 with errno; then all is where it was. */
+static size_t bytes_of(const struct pieces *p, uint32_t i) { return p->start[i + 1] - p->start[i]; }
+
+/* The last piece grows on its way. 0 or -1 with errno; then all is where it was. */
 static int move_to(const struct pieces *p, hn_addr to, size_t grow, int flags)
 {
+	hn_addr by = to - p->start[0];
 	uint32_t i;
 	int err;
 
 	for (i = 0; i < p->nr; i++) {
-		size_t bytes = p->start[i + 1] - p->start[i];
-		hn_addr there = to + (p->start[i] - p->start[0]);
+		size_t bytes = bytes_of(p, i), more = i + 1 == p->nr ? grow : 0;
 
-		if (real_mremap(ptr(p->start[i]), bytes, i + 1 == p->nr ? bytes + grow : bytes, flags, ptr(there)) == MAP_FAILED)
+		if (real_mremap(ptr(p->start[i]), bytes, bytes + more, flags, ptr(p->start[i] + by)) == MAP_FAILED)
 			break;
 	}
 	if (i == p->nr)
 		return 0;
 	err = errno;
 	while (i-- > 0)
-		real_mremap(ptr(to + (p->start[i] - p->start[0])), p->start[i + 1] - p->start[i], p->start[i + 1] - p->start[i],
-			    MREMAP_MAYMOVE | MREMAP_FIXED, ptr(p->start[i]));
+		real_mremap(ptr(p->start[i] + by), bytes_of(p, i), bytes_of(p, i), MREMAP_MAYMOVE | MREMAP_FIXED, ptr(p->start[i]));
 	return fail(err);
 }
 
@@ -198,11 +199,9 @@ static bool several_then(const struct call *c, hn_addr *to, int *err)
 	return true;
 }
 
-static size_t whole_pages(size_t bytes) { return (bytes + HN_BASE_SIZE - 1) & ~(HN_BASE_SIZE - 1); }
-
 __attribute__((visibility("default"))) void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...)
 {
-	struct call c = { (hn_addr)(uintptr_t)old, 0, whole_pages(old_bytes), whole_pages(bytes), flags };
+	struct call c = { (hn_addr)(uintptr_t)old, 0, hn_base_up(old_bytes), hn_base_up(bytes), flags };
 	int was = errno, err = 0;
 	hn_addr to;
 	va_list more;

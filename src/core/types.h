@@ -140,5 +140,6 @@ enum hn_policy_kind {
 
 static inline hn_addr hn_page_down(hn_addr a) { return a & HN_PAGE_MASK; }
 static inline hn_addr hn_page_up(hn_addr a) { return (a + HN_PAGE_SIZE - 1) & HN_PAGE_MASK; }
+static inline hn_addr hn_base_up(hn_addr addr) { return (addr + HN_BASE_SIZE - 1) & ~(HN_BASE_SIZE - 1); }
 
 #endif

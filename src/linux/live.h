@@ -77,7 +77,6 @@ static inline bool hn_policy_is_same(const struct hn_mempolicy *a, const struct 
 	return a->mode == b->mode && a->nodes == b->nodes;
 }
 
-/* Has one of these ranges something of [start, end)? */
 #define HN_MAX_NOHUGE 4096
 
 /* Ranges with MADV_NOHUGEPAGE, ascending; none overlaps or touches another. Zeroed: none. See nohuge.c. */
@@ -88,6 +87,7 @@ struct hn_nohuge {
 	struct hn_range range[HN_MAX_NOHUGE];
 };
 
+/* Has one of these ranges something of [start, end)? */
 static inline bool hn_overlaps(const struct hn_range *r, uint32_t nr, hn_addr start, hn_addr end)
 {
 	uint32_t i;

@@ -114,6 +114,6 @@ void hn_uffd_wake(int fd, hn_addr start, uint64_t len)
 {
 	struct uffdio_range r = { start & ~(HN_BASE_SIZE - 1), len };
 
-	r.len = ((start + len + HN_BASE_SIZE - 1) & ~(HN_BASE_SIZE - 1)) - r.start;
+	r.len = hn_base_up(start + len) - r.start;
 	hn_sys_ioctl(fd, UFFDIO_WAKE, &r);
 }

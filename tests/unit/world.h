@@ -132,7 +132,7 @@ void world_tick(struct world *w, uint32_t ms);
 /* Claim the slots of [from, from + len) for a system call; all or nothing. */
 bool world_claim(struct world *w, hn_addr from, uint64_t len, enum flux flux);
 void world_release(struct world *w, hn_addr from, uint64_t len);
-/* False: new memory must not come here, as it would be registered, which nothing is that comes in the place of what is not known to be gone. */
+/* False: somebody who frees whole slots of it is not through with that; new memory comes to a place at rest only. */
 bool world_is_at_rest(struct world *w, hn_addr from, uint64_t len);
 /* System calls on claimed ranges. munmap and mremap release what they free, as soon as it is free. */
 void world_munmap(struct world *w, hn_addr from, uint64_t len);
